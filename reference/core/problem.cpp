@@ -22,8 +22,8 @@ const std::string& value_of(const problem& p, std::string_view key) {
 
 text_error::text_error(std::string token, std::size_t column, const std::string& message)
     : std::invalid_argument("`" + token + "`" +
-                            (column != 0 ? " (column " + std::to_string(column) + ")" : std::string()) + ": " +
-                            message),
+                            (column != 0 ? " (column " + std::to_string(column) + ")" : std::string()) +
+                            ": " + message),
       token_(std::move(token)),
       column_(column) {}
 
@@ -39,7 +39,8 @@ problem problem::parse(std::string_view text) {
     const std::string token(text.substr(start, at - start));
     const std::size_t column = start + 1;
     if (first) {
-      if (!is_word(token)) throw text_error(token, column, "expected the name of a layer, as in `conv2d x=1x3x32x32 …`");
+      if (!is_word(token))
+        throw text_error(token, column, "expected the name of a layer, as in `conv2d x=1x3x32x32 …`");
       result.layer_ = token;
       first = false;
       continue;
@@ -48,10 +49,12 @@ problem problem::parse(std::string_view text) {
     if (equals == std::string::npos || equals + 1 == token.size())
       throw text_error(token, column, "expected `name=value`, as in `pad=1` or `x=1x3x32x32`");
     field f{token.substr(0, equals), token.substr(equals + 1), column};
-    if (!is_word(f.key)) throw text_error(token, column, "expected a name of letters, digits and `_` before `=`");
+    if (!is_word(f.key))
+      throw text_error(token, column, "expected a name of letters, digits and `_` before `=`");
     if (const field* earlier = result.find(f.key))
-      throw text_error(token, column,
-                       "`" + f.key + "` is given twice (first in column " + std::to_string(earlier->column) + ")");
+      throw text_error(
+          token, column,
+          "`" + f.key + "` is given twice (first in column " + std::to_string(earlier->column) + ")");
     result.fields_.push_back(std::move(f));
   }
   if (first) throw text_error("", 1, "expected a problem, as in `conv2d x=1x3x32x32 weight=10x3x5x5 pad=2`");
@@ -129,7 +132,8 @@ std::optional<shape> parse_shape(std::string_view text) {
   if (!list || list->size() > shape::max_rank) return std::nullopt;
   index_t elements = 1;
   for (const index_t extent : *list)
-    if (extent < 0 || __builtin_mul_overflow(elements, std::max<index_t>(extent, 1), &elements)) return std::nullopt;
+    if (extent < 0 || __builtin_mul_overflow(elements, std::max<index_t>(extent, 1), &elements))
+      return std::nullopt;
   return shape(std::span<const index_t>(*list));
 }
 

@@ -1,8 +1,9 @@
 // Problem text: a layer with concrete shapes and attributes on one line,
 //     conv2d x=16x64x56x56 weight=64x64x3x3 bias=64 pad=1
-// This file knows the grammar and nothing about layers: a first word, then `key=value` fields. The layer catalogue
-// checks keys and values, fills in defaults and computes output shapes; a kernel receives the *resolved* problem,
-// in which every input and output shape and every attribute is present, and reads it through the accessors below.
+// This file knows the grammar and nothing about layers: a first word, then `key=value` fields. The layer
+// catalogue checks keys and values, fills in defaults and computes output shapes; a kernel receives the
+// *resolved* problem, in which every input and output shape and every attribute is present, and reads it
+// through the accessors below.
 #pragma once
 
 #include <initializer_list>
@@ -34,7 +35,8 @@ class problem {
   struct field {
     std::string key;
     std::string value;
-    std::size_t column = 0;  ///< where the field starts in the text it was parsed from, 1-based; 0 if made by code
+    std::size_t column =
+        0;  ///< where the field starts in the text it was parsed from, 1-based; 0 if made by code
     bool operator==(const field& other) const { return key == other.key && value == other.value; }
   };
 
@@ -54,7 +56,7 @@ class problem {
   void erase(std::string_view key);
 
   // Accessors for kernels. A missing key is a programming error and throws std::out_of_range naming it.
-  shape shape_of(std::string_view key) const;               ///< `16x64x56x56`; a missing optional tensor: has()
+  shape shape_of(std::string_view key) const;  ///< `16x64x56x56`; a missing optional tensor: has()
   std::vector<index_t> integers(std::string_view key) const;  ///< `2x1` or `1,2,3,4`
   index_t integer(std::string_view key) const;
   bool flag(std::string_view key) const;
