@@ -1,14 +1,38 @@
-# plumb_add_test(NAME LABEL label SOURCES a.cpp … LIBRARIES lib …): one GoogleTest executable, one CTest entry per case.
+# plumb_add_test(NAME LABEL label SOURCES a.cpp … LIBRARIES lib … [DEPENDS target …] [TIMEOUT seconds] [SERIAL]):
+# one GoogleTest executable, one CTest entry per case. Labels: unit (also run under the sanitizers), property, golden,
+# end_to_end, project. DEPENDS names programs the test starts; SERIAL keeps other tests away while it measures time.
+if(PLUMB_BUILD_TESTS)
+  add_custom_target(plumb_unit_tests)
+endif()
+
 function(plumb_add_test name)
   if(NOT PLUMB_BUILD_TESTS)
     return()
   endif()
-  cmake_parse_arguments(ARG "" "LABEL;TIMEOUT" "SOURCES;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(ARG "SERIAL" "LABEL;TIMEOUT" "SOURCES;LIBRARIES;DEPENDS" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 300)
   endif()
+  set(serial)
+  if(ARG_SERIAL)
+    set(serial RUN_SERIAL ON)
+  endif()
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE plumb_options ${ARG_LIBRARIES} GTest::gtest GTest::gtest_main)
+  if(ARG_DEPENDS)
+    add_dependencies(${name} ${ARG_DEPENDS})
+  endif()
+  if(ARG_LABEL STREQUAL "unit")
+    add_dependencies(plumb_unit_tests ${name})
+  endif()
   gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
-    PROPERTIES LABELS "${ARG_LABEL}" TIMEOUT ${ARG_TIMEOUT} ENVIRONMENT "PLUMB_BUILD_DIR=${PROJECT_BINARY_DIR}")
+    PROPERTIES LABELS "${ARG_LABEL}" TIMEOUT ${ARG_TIMEOUT} ${serial}
+      ENVIRONMENT "PLUMB_BUILD_DIR=${PROJECT_BINARY_DIR}")
+endfunction()
+
+# plumb_add_script_test(NAME SCRIPT ARGUMENT …): a test of the project itself, written as a shell script in tests/.
+function(plumb_add_script_test name script)
+  add_test(NAME ${name} COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/${script} ${ARGN} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+  set_tests_properties(${name} PROPERTIES LABELS project TIMEOUT 300 SKIP_RETURN_CODE 77
+    ENVIRONMENT "PLUMB_BUILD_DIR=${PROJECT_BINARY_DIR}")
 endfunction()
