@@ -1,0 +1,421 @@
+// The record: what one run (verify, gradcheck, bench, demo) found out, as plain structs that become one
+// versioned JSON file and back. Every number a report shows comes from here; reports/ reads nothing else
+// (docs/record.md).
+//
+// One list of fields in record.cpp serves the writer and the reader. Lists and optionals that are empty are
+// left out of the file; every other field is required, and a reader names the first one that is missing or
+// broken. JSON has no NaN and no infinity: they are written as the strings "nan", "inf", "-inf".
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace plumb {
+
+/// A record or report could not be written: one sentence that names the path and the reason (exit code 3).
+class report_error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+/// A record could not be read: one sentence that names the file and the field (exit code 2).
+class record_error : public std::invalid_argument {
+ public:
+  using std::invalid_argument::invalid_argument;
+};
+
+/// Writes all of `text` or nothing: into a new file beside `path`, flushed to the disk and renamed over it. A
+/// path that exists and is no regular file (a device, a pipe) is written in place. Throws report_error.
+void write_file(const std::filesystem::path& path, std::string_view text);
+
+namespace record {
+
+/// The schema this build writes, and the newest one it reads.
+inline constexpr int schema_version = 1;
+
+enum class verdict : std::uint8_t { pass, fail, mistrusted, inconclusive, skipped, crashed, timeout };
+std::string_view name_of(verdict v);
+/// fail, crashed, timeout and mistrusted: what makes a run exit with 1 when the kernel is not a peer.
+constexpr bool is_bad(verdict v) {
+  return v == verdict::fail || v == verdict::crashed || v == verdict::timeout || v == verdict::mistrusted;
+}
+
+// ---------------------------------------------------------------------------------------------- provenance
+
+struct library {
+  std::string name;  ///< `oneDNN`
+  std::string version;
+};
+
+struct provenance {
+  std::string plumb_version;
+  std::string git_revision;  ///< empty when the sources were no git checkout
+  std::string date;          ///< UTC, ISO 8601: `2025-03-01T12:34:56Z`
+  std::string cpu;           ///< model name
+  int cores = 0;             ///< logical processors this process may run on
+  std::string isa;           ///< `avx2 fma avx512f avx512_bf16 …`
+  std::string gpu;           ///< empty: none used
+  std::string os;            ///< distribution and kernel release
+  std::string compiler;      ///< `GNU 12.2.0`
+  std::string flags;         ///< what the kernels were compiled with
+  std::uint64_t seed = 0;
+  std::string command_line;  ///< as typed, arguments quoted where needed
+  std::vector<library> libraries;
+};
+
+/// Everything above that this process can find out about itself; the caller sets seed and command_line and
+/// adds the libraries it talks to.
+provenance provenance_of_this_process();
+
+// ---------------------------------------------------------------------------------------------- tensors and
+// elements
+
+/// `c=2` in `n=0 c=2 p=5 q=1`.
+struct coordinate {
+  std::string axis;
+  std::int64_t at = 0;
+};
+
+/// One output element and the judgement on it.
+struct element {
+  std::string problem;
+  std::string regime;
+  std::uint64_t seed = 0;
+  std::string replay;  ///< the line that `plumb replay` takes
+  std::string tensor;  ///< `y`, `dx`, …
+  std::vector<coordinate> coordinates;
+  double got = 0;
+  double truth = 0;              ///< the oracle's value
+  double ulps = 0;               ///< |got - truth| in units in the last place of the output type
+  double error = 0;              ///< got - truth, signed
+  double statistical_bound = 0;  ///< 0: the check had none (it compared bits)
+  double proven_bound = 0;       ///< 0: bits were compared
+};
+
+enum class tensor_role : std::uint8_t { input, got, expected };
+
+/// A small tensor shown in full: row-major values, `marked` are the row-major numbers of wrong elements.
+struct tensor_dump {
+  std::string name;
+  tensor_role role = tensor_role::input;
+  std::string dtype;  ///< `f32`
+  std::vector<std::int64_t> shape;
+  std::vector<std::string> axes;  ///< index letters, one an axis; may be empty
+  std::vector<double> values;
+  std::vector<std::int64_t> marked;
+};
+
+/// Signed error of one output tensor, one image (tile) a channel. A cell covers row_step × col_step elements
+/// and shows the one with the largest |share|; `at` is that element's row-major number in the whole tensor.
+struct heat_tile {
+  std::string label;  ///< `n=0 k=3`
+  std::int64_t rows = 0;
+  std::int64_t cols = 0;
+  std::vector<double>
+      share;  ///< rows·cols, (got - truth) / bound, signed; inf where bits had to match and did not
+  std::vector<double> got;
+  std::vector<double> truth;
+  std::vector<double> ulps;
+  std::vector<std::int64_t> at;
+};
+
+struct heat_map {
+  std::string problem;
+  std::string regime;
+  std::string replay;
+  std::string tensor;
+  std::string bound;  ///< what share counts in: `statistical`, `proven`, or `ulp` when bits were compared
+  std::vector<std::int64_t> shape;
+  std::vector<std::string> axes;
+  std::int64_t row_step = 1;
+  std::int64_t col_step = 1;
+  std::int64_t tiles_left_out = 0;  ///< channels not shown
+  std::vector<heat_tile> tiles;
+};
+
+/// Bin i counts elements with edges[i] ≤ ulps < edges[i+1]; edges has one entry more than counts, the last is
+/// inf.
+struct ulp_histogram {
+  std::vector<double> edges;
+  std::vector<std::int64_t> counts;
+  std::vector<std::int64_t> naive_counts;  ///< the same data through nested loops in float; may be empty
+};
+
+// ---------------------------------------------------------------------------------------------- verify
+
+struct reason_count {
+  std::string reason;
+  std::int64_t count = 0;
+};
+
+/// Coverage by attribute class: of the problems offered with, say, `groups>1`, how many the kernel accepted.
+struct coverage_class {
+  std::string name;
+  std::int64_t offered = 0;
+  std::int64_t accepted = 0;
+};
+
+struct regime_tally {
+  std::string regime;
+  std::int64_t cases = 0;
+  std::int64_t failures = 0;
+  std::optional<double>
+      worst_statistical;  ///< largest |error| / statistical bound; absent where it does not apply
+  std::optional<double> worst_proven;  ///< largest |error| / proven bound
+  double worst_ulps = 0;
+};
+
+struct law_tally {
+  std::string law;
+  std::int64_t cases = 0;
+  std::int64_t failures = 0;
+};
+
+/// A failure, shrunk.
+struct counterexample {
+  std::string
+      kind;  ///< what failed in two words: `wrong value`, `write outside`, `crash`, `time limit`, `law`
+  std::string message;  ///< one sentence with the numbers
+  std::string law;      ///< the law or check that failed
+  std::string problem;  ///< the shrunk problem
+  std::string regime;
+  std::string replay;
+  std::string original_problem;  ///< as it was drawn
+  std::string original_replay;
+  std::int64_t shrink_steps = 0;  ///< reductions that kept it failing
+  bool minimal = false;           ///< no axis, attribute or datum can be reduced by one step and still fail
+  std::int64_t occurrences = 1;   ///< failing cases of this kind seen in the run
+  std::string pattern;  ///< where the wrong elements lie, if recognised: `border`, `tail`, `stripe`, …
+  std::optional<element> wrong;  ///< the first wrong element
+  std::vector<tensor_dump> tensors;
+};
+
+/// One problem of a named set, judged over all regimes (`--problems resnet50`).
+struct problem_result {
+  std::string problem;
+  record::verdict verdict = record::verdict::inconclusive;
+  std::string reason;
+  bool certified = false;
+  std::int64_t elements = 0;  ///< output elements compared
+  std::optional<double> worst_statistical;
+  std::optional<double> worst_proven;
+  double worst_ulps = 0;
+  double seconds = 0;
+};
+
+struct kernel_result {
+  std::string name;
+  std::string layer;
+  std::string pass;
+  std::string arithmetic;
+  std::string determinism;
+  std::string device;
+  std::string origin;    ///< `built in`, or the plugin's file name
+  bool peer = false;     ///< a vendor's: its failure is a finding, counted apart
+  bool planted = false;  ///< wrong on purpose (the demo's examples): its failure is the expected outcome
+  record::verdict verdict = record::verdict::inconclusive;
+  std::string reason;  ///< why; empty for pass
+  bool certified = false;
+  std::int64_t cases = 0;
+  std::int64_t calls = 0;
+  std::int64_t elements = 0;            ///< output elements compared with the oracle
+  std::int64_t oracle_escalations = 0;  ///< elements where double could not decide
+  double seconds = 0;
+  std::int64_t offered = 0;  ///< problems put to `supports`
+  std::int64_t accepted = 0;
+  std::vector<reason_count> declined;
+  std::vector<coverage_class> coverage;
+  std::vector<regime_tally> regimes;
+  std::vector<law_tally> laws;
+  std::optional<double>
+      detection_power;         ///< smallest relative loss of a single term that the run would have seen
+  std::vector<element> worst;  ///< worst first
+  std::optional<heat_map> heat;
+  std::optional<ulp_histogram> ulps;
+  std::vector<counterexample> counterexamples;
+  std::vector<problem_result> problems;
+};
+
+/// How often a trigger of operators.md (an edge case a generator must reach) was drawn.
+struct trigger {
+  std::string name;
+  std::int64_t drawn = 0;
+  std::int64_t applicable = 0;  ///< problems in which it could have been drawn
+};
+
+struct verify_section {
+  std::int64_t cases = 0;
+  std::int64_t calls = 0;
+  double seconds = 0;
+  std::vector<trigger> triggers;
+  std::vector<kernel_result> kernels;
+};
+
+// ---------------------------------------------------------------------------------------------- gradcheck
+
+/// Two definitions of one derivative, compared at every point of the check.
+struct agreement {
+  std::string first;  ///< `dual`, `vjp`, `jacobian`, `numeric`
+  std::string second;
+  std::string derivative;  ///< `dy/dweight`; empty when all are meant
+  std::string scalar;      ///< `rational`, `mp50`, `double`
+  std::int64_t compared = 0;
+  bool exact = false;         ///< every difference was zero
+  double max_difference = 0;  ///< relative to the larger magnitude
+  double digits = 0;          ///< decimal digits in which they agree; meaningless when exact
+  record::verdict verdict = record::verdict::inconclusive;
+  std::string reason;
+};
+
+/// Error of the central difference against step size in one scalar type: falls like h^truncation_slope coming
+/// from the right until rounding takes over and it rises like h^rounding_slope.
+struct v_curve {
+  std::string derivative;
+  std::string scalar;  ///< `float`, `double`, `mp50`
+  std::vector<double> step;
+  std::vector<double> error;  ///< relative; 0 where the difference is exact
+  double truncation_slope = 2;
+  double rounding_slope = -1;
+};
+
+/// A Jacobian small enough to look at: row-major, rows are outputs, columns inputs.
+struct jacobian_image {
+  std::string derivative;
+  std::int64_t rows = 0;
+  std::int64_t cols = 0;
+  std::vector<double> explicit_values;
+  std::vector<double> numeric_values;
+  std::int64_t full_rows = 0;  ///< of the matrix this is cut from
+  std::int64_t full_cols = 0;
+  std::int64_t nonzeros = 0;  ///< in the whole matrix
+};
+
+/// A kernel's backward pass against the reference's gradient.
+struct kernel_gradient {
+  std::string kernel;
+  std::string pass;
+  bool peer = false;
+  record::verdict verdict = record::verdict::inconclusive;
+  std::string reason;
+  std::optional<double> worst_proven;
+  double worst_ulps = 0;
+  std::vector<element> worst;
+  std::optional<heat_map> heat;
+  std::optional<ulp_histogram> ulps;
+};
+
+struct layer_check {
+  std::string layer;
+  std::string problem;
+  record::verdict verdict = record::verdict::inconclusive;
+  std::string reason;
+  std::int64_t points = 0;          ///< places at which derivatives were taken
+  std::int64_t kinks_excluded = 0;  ///< coordinates left out because the winner changed
+  double seconds = 0;
+  std::vector<agreement> agreements;
+  std::vector<v_curve> curves;
+  std::vector<jacobian_image> jacobians;
+  std::vector<kernel_gradient> kernels;
+};
+
+struct gradcheck_section {
+  int digits = 50;
+  std::vector<layer_check> layers;
+};
+
+// ---------------------------------------------------------------------------------------------- bench
+
+enum class comparison : std::uint8_t { faster, same, slower, ambiguous };
+std::string_view name_of(comparison c);
+
+/// How many times as long as the baseline a kernel takes: below 1 is faster. [low, high] is the 95 %
+/// interval.
+struct time_ratio {
+  std::string against;
+  double value = 1;
+  double low = 1;
+  double high = 1;
+  record::comparison comparison = record::comparison::ambiguous;
+};
+
+struct measurement {
+  double seconds = 0;  ///< median of the samples
+  double low = 0;      ///< 95 % interval of the median
+  double high = 0;
+  std::vector<double> samples;  ///< seconds a call, in the order taken; may be thinned
+  double flops = 0;             ///< of the textbook algorithm, one call
+  double bytes = 0;             ///< compulsory traffic, one call
+  double gflops = 0;            ///< flops / median
+  double gbytes = 0;            ///< bytes / median
+  double roof_share = 0;        ///< of the roof at this intensity, best roof sample of the same run
+  std::optional<time_ratio> ratio;
+};
+
+/// One kernel on one problem. Without a measurement, `reason` says why.
+struct timing {
+  std::string problem;
+  std::string set;  ///< the problem set it came from
+  std::string kernel;
+  std::string implementation;  ///< behind a vendor's front: `brgconv:avx512_core`
+  std::string layout;
+  bool peer = false;
+  bool baseline = false;
+  record::verdict verdict = record::verdict::inconclusive;  ///< of the check before the clock started
+  std::string reason;
+  std::optional<double> worst_ulps;    ///< accuracy on this problem, for speed against accuracy
+  std::optional<double> worst_proven;  ///< share of the proven bound
+  std::optional<record::measurement> measurement;
+};
+
+struct roof {
+  double peak_gflops = 0;  ///< best sample
+  double peak_gbytes = 0;
+  std::vector<double> gflops_samples;
+  std::vector<double> gbytes_samples;
+};
+
+/// A whole problem set: geometric mean of the ratios, and the summed time.
+struct set_total {
+  std::string set;
+  std::string kernel;
+  bool peer = false;
+  std::int64_t problems = 0;  ///< with a number for both
+  double seconds = 0;         ///< sum of the medians
+  std::optional<time_ratio> ratio;
+};
+
+struct bench_section {
+  std::string baseline;
+  int threads = 1;
+  record::roof roof;
+  std::vector<timing> timings;
+  std::vector<set_total> sets;
+};
+
+// ---------------------------------------------------------------------------------------------- the whole
+
+struct run {
+  int schema = schema_version;
+  std::string command;  ///< `verify`, `gradcheck`, `bench`, `demo`
+  record::provenance provenance;
+  std::optional<verify_section> verify;
+  std::optional<gradcheck_section> gradcheck;
+  std::optional<bench_section> bench;
+};
+
+std::string to_json(const run& r);
+/// Throws record_error. `origin` is what the sentence calls the text, normally its path.
+run from_json(std::string_view text, const std::string& origin);
+
+/// Throws report_error.
+void save(const run& r, const std::filesystem::path& path);
+/// Throws record_error, also when the file cannot be opened.
+run load(const std::filesystem::path& path);
+
+}  // namespace record
+}  // namespace plumb
