@@ -47,14 +47,14 @@ struct pass_spec {
   std::vector<std::string> writes;
   /// Groups of tensors in which the pass is jointly linear while the others stay fixed:
   /// {{x,bias},{weight,bias}}.
-  std::vector<std::vector<std::string>> linear_in;
+  std::vector<std::vector<std::string>> linear_in = {};
   /// If every element written is Σ a·b (+ c): the tensors a and b (empty: the constant 1) and the addend c
   /// (or empty). The layer then has `products`, and the oracle sums exactly, element by element and in
   /// parallel.
   struct contraction_spec {
     std::string a, b, addend;
   };
-  std::optional<contraction_spec> contraction;
+  std::optional<contraction_spec> contraction = {};
 };
 
 struct signature {

@@ -1,0 +1,25 @@
+// The catalogue: every layer by name, from the rows of layers.list. The one place where a layer's name is
+// looked up.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "reference/layers/layer.hpp"
+
+namespace plumb {
+
+struct layer_row {
+  std::string_view name;
+  std::unique_ptr<layer> (*bind)(const problem&);
+};
+
+const std::vector<layer_row>& layer_catalogue();
+
+/// Binds the problem to its layer. Throws text_error (unknown layer, attribute or value) or shape_error.
+std::unique_ptr<layer> bind(const problem& text);
+std::unique_ptr<layer> bind(std::string_view text);
+
+}  // namespace plumb

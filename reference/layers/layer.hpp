@@ -1,0 +1,108 @@
+// A layer bound to a problem, with its type erased: what verify, properties and the command line hold.
+// `as<T>()` gives the definitions over the scalar T; shapes, passes and both forms of the problem text come
+// with it.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <tuple>
+#include <vector>
+
+#include "reference/core/layer.hpp"
+#include "reference/scalars/scalars.hpp"
+
+namespace plumb {
+
+/// One entry of an explicit Jacobian: ∂out[i]/∂in[j] = value, i and j row-major numbers.
+template <class T>
+using entry_sink =
+    std::function<void(std::string_view out, index_t i, std::string_view in, index_t j, const T& value)>;
+
+template <class T>
+class definitions {
+ public:
+  virtual void forward(const bundle<const T>& in, const bundle<T>& out) const = 0;
+  virtual void vjp(const bundle<const T>& in, const bundle<const T>& out, const bundle<const T>& dy,
+                   const bundle<T>& dx) const = 0;
+  virtual void jacobian(const bundle<const T>& in, const entry_sink<T>& emit) const = 0;
+  virtual ~definitions() = default;
+};
+
+template <class List>
+struct definitions_over;
+template <class... T>
+struct definitions_over<type_list<T...>> {
+  using type = std::tuple<std::unique_ptr<definitions<T>>...>;
+};
+
+/// The products that sum to one element: a[terms[i].a]·b[terms[i].b], plus addend[addend] if it is not
+/// negative.
+struct product_list {
+  struct term {
+    index_t a, b;
+  };
+  std::vector<term> terms;
+  index_t addend = -1;
+};
+
+class layer {
+ public:
+  virtual ~layer() = default;
+
+  const std::string& name() const { return canonical_.layer(); }
+  /// Defaults left out: the text for people, names, replay lines and plugins.
+  const problem& canonical() const { return canonical_; }
+  /// Every shape and attribute present: what kernels receive.
+  const problem& resolved() const { return resolved_; }
+  const signature& describe() const { return signature_; }
+  /// Inputs and outputs; `dx` finds the shape of `x`. Optional inputs left out are absent.
+  const shape_map& shapes() const { return shapes_; }
+  const pass_spec* find_pass(std::string_view pass) const;
+  /// The spec of an input or output, or of the tensor that `dx`, `dy` belong to.
+  const tensor_spec& spec(std::string_view tensor) const;
+  bool present(std::string_view tensor) const { return shapes_.has(tensor); }
+
+  /// Built from + - × ÷ and comparisons, so that rationals apply.
+  virtual bool rational_arithmetic() const = 0;
+  /// Polynomial degree in each single coordinate (piecewise), or 0 if it is not a polynomial.
+  virtual int degree() const = 0;
+  /// Samples along the batch axis are independent (a mean over the batch is not).
+  virtual bool batchwise() const = 0;
+  /// Whether the layer has kinks and reports who won each maximum; a changed trace means a kink was crossed.
+  virtual bool has_winners() const = 0;
+  virtual std::vector<index_t> winners(const bundle<const double>& in) const = 0;
+  /// The products of element `flat` of the tensor that the pass writes; only for passes with a contraction.
+  virtual void products(std::string_view pass, index_t flat, product_list& list) const = 0;
+  /// Largest legal value (exclusive) of an index input: classes for a target, positions for an unpool index.
+  virtual index_t index_bound(std::string_view input) const = 0;
+
+  template <class T>
+  const definitions<T>& as() const {
+    return *std::get<std::unique_ptr<definitions<T>>>(definitions_);
+  }
+
+ protected:
+  definitions_over<scalar_list>::type definitions_;
+  problem canonical_;
+  problem resolved_;
+  signature signature_;
+  shape_map shapes_;
+};
+
+/// Owning sets for a problem, zero-filled: the outputs, or the tensors of the given names (`dx`, `weight`,
+/// …).
+template <class T>
+tensor_set<T> make_tensors(const layer& l, std::span<const std::string> names) {
+  tensor_set<T> set;
+  for (const std::string& name : names) {
+    if (!l.present(name)) continue;
+    if (l.spec(name).kind == element::index)
+      set.add_indices(name, tensor<index_t>(l.shapes()[name]));
+    else
+      set.add(name, tensor<T>(l.shapes()[name]));
+  }
+  return set;
+}
+
+}  // namespace plumb

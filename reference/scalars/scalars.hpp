@@ -1,0 +1,48 @@
+// Which scalar types the definitions of a layer are instantiated for, and the few questions about a scalar
+// that layers ask. Sanitizer builds take the first three only (PLUMB_FEW_SCALARS), which keeps them short.
+#pragma once
+
+#include <cmath>
+#include <limits>
+
+#include "reference/scalars/dual.hpp"
+#include "reference/scalars/running_error.hpp"
+#ifndef PLUMB_FEW_SCALARS
+#include "reference/scalars/multiprecision.hpp"
+#endif
+
+namespace plumb {
+
+template <class... T>
+struct type_list {};
+
+#ifdef PLUMB_FEW_SCALARS
+using scalar_list = type_list<float, double, dual<double>, running_error>;
+#else
+using scalar_list = type_list<float, double, dual<double>, running_error, mp50, dual<mp50>, mp100,
+                              dual<mp100>, rational, dual<rational>>;
+#endif
+
+/// Exact scalars have no rounding, no infinities and no NaN; layers that leave + - × ÷ cannot use them.
+template <class T>
+struct is_exact : std::false_type {};
+template <class T>
+struct is_exact<dual<T>> : is_exact<T> {};
+#ifndef PLUMB_FEW_SCALARS
+template <>
+struct is_exact<rational> : std::true_type {};
+#endif
+template <class T>
+inline constexpr bool is_exact_v = is_exact<T>::value;
+
+/// NaN is the value that is not equal to itself; exact scalars have none.
+template <class T>
+bool is_nan(const T& x) {
+  if constexpr (is_exact_v<T>) {
+    return false;
+  } else {
+    return !(x == x);
+  }
+}
+
+}  // namespace plumb
