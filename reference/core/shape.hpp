@@ -66,7 +66,7 @@ class shape {
 inline std::string to_string(const shape& s) {
   if (s.rank() == 0) return "1";
   std::string text;
-  for (const index_t extent : s) text += (text.empty() ? "" : "x") + std::to_string(extent);
+  for (const index_t extent : s) text.append(text.empty() ? "" : "x").append(std::to_string(extent));
   return text;
 }
 
@@ -83,7 +83,7 @@ inline shape unflatten(index_t flat, const shape& s) {
 /// `[n=0 c=2 h=5 w=1]`-style text is the caller's; this is the bare `0,2,5,1`.
 inline std::string coordinates(index_t flat, const shape& s) {
   std::string text;
-  for (const index_t i : unflatten(flat, s)) text += (text.empty() ? "" : ",") + std::to_string(i);
+  for (const index_t i : unflatten(flat, s)) text.append(text.empty() ? "" : ",").append(std::to_string(i));
   return text;
 }
 
