@@ -1,9 +1,9 @@
 // Kernels: code that computes one pass of one layer, and what it declares about itself.
 //
-// A kernel is a descriptor plus a factory of plans. A plan is the kernel made ready for one problem: it may allocate
-// and compile (vendor libraries do), it packs weights in `prepare`, and its `run` neither throws nor allocates.
-// Nothing here is believed: the sandbox measures what it can (repeatability, bounds, writes), and the declared
-// arithmetic only selects which error bound is demanded.
+// A kernel is a descriptor plus a factory of plans. A plan is the kernel made ready for one problem: it may
+// allocate and compile (vendor libraries do), it packs weights in `prepare`, and its `run` neither throws nor
+// allocates. Nothing here is believed: the sandbox measures what it can (repeatability, bounds, writes), and
+// the declared arithmetic only selects which error bound is demanded.
 #pragma once
 
 #include <cstddef>
@@ -40,19 +40,21 @@ struct tensor_ref {
   }
 };
 
-/// What `supports` and the plan factory see: the resolved problem (see problem.hpp), and how the call will look.
+/// What `supports` and the plan factory see: the resolved problem (see problem.hpp), and how the call will
+/// look.
 struct kernel_problem {
   plumb::problem problem;
   dtype type = dtype::f32;
   plumb::layout layout = layout::nchw;
   int threads = 1;
+  std::string canonical = {};  ///< the same problem with defaults left out: the text that plugins see
 };
 
 /// One call. `reads` and `writes` follow the order in which the layer declares them for the pass.
 struct kernel_call {
   std::span<const tensor_ref> reads;
   std::span<const tensor_ref> writes;  ///< overwritten, never accumulated into
-  void* workspace = nullptr;           ///< at least workspace_size() bytes, 64-byte aligned, contents arbitrary
+  void* workspace = nullptr;  ///< at least workspace_size() bytes, 64-byte aligned, contents arbitrary
   int threads = 1;
 };
 
@@ -76,8 +78,8 @@ struct support {
   static support no(std::string why) { return {false, std::move(why)}; }
 };
 
-/// A declared accuracy for element-wise kernels, |ŷ - y| ≤ max(ulps·ulp(y), scale·u·|x|); 0 means not declared,
-/// then the bound follows from the arithmetic.
+/// A declared accuracy for element-wise kernels, |ŷ - y| ≤ max(ulps·ulp(y), scale·u·|x|); 0 means not
+/// declared, then the bound follows from the arithmetic.
 struct accuracy {
   double ulps = 0;
 };

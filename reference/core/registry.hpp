@@ -1,5 +1,6 @@
-// The registry: every kernel this process knows, found by glob. `*` matches any text, `/` and `@` included; `?` one
-// character. Each file in optimized/ adds its rows through one function named in optimized/kernels.list.
+// The registry: every kernel this process knows, found by glob. `*` matches any text, `/` and `@` included;
+// `?` one character. Each file in optimized/ adds its rows through one function named in
+// optimized/kernels.list.
 #pragma once
 
 #include <string_view>
@@ -20,6 +21,9 @@ class registry {
  private:
   std::vector<kernel> kernels_;
 };
+
+/// Every kernel of optimized/. Defined there, linked into the worker only.
+void register_all_kernels(registry& kernels);
 
 bool glob_match(std::string_view pattern, std::string_view text);
 
