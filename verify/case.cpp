@@ -78,12 +78,11 @@ class conditions {
     const bool ok = key == "seed"      ? read_number(value, case_.seed)
                     : key == "threads" ? read_number(value, case_.threads) && case_.threads >= 1
                     : key == "align" ? read_choice(value, {alignment::start, alignment::end}, case_.alignment)
-                    : key == "poison" ? read_choice(value, {poison::nan, poison::finite}, case_.poison)
+                    : key == "poison" ? read_choice(value, {poison::nan, poison::large}, case_.poison)
                                       : false;
     if (!ok)
-      throw text_error(
-          word, column,
-          "expected seed=N, align=start|end, threads=N (at least 1), poison=nan|finite or x@4=1");
+      throw text_error(word, column,
+                       "expected seed=N, align=start|end, threads=N (at least 1), poison=nan|large or x@4=1");
   }
   test_case& case_;
 };

@@ -15,17 +15,16 @@
 
 #include "reference/core/kernel.hpp"
 #include "reference/core/problem.hpp"
+#include "verify/sandbox/arena.hpp"
 
 namespace plumb {
 
 /// Where a buffer lies between its guard pages: begins right after the front one, or ends right at the rear
 /// one.
 enum class alignment : std::uint8_t { start, end };
-/// What outputs and workspace hold before the call: quiet NaNs with a payload, or a large finite pattern.
-enum class poison : std::uint8_t { nan, finite };
 
 constexpr std::string_view name_of(alignment a) { return a == alignment::start ? "start" : "end"; }
-constexpr std::string_view name_of(poison p) { return p == poison::nan ? "nan" : "finite"; }
+constexpr std::string_view name_of(poison p) { return p == poison::nan ? "nan" : "large"; }
 
 struct datum {
   std::string tensor;

@@ -1,0 +1,423 @@
+#include "verify/gradcheck.hpp"
+
+#include <fmt/format.h>
+
+#include <chrono>
+
+#include "verify/differentiate.hpp"
+
+namespace plumb {
+namespace {
+
+using record::verdict;
+
+/// SplitMix64 (Steele, Lea & Flood 2014): the points of a check follow from the seed alone.
+class point_source {
+ public:
+  explicit point_source(std::uint64_t seed) : state_(seed) {}
+  std::uint64_t next() {
+    std::uint64_t z = (state_ += 0x9e3779b97f4a7c15ULL);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+    return z ^ (z >> 31);
+  }
+  index_t below(index_t bound) { return static_cast<index_t>(next() % static_cast<std::uint64_t>(bound)); }
+
+ private:
+  std::uint64_t state_;
+};
+
+/// Sixteenths in (-8, 8), or with `ties` small integers that make winners meet; as doubles, exact in every
+/// scalar.
+tensor_set<double> draw_point(const layer& l, std::uint64_t seed, bool ties) {
+  point_source source(seed);
+  tensor_set<double> in;
+  for (const tensor_spec& spec : l.describe().inputs) {
+    if (!l.present(spec.name)) continue;
+    const shape& extents = l.shapes()[spec.name];
+    if (spec.kind == element::index) {
+      tensor<index_t> t(extents);
+      for (index_t i = 0; i < t.size(); ++i)
+        t[i] = source.below(std::max<index_t>(1, l.index_bound(spec.name)));
+      in.add_indices(spec.name, std::move(t));
+      continue;
+    }
+    tensor<double> t(extents);
+    for (index_t i = 0; i < t.size(); ++i) {
+      if (!spec.differentiable)
+        t[i] = static_cast<double>(1 + source.below(63)) / 16;
+      else if (ties)
+        t[i] = static_cast<double>(source.below(3)) - 1;
+      else
+        t[i] = static_cast<double>(2 * source.below(128) - 127) / 16;
+    }
+    in.add(spec.name, std::move(t));
+  }
+  return in;
+}
+
+template <class T>
+double magnitude(const T& x) {
+  const T positive = x < T(0) ? T(-x) : x;
+  return static_cast<double>(positive);
+}
+
+/// Collects the differences between two definitions, relative to the larger magnitude (at least 1e-3, so that
+/// an entry that cancels to nothing does not count its last digit).
+class tally {
+ public:
+  tally(std::string first, std::string second, std::string scalar)
+      : result_{.first = std::move(first),
+                .second = std::move(second),
+                .derivative = "",
+                .scalar = std::move(scalar),
+                .reason = ""} {
+    result_.exact = true;
+  }
+
+  template <class T>
+  void compare(const T& a, const T& b, const T& uncertainty) {
+    ++result_.compared;
+    const T difference = a < b ? T(b - a) : T(a - b);
+    if (difference == T(0)) return;
+    result_.exact = false;
+    const double scale = std::max({magnitude(a), magnitude(b), 1e-3});
+    const double relative = magnitude(difference) / scale;
+    if (!(relative <= result_.max_difference)) result_.max_difference = relative;
+    const double unsure = magnitude(uncertainty) / scale;
+    if (!(unsure <= uncertainty_)) uncertainty_ = unsure;
+    // An estimate is wrong where it misses by more than it admits; ten times, since the estimate is not a
+    // bound.
+    if (!(relative <= 10 * unsure)) beyond_ = std::max(beyond_, relative);
+  }
+
+  record::agreement finish(int digits) {
+    const double wanted = std::pow(10.0, -digits);
+    result_.digits = result_.exact ? 0 : -std::log10(result_.max_difference);
+    if (result_.exact || result_.max_difference <= wanted) {
+      result_.verdict = verdict::pass;
+    } else if (beyond_ > wanted || std::isnan(result_.max_difference)) {
+      result_.verdict = verdict::fail;
+      result_.reason = fmt::format("differ by {:.2g}, asked for {} digits", result_.max_difference, digits);
+    } else {
+      result_.verdict = verdict::inconclusive;
+      result_.reason = fmt::format("the numerical estimate is only good to {:.1g}", uncertainty_);
+    }
+    return result_;
+  }
+
+ private:
+  record::agreement result_;
+  double uncertainty_ = 0;
+  double beyond_ = 0;
+};
+
+/// Columns whose numerical derivative crosses a kink, by the winner trace at x, x + h and x - h.
+std::vector<bool> kinked_columns(const layer& l, const differentiation<double>& at, double h) {
+  std::vector<bool> kinked(static_cast<std::size_t>(at.inputs().total()), false);
+  if (!l.has_winners()) return kinked;
+  const auto trace = [&](const tensor_set<double>& in) { return l.winners(in.views()); };
+  const std::vector<index_t> here = trace(at.point());
+  for (index_t j = 0; j < at.inputs().total(); ++j)
+    kinked[static_cast<std::size_t>(j)] = trace(at.moved(j, h)) != here || trace(at.moved(j, -h)) != here;
+  return kinked;
+}
+
+template <class T>
+tensor_set<T> convert(const tensor_set<double>& point) {
+  return point.map<T>([](double v) { return T(v); });
+}
+
+/// Everything that is asked of one layer at one point over the scalar T.
+template <class T>
+class point_check {
+ public:
+  static constexpr bool exact = is_exact_v<T>;
+  static constexpr double step = exact ? 0x1p-10 : 0x1p-14;
+  static constexpr int levels = 9;
+
+  point_check(const layer& l, const tensor_set<double>& point, const gradcheck_options& options)
+      : layer_(l),
+        options_(options),
+        at_(l, convert<T>(point)),
+        kinked_(kinked_columns(l, {l, point}, step)) {}
+
+  index_t kinks() const { return std::count(kinked_.begin(), kinked_.end(), true); }
+  index_t columns() const { return at_.inputs().total(); }
+  const differentiation<T>& at() const { return at_; }
+
+  void dense() {
+    const matrix<T> by_dual = at_.by_dual();
+    const matrix<T> by_vjp = at_.by_vjp();
+    const matrix<T> by_entries = at_.by_entries();
+    for (index_t i = 0; i < by_dual.rows(); ++i)
+      for (index_t j = 0; j < by_dual.cols(); ++j) {
+        dual_vjp_.compare(by_dual(i, j), by_vjp(i, j), T(0));
+        dual_entries_.compare(by_dual(i, j), by_entries(i, j), T(0));
+        vjp_entries_.compare(by_vjp(i, j), by_entries(i, j), T(0));
+      }
+    if (!numeric_applies()) return;
+    for (index_t j = 0; j < by_entries.cols(); ++j) {
+      if (kinked_[static_cast<std::size_t>(j)]) continue;
+      const auto e = estimate([&](const T& h) { return at_.moved(j, h); });
+      for (index_t i = 0; i < by_entries.rows(); ++i) {
+        const auto row = static_cast<std::size_t>(i);
+        numeric_entries_.compare(e.value[row], by_entries(i, j), e.error[row]);
+        numeric_dual_.compare(e.value[row], by_dual(i, j), e.error[row]);
+      }
+    }
+  }
+
+  /// Along random directions v and u, without forming the Jacobian: J·v from dual numbers, entries and
+  /// differences, and ⟨u, J·v⟩ = ⟨Jᵀ·u, v⟩ for the implicit pass.
+  void directional(int directions) {
+    point_source source(options_.seed + 77);
+    const auto random = [&](index_t n) {
+      std::vector<T> v;
+      for (index_t i = 0; i < n; ++i) v.push_back(T(2 * source.below(16) - 15) / T(16));
+      return v;
+    };
+    for (int d = 0; d < directions; ++d) {
+      const std::vector<T> v = random(at_.inputs().total());
+      const std::vector<T> u = random(at_.outputs().total());
+      const std::vector<T> dual = at_.dual_product(v);
+      std::vector<T> entries(u.size(), T(0));
+      at_.explicit_entries([&](index_t i, index_t j, const T& value) {
+        entries[static_cast<std::size_t>(i)] += value * v[static_cast<std::size_t>(j)];
+      });
+      const std::vector<T> gradient = at_.vjp_product(u);
+      T from_dual(0), from_entries(0), from_vjp(0);
+      for (std::size_t i = 0; i < u.size(); ++i) {
+        dual_entries_.compare(dual[i], entries[i], T(0));
+        from_dual += u[i] * dual[i];
+        from_entries += u[i] * entries[i];
+      }
+      for (std::size_t j = 0; j < v.size(); ++j) from_vjp += gradient[j] * v[j];
+      dual_vjp_.compare(from_dual, from_vjp, T(0));
+      vjp_entries_.compare(from_vjp, from_entries, T(0));
+      // Several inputs move at once, so a product of two of them is of degree 2 in h: still exact.
+      if (!numeric_applies() || kinks() != 0 || (exact && layer_.degree() > 1)) continue;
+      const auto e = estimate([&](const T& h) { return at_.moved(v, h); });
+      for (std::size_t i = 0; i < u.size(); ++i) numeric_dual_.compare(e.value[i], dual[i], e.error[i]);
+    }
+  }
+
+  void finish(std::vector<record::agreement>& list) {
+    for (tally* t : {&dual_vjp_, &dual_entries_, &vjp_entries_, &numeric_entries_, &numeric_dual_}) {
+      record::agreement a = t->finish(exact ? 1000 : options_.digits);
+      if (a.compared != 0) list.push_back(std::move(a));
+    }
+  }
+
+ private:
+  bool numeric_applies() const { return !exact || layer_.degree() > 0; }
+
+  template <class At>
+  auto estimate(const At& at) const {
+    if constexpr (exact)
+      return at_.central_difference(at, T(1) / T(1024));
+    else
+      return at_.richardson(at, T(1) / T(16384), levels);
+  }
+
+  static std::string scalar_name() { return exact ? "rational" : "mp100"; }
+
+  const layer& layer_;
+  const gradcheck_options& options_;
+  differentiation<T> at_;
+  std::vector<bool> kinked_;
+  tally dual_vjp_{"dual", "vjp", scalar_name()};
+  tally dual_entries_{"dual", "jacobian", scalar_name()};
+  tally vjp_entries_{"vjp", "jacobian", scalar_name()};
+  tally numeric_entries_{"numeric", "jacobian", scalar_name()};
+  tally numeric_dual_{"numeric", "dual", scalar_name()};
+};
+
+/// With one definition wrong, exactly the pairs that contain it disagree.
+std::string blame(const std::vector<record::agreement>& agreements) {
+  std::string guilty;
+  for (const std::string name : {"dual", "vjp", "jacobian", "numeric"}) {
+    bool all_bad = false;
+    bool others_good = true;
+    for (const record::agreement& a : agreements) {
+      const bool bad = a.verdict == verdict::fail;
+      if (a.first == name || a.second == name) {
+        all_bad = true;
+        if (!bad) {
+          all_bad = false;
+          break;
+        }
+      } else {
+        others_good = others_good && !bad;
+      }
+    }
+    if (all_bad && others_good) guilty = name;
+  }
+  return guilty.empty() ? "the definitions disagree" : "`" + guilty + "` disagrees with all the others";
+}
+
+template <class T>
+void check_points(const layer& l, const gradcheck_options& options, record::layer_check& result) {
+  index_t columns = 0;
+  // The second point is all ties: a definition that sends the gradient elsewhere than to the winner shows
+  // there.
+  for (const bool ties : {false, true}) {
+    if (ties && !l.has_winners()) continue;
+    point_check<T> check(l, draw_point(l, options.seed, ties), options);
+    const bool small = static_cast<double>(check.at().inputs().total()) *
+                           static_cast<double>(check.at().outputs().total()) <=
+                       static_cast<double>(options.dense_entries);
+    if (small)
+      check.dense();
+    else
+      check.directional(3);
+    check.finish(result.agreements);
+    ++result.points;
+    if (!ties) {
+      columns += check.columns();
+      result.kinks_excluded += check.kinks();
+    }
+  }
+  if (result.agreements.empty()) {
+    result.verdict = verdict::inconclusive;
+    result.reason = "nothing to compare: a differentiable tensor is empty";
+    return;
+  }
+  result.verdict = verdict::pass;
+  for (const record::agreement& a : result.agreements) {
+    if (a.verdict == verdict::fail) {
+      result.verdict = verdict::fail;
+      result.reason = blame(result.agreements);
+      return;
+    }
+    if (a.verdict == verdict::inconclusive) {
+      result.verdict = verdict::inconclusive;
+      result.reason = a.reason;
+    }
+  }
+  if (result.kinks_excluded * 4 > columns) {
+    result.verdict = verdict::mistrusted;
+    result.reason = fmt::format("{} of {} coordinates sit on a kink", result.kinks_excluded, columns);
+  }
+}
+
+/// Error of a central difference of ⟨u, f(x + h·v)⟩ against the step size 10^0, 10^-stride, … in one floating
+/// type.
+template <class T>
+record::v_curve curve(const layer& l, const tensor_set<double>& point, std::string scalar, const mp100& truth,
+                      const std::vector<double>& u, const std::vector<double>& v, int smallest, int stride) {
+  const differentiation<T> at(l, convert<T>(point));
+  const std::vector<T> direction(v.begin(), v.end());
+  record::v_curve c{
+      .derivative = "along a random direction", .scalar = std::move(scalar), .step = {}, .error = {}};
+  for (int exponent = 0; exponent >= smallest; exponent -= stride) {
+    const T h = T(pow(mp100(10), exponent));
+    const auto difference =
+        at.central_difference([&](const T& s) { return at.moved(direction, s); }, h).value;
+    mp100 sum(0);
+    for (std::size_t i = 0; i < u.size(); ++i) sum += mp100(difference[i]) * mp100(u[i]);
+    c.step.push_back(std::pow(10.0, exponent));
+    const mp100 error = abs(sum - truth) / abs(truth);
+    c.error.push_back(static_cast<double>(error));
+  }
+  return c;
+}
+
+void add_curves(const layer& l, const gradcheck_options& options, record::layer_check& result) {
+  const tensor_set<double> point = draw_point(l, options.seed, false);
+  const differentiation<mp100> at(l, convert<mp100>(point));
+  point_source source(options.seed + 5);
+  const auto random = [&](index_t n) {
+    std::vector<double> v;
+    for (index_t i = 0; i < n; ++i) v.push_back(static_cast<double>(2 * source.below(16) - 15) / 16);
+    return v;
+  };
+  const std::vector<double> v = random(at.inputs().total());
+  const std::vector<double> u = random(at.outputs().total());
+  const std::vector<mp100> product = at.dual_product(std::vector<mp100>(v.begin(), v.end()));
+  mp100 truth(0);
+  for (std::size_t i = 0; i < u.size(); ++i) truth += product[i] * mp100(u[i]);
+  result.curves.push_back(curve<float>(l, point, "float", truth, u, v, -8, 1));
+  result.curves.push_back(curve<double>(l, point, "double", truth, u, v, -15, 1));
+  result.curves.push_back(curve<mp50>(l, point, "mp50", truth, u, v, -48, 2));
+}
+
+/// The corner of the Jacobian that fits on a screen, explicit beside numerical.
+void add_image(const layer& l, const gradcheck_options& options, record::layer_check& result) {
+  constexpr index_t most = 96;
+  const differentiation<double> at(l, draw_point(l, options.seed, false));
+  for (const auto& in : at.inputs().ranges()) {
+    for (const auto& out : at.outputs().ranges()) {
+      record::jacobian_image image;
+      image.derivative = "d" + out.tensor + "/d" + in.tensor;
+      image.full_rows = out.size;
+      image.full_cols = in.size;
+      image.rows = std::min(most, out.size);
+      image.cols = std::min(most, in.size);
+      image.explicit_values.assign(static_cast<std::size_t>(image.rows * image.cols), 0.0);
+      image.numeric_values = image.explicit_values;
+      const auto cell = [&](index_t i, index_t j) { return static_cast<std::size_t>(i * image.cols + j); };
+      at.explicit_entries([&](index_t row, index_t col, double value) {
+        const index_t i = row - out.first;
+        const index_t j = col - in.first;
+        if (i < 0 || i >= out.size || j < 0 || j >= in.size || value == 0) return;
+        ++image.nonzeros;
+        if (i < image.rows && j < image.cols) image.explicit_values[cell(i, j)] += value;
+      });
+      for (index_t j = 0; j < image.cols; ++j) {
+        const auto column =
+            at.central_difference([&](double h) { return at.moved(in.first + j, h); }, 0x1p-17).value;
+        for (index_t i = 0; i < image.rows; ++i)
+          image.numeric_values[cell(i, j)] = column[static_cast<std::size_t>(out.first + i)];
+      }
+      result.jacobians.push_back(std::move(image));
+    }
+  }
+}
+
+}  // namespace
+
+record::layer_check check_layer(const layer& l, const gradcheck_options& options) {
+  const auto start = std::chrono::steady_clock::now();
+  record::layer_check result;
+  result.layer = l.name();
+  result.problem = l.canonical().print();
+  if (l.rational_arithmetic())
+    check_points<rational>(l, options, result);
+  else
+    check_points<mp100>(l, options, result);
+  if (options.curves && !result.agreements.empty()) {
+    add_curves(l, options, result);
+    add_image(l, options, result);
+  }
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return result;
+}
+
+std::string refuse_jacobian(const layer& l, double budget_bytes) {
+  const auto size_text = [](double bytes) {
+    const char* unit = "bytes";
+    for (const char* larger : {"KiB", "MiB", "GiB", "TiB", "PiB"}) {
+      if (bytes < 1024) break;
+      bytes /= 1024;
+      unit = larger;
+    }
+    return fmt::format("{:.4g} {}", bytes, unit);
+  };
+  const coordinates_of in = differentiable(l, l.describe().inputs);
+  const coordinates_of out = differentiable(l, l.describe().outputs);
+  std::string sizes;
+  double total = 0;
+  for (const auto& y : out.ranges())
+    for (const auto& x : in.ranges()) {
+      const double bytes = 4 * static_cast<double>(y.size) * static_cast<double>(x.size);
+      total += bytes;
+      sizes += fmt::format("{}d{}/d{} is {} x {} = {} in f32", sizes.empty() ? "" : ", ", y.tensor, x.tensor,
+                           y.size, x.size, size_text(bytes));
+    }
+  if (total <= budget_bytes) return {};
+  return fmt::format("the explicit Jacobian of `{}` is over the budget of {}: {}", l.canonical().print(),
+                     size_text(budget_bytes), sizes);
+}
+
+}  // namespace plumb

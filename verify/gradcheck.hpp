@@ -1,0 +1,31 @@
+// Gradient check of a layer: its five definitions against each other on one problem.
+//
+// Where rationals apply, dual, vjp, explicit and (for degree ≤ 2) numerical derivatives must agree with
+// tolerance zero. Elsewhere they must agree to the digits asked, evaluated in 100-digit arithmetic; the
+// numerical estimate is judged by its own error estimate and is `inconclusive` where that is larger than what
+// is to be decided. Kinks are recognised by a changed winner, not guessed from a bad difference.
+#pragma once
+
+#include <cstdint>
+
+#include "reference/core/record.hpp"
+#include "reference/layers/layer.hpp"
+
+namespace plumb {
+
+struct gradcheck_options {
+  int digits = 50;  ///< 1 … 80
+  std::uint64_t seed = 1;
+  /// Above this many entries the Jacobian is not formed; the definitions are then compared along random
+  /// directions.
+  index_t dense_entries = 40'000;
+  bool curves = true;  ///< V-curves and Jacobian images for the report
+};
+
+record::layer_check check_layer(const layer& l, const gradcheck_options& options);
+
+/// The refusal of an explicit Jacobian over the budget: its size for each pair of tensors, its non-zeros, and
+/// the implicit way to ask. Empty if it fits.
+std::string refuse_jacobian(const layer& l, double budget_bytes);
+
+}  // namespace plumb
