@@ -161,7 +161,9 @@ std::vector<finding> kernel_inventory(const fs::path& root) {
       findings.push_back({list, number, "expected a file and the name of its registration function"});
     else if (!fs::is_regular_file(root / file))
       findings.push_back({list, number, "no such file: " + file});
-    else if (text_of(root / file).find("void " + row[1] + "(") == std::string::npos)
+    else if (row[1] == "-" && text_of(root / file).find("(registry&") != std::string::npos)
+      findings.push_back({list, number, file + " has a registration function, but its row names none"});
+    else if (row[1] != "-" && text_of(root / file).find("void " + row[1] + "(") == std::string::npos)
       findings.push_back({list, number, file + " does not define void " + row[1] + "(registry&)"});
     if (!listed.insert(file).second) findings.push_back({list, number, file + " has a row already"});
   }

@@ -131,7 +131,8 @@ class kernels : public planted_project {
     write("optimized/cpu/conv.cpp", "void register_conv(registry& r) {}\n");
     write("optimized/cpu/helper.hpp", "");
     write("optimized/cpu/tests/conv_test.cpp", "");
-    write("optimized/kernels.list", "# file  registration\ncpu/conv.cpp  register_conv\n");
+    write("optimized/cpu/shared.cpp", "void pack() {}\n");
+    write("optimized/kernels.list", "# file  registration\ncpu/conv.cpp  register_conv\ncpu/shared.cpp  -\n");
   }
 };
 
@@ -144,10 +145,17 @@ TEST_F(kernels, a_file_without_its_row) {
       "optimized/cuda/conv.cu: has no row in optimized/kernels.list, so nothing registers its kernels\n");
 }
 
+TEST_F(kernels, a_row_that_forgets_the_registration) {
+  write("optimized/kernels.list", "cpu/conv.cpp -\ncpu/shared.cpp -\n");
+  EXPECT_EQ(print(kernel_inventory(root_)),
+            "optimized/kernels.list:1: optimized/cpu/conv.cpp has a registration function, but its row names "
+            "none\n");
+}
+
 TEST_F(kernels, rows_that_are_wrong) {
-  write(
-      "optimized/kernels.list",
-      "cpu/conv.cpp  register_conv\ncpu/gone.cpp register_gone\ncpu/conv.cpp register_pool\ncpu/conv.cpp\n");
+  write("optimized/kernels.list",
+        "cpu/conv.cpp  register_conv\ncpu/gone.cpp register_gone\ncpu/conv.cpp "
+        "register_pool\ncpu/conv.cpp\ncpu/shared.cpp -\n");
   EXPECT_EQ(print(kernel_inventory(root_)),
             "optimized/kernels.list:2: no such file: optimized/cpu/gone.cpp\n"
             "optimized/kernels.list:3: optimized/cpu/conv.cpp does not define void register_pool(registry&)\n"
