@@ -1,0 +1,174 @@
+// The register tile for every instruction set, compiled by Highway from the one source below. With 32
+// registers a tile is 4 vectors × 6 rows (24 accumulators, 4 of w, 1 broadcast), with 16 it is 2 × 6 (12, 2,
+// 1).
+#include "optimized/cpu/tile.hpp"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "optimized/cpu/tile.cpp"
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace plumb {
+namespace HWY_NAMESPACE {
+namespace {
+
+namespace hn = hwy::HWY_NAMESPACE;
+using numbers = hn::ScalableTag<float>;
+using vector = hn::Vec<numbers>;
+
+constexpr int lanes = static_cast<int>(HWY_LANES(float));
+constexpr int most_vectors = HWY_TARGET == HWY_AVX3 ? 4 : 2;
+constexpr int most_pixels = 6;
+
+template <int Vectors, int Pixels>
+void tile(const tile_call& t) {
+  const numbers d;
+  vector sum[Pixels][Vectors];
+#pragma GCC unroll 8
+  for (int j = 0; j < Pixels; ++j)
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v)
+      sum[j][v] = t.init ? hn::LoadU(d, t.init + j * t.init_step + v * lanes) : hn::Zero(d);
+
+  const float* HWY_RESTRICT w = t.w;
+  const index_t pixel_step = t.pixel_step, step = t.loops[2].step;
+  for (index_t i = 0; i < t.loops[0].count; ++i)
+    for (index_t k = 0; k < t.loops[1].count; ++k) {
+      const float* HWY_RESTRICT x = t.x + i * t.loops[0].step + k * t.loops[1].step;
+      for (index_t left = t.loops[2].count; left > 0; --left, x += step, w += Vectors * lanes) {
+        vector term[Vectors];
+#pragma GCC unroll 8
+        for (int v = 0; v < Vectors; ++v) term[v] = hn::LoadU(d, w + v * lanes);
+#pragma GCC unroll 8
+        for (int j = 0; j < Pixels; ++j) {
+          const vector pixel = hn::Set(d, x[j * pixel_step]);
+#pragma GCC unroll 8
+          for (int v = 0; v < Vectors; ++v) sum[j][v] = hn::MulAdd(pixel, term[v], sum[j][v]);
+        }
+      }
+    }
+
+#pragma GCC unroll 8
+  for (int j = 0; j < Pixels; ++j)
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) hn::StoreU(sum[j][v], d, t.out + j * t.out_step + v * lanes);
+}
+
+template <int Vectors>
+void tile_of(const tile_call& t) {
+  switch (t.pixels) {
+    case 1:
+      return tile<Vectors, 1>(t);
+    case 2:
+      return tile<Vectors, 2>(t);
+    case 3:
+      return tile<Vectors, 3>(t);
+    case 4:
+      return tile<Vectors, 4>(t);
+    case 5:
+      return tile<Vectors, 5>(t);
+    default:
+      return tile<Vectors, 6>(t);
+  }
+}
+
+void run(const tile_call& t) {
+  switch (t.vectors) {
+    case 1:
+      return tile_of<1>(t);
+    case 2:
+      return tile_of<2>(t);
+#if HWY_TARGET == HWY_AVX3
+    case 3:
+      return tile_of<3>(t);
+    case 4:
+      return tile_of<4>(t);
+#endif
+    default:
+      return;
+  }
+}
+
+#if HWY_TARGET != HWY_SCALAR
+/// Four rows of four, transposed in registers.
+HWY_INLINE void transpose_4x4(const float* in, index_t in_step, float* out, index_t out_step) {
+  const hn::CappedTag<float, 4> d;
+  const hn::Repartition<double, decltype(d)> pairs;
+  const auto r0 = hn::LoadU(d, in), r1 = hn::LoadU(d, in + in_step);
+  const auto r2 = hn::LoadU(d, in + 2 * in_step), r3 = hn::LoadU(d, in + 3 * in_step);
+  const auto low01 = hn::BitCast(pairs, hn::InterleaveLower(d, r0, r1));
+  const auto low23 = hn::BitCast(pairs, hn::InterleaveLower(d, r2, r3));
+  const auto high01 = hn::BitCast(pairs, hn::InterleaveUpper(d, r0, r1));
+  const auto high23 = hn::BitCast(pairs, hn::InterleaveUpper(d, r2, r3));
+  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(pairs, low01, low23)), d, out);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(pairs, low01, low23)), d, out + out_step);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveLower(pairs, high01, high23)), d, out + 2 * out_step);
+  hn::StoreU(hn::BitCast(d, hn::InterleaveUpper(pairs, high01, high23)), d, out + 3 * out_step);
+}
+#endif
+
+void transpose(const float* in, index_t in_step, index_t rows, index_t columns, float* out,
+               index_t out_step) {
+  index_t whole_rows = 0, whole_columns = 0;
+#if HWY_TARGET != HWY_SCALAR
+  whole_rows = rows / 4 * 4;
+  whole_columns = columns / 4 * 4;
+  for (index_t c = 0; c < whole_columns; c += 4)
+    for (index_t r = 0; r < whole_rows; r += 4)
+      transpose_4x4(in + r * in_step + c, in_step, out + c * out_step + r, out_step);
+#endif
+  for (index_t r = whole_rows; r < rows; ++r)
+    for (index_t c = 0; c < whole_columns; ++c) out[c * out_step + r] = in[r * in_step + c];
+  for (index_t c = whole_columns; c < columns; ++c)
+    for (index_t r = 0; r < rows; ++r) out[c * out_step + r] = in[r * in_step + c];
+}
+
+}  // namespace
+
+// Constants and addresses only: whoever reads them may run on a processor without this instruction set.
+constexpr tile_target target = {.name = {},
+                                .lanes = lanes,
+                                .vectors = most_vectors,
+                                .pixels = most_pixels,
+                                .run = run,
+                                .transpose = transpose};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace plumb
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+#include <vector>
+
+namespace plumb {
+namespace {
+
+tile_target named(tile_target target, std::string_view name, std::int64_t bit) {
+  target.name = name;
+  target.runs_here = (hwy::SupportedTargets() & bit) != 0;
+  return target;
+}
+
+}  // namespace
+
+std::span<const tile_target> tile_targets() {
+  static const std::vector<tile_target> all = {
+#if HWY_TARGETS & HWY_AVX3
+    named(N_AVX3::target, "avx3", HWY_AVX3),
+#endif
+#if HWY_TARGETS & HWY_AVX2
+    named(N_AVX2::target, "avx2", HWY_AVX2),
+#endif
+#if HWY_TARGETS & HWY_SSE4
+    named(N_SSE4::target, "sse4", HWY_SSE4),
+#endif
+#if HWY_TARGETS & HWY_SCALAR
+    named(N_SCALAR::target, "scalar", HWY_SCALAR),
+#endif
+  };
+  return all;
+}
+
+}  // namespace plumb
+#endif

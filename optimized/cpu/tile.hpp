@@ -1,0 +1,58 @@
+// The register tile: the one inner loop that every fast convolution and matrix product here is built on.
+//   out[j][·] = init[j][·] + Σ_terms x_term[j] · w_term[·]        j < pixels,  · < vectors·lanes
+// One term reads `vectors` vectors of packed w, and for each of up to `pixels` rows one number of x that is
+// broadcast and multiplied into that row's accumulators, which stay in registers over the whole sum. The
+// terms are three nested loops over x; w is packed in the order of the terms and read straight through. Goto
+// & van de Geijn 2008, "Anatomy of high-performance matrix multiplication".
+#pragma once
+
+#include <span>
+
+#include "reference/core/kernel.hpp"
+
+namespace plumb {
+
+struct tile_loop {
+  index_t count = 1;
+  index_t step = 0;  ///< elements of x from one iteration to the next
+};
+
+struct tile_call {
+  const float* x = nullptr;
+  index_t pixel_step = 0;  ///< elements of x from row j to row j+1
+  tile_loop loops[3];      ///< outermost first; any count may be 0
+  const float* w = nullptr;
+  const float* init = nullptr;  ///< nullptr: start from zero
+  index_t init_step = 0;        ///< from row to row; 0: every row starts from the same vectors
+  float* out = nullptr;         ///< every row has vectors·lanes elements
+  index_t out_step = 0;
+  int pixels = 0;   ///< 1 … tile_target::pixels
+  int vectors = 0;  ///< 1 … tile_target::vectors
+};
+
+/// One instruction set and its tile.
+struct tile_target {
+  std::string_view name;  ///< `avx3`, …: Highway's target names in lower case
+  int lanes = 1;
+  int vectors = 1;  ///< most vectors in a tile
+  int pixels = 1;   ///< most rows in a tile
+  void (*run)(const tile_call&) = nullptr;
+  /// out[c·out_step + r] = in[r·in_step + c] for r < rows, c < columns.
+  void (*transpose)(const float* in, index_t in_step, index_t rows, index_t columns, float* out,
+                    index_t out_step) = nullptr;
+  bool runs_here = false;
+
+  index_t width() const { return index_t{lanes} * vectors; }
+};
+
+/// Every instruction set compiled in, best first.
+std::span<const tile_target> tile_targets();
+
+/// `count` cut into the fewest parts of at most `most`, as even as can be: the first element of part `i`.
+struct even_parts {
+  index_t count, parts;
+  even_parts(index_t n, index_t most) : count(n), parts((n + most - 1) / most) {}
+  index_t begin(index_t i) const { return count * i / parts; }
+};
+
+}  // namespace plumb
