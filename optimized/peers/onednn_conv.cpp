@@ -7,6 +7,7 @@
 // the implementation it picked.
 #include "optimized/cpu/conv_arguments.hpp"
 #include "optimized/kernels.hpp"
+#include "optimized/peers/peer_row.hpp"
 
 #if PLUMB_HAS_ONEDNN
 #include "optimized/peers/onednn.hpp"
@@ -274,6 +275,7 @@ template <class Pass>
 support supports(const kernel_problem& kp) {
   if (const support s = conv_support(kp); !s.ok) return s;
   if (kp.problem.flag("flip")) return support::no("oneDNN has no flip=true: it computes cross-correlation only");
+  if (!kp.problem.has(Pass::writes)) return support::no(std::string("this problem has no ") + Pass::writes);
   if (kp.problem.shape_of(Pass::writes).size() == 0) return support::yes();
   if (has_zero_extent(kp.problem))
     return support::no("oneDNN computes nothing, not zeros, when an input has no elements");
@@ -288,51 +290,21 @@ std::unique_ptr<plan> make_plan(const kernel_problem& kp) {
 }
 
 template <class Pass>
-void equip(kernel& k) {
-  k.supports = supports<Pass>;
-  k.make_plan = make_plan<Pass>;
-}
+constexpr peer_pass pass_of = {Pass::name, supports<Pass>, make_plan<Pass>};
+constexpr peer_pass passes[] = {pass_of<forward_pass>, pass_of<backward_data_pass>,
+                                pass_of<backward_weights_pass>, pass_of<backward_bias_pass>};
 #else
-struct forward_pass {
-  static constexpr const char* name = "forward";
-};
-struct backward_data_pass {
-  static constexpr const char* name = "backward_data";
-};
-struct backward_weights_pass {
-  static constexpr const char* name = "backward_weights";
-};
-struct backward_bias_pass {
-  static constexpr const char* name = "backward_bias";
-};
-
-template <class Pass>
-void equip(kernel& k) {
-  k.unavailable = "built without oneDNN";
-}
+constexpr peer_pass passes[] = {{"forward", nullptr, nullptr},
+                                {"backward_data", nullptr, nullptr},
+                                {"backward_weights", nullptr, nullptr},
+                                {"backward_bias", nullptr, nullptr}};
 #endif
-
-template <class Pass>
-kernel row(const std::string& layer) {
-  kernel k;
-  k.layer = layer;
-  k.pass = Pass::name;
-  k.name = layer + "." + k.pass + "/onednn@cpu";
-  k.determinism = determinism::repeatable;
-  k.peer = true;
-  equip<Pass>(k);
-  return k;
-}
 
 }  // namespace
 
 void register_onednn_conv(registry& kernels) {
-  for (const std::string layer : {"conv1d", "conv2d", "conv3d"}) {
-    kernels.add(row<forward_pass>(layer));
-    kernels.add(row<backward_data_pass>(layer));
-    kernels.add(row<backward_weights_pass>(layer));
-    kernels.add(row<backward_bias_pass>(layer));
-  }
+  for (const char* layer : {"conv1d", "conv2d", "conv3d"})
+    for (const peer_pass& pass : passes) kernels.add(peer_row(layer, pass, "onednn", "oneDNN"));
 }
 
 }  // namespace plumb
