@@ -1,0 +1,182 @@
+#include "reports/console.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+namespace plumb {
+namespace {
+
+using namespace record;
+
+std::string thousands(std::int64_t n) {
+  std::string digits = std::to_string(n);
+  for (auto at = static_cast<std::ptrdiff_t>(digits.size()) - 3; at > 0; at -= 3)
+    digits.insert(static_cast<std::size_t>(at), ",");
+  return digits;
+}
+
+std::string optional_number(const std::optional<double>& v) { return v ? fmt::format("{:.2g}", *v) : "-"; }
+
+std::string where(const element& e) {
+  std::string text = e.tensor + "[";
+  for (std::size_t i = 0; i < e.coordinates.size(); ++i)
+    text += fmt::format("{}{}={}", i == 0 ? "" : " ", e.coordinates[i].axis, e.coordinates[i].at);
+  return text + "]";
+}
+
+class writer {
+ public:
+  explicit writer(console_style style) : style_(style) {}
+
+  std::string paint(verdict v) const {
+    const std::string text = fmt::format("{:<12}", name_of(v));
+    if (!style_.colour) return text;
+    const char* code = v == verdict::pass ? "32" : is_bad(v) ? "1;31" : "33";
+    return fmt::format("\x1b[{}m{}\x1b[0m", code, text);
+  }
+  template <class... A>
+  void line(fmt::format_string<A...> format, A&&... a) {
+    text_ += fmt::format(format, std::forward<A>(a)...) + "\n";
+  }
+  std::string take() { return std::move(text_); }
+
+ private:
+  console_style style_;
+  std::string text_;
+};
+
+void print_counterexample(writer& w, const kernel_result& k, const counterexample& c) {
+  w.line("{} {}  {}: {}", w.paint(k.verdict), k.name, c.kind, c.message);
+  w.line("             {}", c.problem);
+  if (c.wrong) w.line("             {} is {}, expected {}", where(*c.wrong), c.wrong->got, c.wrong->truth);
+  w.line("             {}; seen in {} cases", c.minimal ? "minimal" : "not known to be minimal",
+         thousands(c.occurrences));
+  w.line("             plumb replay '{}'", c.replay);
+}
+
+/// The triggers drawn least often: what the run exercised least.
+void print_triggers(writer& w, const verify_section& v) {
+  std::vector<std::pair<double, const trigger*>> shares;
+  for (const trigger& t : v.triggers)
+    if (t.applicable > 0)
+      shares.emplace_back(static_cast<double>(t.drawn) / static_cast<double>(t.applicable), &t);
+  if (shares.empty()) return;
+  std::sort(shares.begin(), shares.end());
+  std::string rarest;
+  for (std::size_t i = 0; i < std::min<std::size_t>(3, shares.size()); ++i)
+    rarest += fmt::format("{}{} {:.1f} %", i == 0 ? "" : ", ", shares[i].second->name, 100 * shares[i].first);
+  w.line("{} triggers drawn, rarest: {}", shares.size(), rarest);
+}
+
+void print_verify(writer& w, const verify_section& v) {
+  std::size_t width = 10;
+  for (const kernel_result& k : v.kernels) width = std::max(width, k.name.size());
+  std::vector<const kernel_result*> order;
+  for (const kernel_result& k : v.kernels) order.push_back(&k);
+  std::stable_sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
+    return std::pair(!is_bad(a->verdict), a->peer) < std::pair(!is_bad(b->verdict), b->peer);
+  });
+  for (const kernel_result* k : order)
+    for (const counterexample& c : k->counterexamples) print_counterexample(w, *k, c);
+  w.line("{:<12} {:<{}} {:>8} {:>9} {:>8} {:>8} {:>8} {:>9}  {}", "verdict", "kernel", width, "cases",
+         "calls", "accepted", "of stat.", "of prov.", "power", "remarks");
+  std::map<verdict, int> own;
+  std::map<verdict, int> peers;
+  for (const kernel_result* k : order) {
+    ++(k->peer ? peers : own)[k->verdict];
+    std::optional<double> statistical;
+    std::optional<double> proven;
+    for (const regime_tally& r : k->regimes) {
+      if (r.worst_statistical) statistical = std::max(statistical.value_or(0), *r.worst_statistical);
+      if (r.worst_proven) proven = std::max(proven.value_or(0), *r.worst_proven);
+    }
+    const std::string accepted = k->offered == 0
+                                     ? "-"
+                                     : fmt::format("{:.0f} %", 100.0 * static_cast<double>(k->accepted) /
+                                                                   static_cast<double>(k->offered));
+    std::string remarks = k->peer ? "peer" : "";
+    if (k->planted) remarks += remarks.empty() ? "planted" : ", planted";
+    if (k->certified) remarks += remarks.empty() ? "certified" : ", certified";
+    if (!k->reason.empty()) remarks += (remarks.empty() ? "" : ", ") + k->reason;
+    w.line("{} {:<{}} {:>8} {:>9} {:>8} {:>8} {:>8} {:>9}  {}", w.paint(k->verdict), k->name, width,
+           thousands(k->cases), thousands(k->calls), accepted, optional_number(statistical),
+           optional_number(proven), k->detection_power ? fmt::format("{:.1e}", *k->detection_power) : "-",
+           remarks);
+  }
+  std::string totals;
+  for (const auto& [verdict, count] : own)
+    totals += fmt::format("{}{} {}", totals.empty() ? "" : ", ", count, name_of(verdict));
+  std::string findings;
+  for (const auto& [verdict, count] : peers)
+    findings += fmt::format("{}{} {}", findings.empty() ? "" : ", ", count, name_of(verdict));
+  if (totals.empty()) totals = "none of ours";
+  w.line("kernels: {}{}{}", totals, findings.empty() ? "" : "; peers: ", findings);
+  const double seconds = std::max(v.seconds, 1e-9);
+  w.line("{} cases, {} calls in {:.1f} s: {} cases/s, {} calls/s", thousands(v.cases), thousands(v.calls),
+         v.seconds, thousands(static_cast<std::int64_t>(static_cast<double>(v.cases) / seconds)),
+         thousands(static_cast<std::int64_t>(static_cast<double>(v.calls) / seconds)));
+  print_triggers(w, v);
+}
+
+void print_gradcheck(writer& w, const gradcheck_section& g) {
+  for (const layer_check& l : g.layers) {
+    w.line("{} {}  ({} points, {} kinks excluded, {:.1f} s){}{}", w.paint(l.verdict), l.problem, l.points,
+           l.kinks_excluded, l.seconds, l.reason.empty() ? "" : "  ", l.reason);
+    for (const agreement& a : l.agreements)
+      w.line("             {:<9} {:<9} {:<9} {:>8} entries  {}{}{}", a.first, a.second, a.scalar,
+             thousands(a.compared), a.exact ? "exact" : fmt::format("{:.0f} digits", a.digits),
+             a.reason.empty() ? "" : "  ", a.reason);
+    for (const kernel_gradient& k : l.kernels)
+      w.line("             {} {:<44} of proven bound {}{}{}", w.paint(k.verdict), k.kernel,
+             optional_number(k.worst_proven), k.reason.empty() ? "" : "  ", k.reason);
+  }
+}
+
+void print_bench(writer& w, const bench_section& b) {
+  std::size_t width = 10;
+  std::size_t problem_width = 10;
+  for (const timing& t : b.timings) {
+    width = std::max(width, t.kernel.size());
+    problem_width = std::max(problem_width, t.problem.size());
+  }
+  problem_width = std::min<std::size_t>(problem_width, 72);
+  w.line("{:<{}} {:<{}} {:<6} {:>10} {:>9} {:>8} {:>7} {:>22}", "kernel", width, "problem", problem_width,
+         "layout", "us", "GFLOP/s", "GB/s", "of roof", "speed against baseline");
+  for (const timing& t : b.timings) {
+    if (!t.measurement) {
+      w.line("{:<{}} {:<{}} {:<6} no number: {} {}", t.kernel, width, t.problem, problem_width, t.layout,
+             name_of(t.verdict), t.reason);
+      continue;
+    }
+    const measurement& m = *t.measurement;
+    std::string ratio = t.baseline ? "baseline" : "";
+    if (m.ratio && m.ratio->value > 0)
+      ratio = fmt::format("{:.2f}x [{:.2f}, {:.2f}] {}", 1 / m.ratio->value, 1 / m.ratio->high,
+                          1 / m.ratio->low, name_of(m.ratio->comparison));
+    w.line("{:<{}} {:<{}} {:<6} {:>10.1f} {:>9.1f} {:>8.1f} {:>6.0f}% {:>22}", t.kernel, width, t.problem,
+           problem_width, t.layout, m.seconds * 1e6, m.gflops, m.gbytes, 100 * m.roof_share, ratio);
+  }
+  for (const set_total& s : b.sets)
+    w.line("total {:<{}} {:<12} {:>3} problems {:>10.2f} ms {}", s.kernel, width, s.set, s.problems,
+           s.seconds * 1e3,
+           s.ratio ? fmt::format("geometric mean {:.2f}x [{:.2f}, {:.2f}] {}", 1 / s.ratio->value,
+                                 1 / s.ratio->high, 1 / s.ratio->low, name_of(s.ratio->comparison))
+                   : "baseline");
+  w.line("roof of this run: {:.0f} GFLOP/s, {:.1f} GB/s with {} threads", b.roof.peak_gflops,
+         b.roof.peak_gbytes, b.threads);
+}
+
+}  // namespace
+
+std::string render_console(const record::run& r, console_style style) {
+  writer w(style);
+  if (r.verify) print_verify(w, *r.verify);
+  if (r.gradcheck) print_gradcheck(w, *r.gradcheck);
+  if (r.bench) print_bench(w, *r.bench);
+  return w.take();
+}
+
+}  // namespace plumb
