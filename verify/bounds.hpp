@@ -1,0 +1,68 @@
+// Bounds: from what a kernel declares about its arithmetic and from each element's own data to the largest
+// error it may make there (numerics.md 2). Three thresholds:
+//   bits         the bound 0: the answer must be the truth rounded once. Where every sum is exact in the
+//                declared accumulator, and for passes that only move data
+//   statistical  zero-mean data: t·u·S; positive data: λ·√n·u·S (Higham & Mary 2019; Connolly, Higham & Mary
+//                2021); never above the proven one
+//   proven       γ_n·S and its relatives
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "reference/core/kernel.hpp"
+#include "reference/scalars/float_format.hpp"
+#include "verify/oracle.hpp"
+#include "verify/regimes.hpp"
+
+namespace plumb {
+
+/// A declared arithmetic in numbers, for data of one element type.
+struct arithmetic {
+  double unit = 0;             ///< u of the accumulator; 0: no rounding at all
+  double input_unit = 0;       ///< u of the format that factors are rounded to inside the kernel, or 0
+  int input_bits = 53;         ///< significant bits that a factor keeps
+  double exact_sum = 0;        ///< integers up to here are exact in the accumulator
+  double underflow = 0;        ///< largest absolute error of one operation that underflows gradually
+  float_format output{};       ///< what is stored
+  bool output_rounds = false;  ///< storing rounds once more: the output is narrower than the accumulator
+};
+
+struct parsed_arithmetic {
+  arithmetic value;
+  std::string error;  ///< not empty: one sentence; the bound for such a kernel is not known
+};
+
+/// `exact`, `f32`, `f64`, `tf32`, `bf16_f32`, `f16_f32`. `f32` stands for the accumulator; with f64 data it
+/// is read as f64, since a kernel template declares one word for both of its types.
+parsed_arithmetic parse_arithmetic(std::string_view text, dtype type);
+
+/// How many outputs the whole run compares, and the chance of a false alarm over all of them.
+struct run_statistics {
+  double outputs = 1e9;
+  double false_alarm = 1e-3;
+};
+
+/// Bounds for each entry of one `truths`. A bound of 0 demands the truth rounded once.
+struct thresholds {
+  std::vector<double> statistical;
+  std::vector<double> proven;
+  bool has_statistical = false;  ///< the regime has a statistical threshold; else both are the same
+  index_t exact = 0;             ///< entries with the bound 0
+  float_format output{};
+};
+
+/// Fills `out`, reusing its buffers.
+void evaluate_thresholds(const truths& t, const arithmetic& how, const accuracy& declared, regime r,
+                         const run_statistics& run, thresholds& out);
+
+/// What one comparison could have seen.
+struct detection {
+  double smallest_loss = 0;        ///< median of bound / |largest term|; 0 where bits decide; inf: nothing
+  bool rejects_zero = false;       ///< the zero tensor would fail
+  bool rejects_lost_term = false;  ///< in at least half of the elements, losing the largest term would fail
+};
+detection detection_power(const truths& t, const thresholds& bounds);
+
+}  // namespace plumb

@@ -1,0 +1,68 @@
+// Comparison of what a kernel wrote with the truth, element by element, in the positive form: an element
+// passes if `error <= bound` holds, so NaN never passes by accident.
+//
+// Rules, for an element with truth t and bound B:
+//   B = 0         got must be t rounded once to the output type
+//   t finite      |got - t| ≤ B; where S + B exceeds the largest finite number, ±inf and NaN pass too
+//   t = ±inf      got must be that infinity; NaN passes too if a finite partial sum may overflow
+//   t = NaN       got must be NaN; payload and sign of a NaN do not count
+//   ±0            equal. A sum of zeros has the sign its order gives it; differences are counted, not judged
+//   padding       a kernel may multiply the zeros of its padding by an infinite or NaN factor (operators.md
+//                 A.0): elements with fewer terms than the fullest one may then be NaN
+// Elements that the oracle's radius leaves open are refined; what stays open is `undecided`, and no pass.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "reference/core/kernel.hpp"
+#include "verify/bounds.hpp"
+#include "verify/oracle.hpp"
+
+namespace plumb {
+
+/// One element that is wrong, or the worst one that is right.
+struct judged_element {
+  index_t at = -1;  ///< row-major number
+  double got = 0;
+  double expected = 0;     ///< the oracle's value
+  double error = 0;        ///< got - expected, signed
+  double ulps = 0;         ///< |error| in ulps of the output type at the truth
+  double statistical = 0;  ///< bounds; 0: bits were compared
+  double proven = 0;
+  bool operator==(const judged_element&) const = default;
+};
+
+struct comparison {
+  static constexpr std::size_t listed = 16;  ///< failing elements kept
+  static constexpr int bins = 40;
+
+  index_t elements = 0;      ///< compared; 0 is no pass
+  index_t failures = 0;      ///< above one of the thresholds, or wrong bits
+  index_t above_proven = 0;  ///< of these, those the proven bound rejects
+  index_t escalated = 0;     ///< where the radius could not decide
+  index_t undecided = 0;     ///< where nothing could
+  index_t non_finite = 0;    ///< elements judged by the rules for ±inf and NaN
+  index_t zero_signs = 0;    ///< equal but for the sign of zero
+
+  double worst_statistical = 0;  ///< largest error / bound over elements whose bound is not 0
+  double worst_proven = 0;
+  double worst_ulps = 0;
+  judged_element worst;  ///< largest share of the statistical bound; a failure comes before any pass
+  std::vector<judged_element> wrong;  ///< the first failing elements, by number
+
+  /// Bin 0 counts ulps < 1/4, bin i ≥ 1 counts [2^(i-3), 2^(i-2)), the last one everything above.
+  std::array<index_t, bins> ulp_counts{};
+
+  bool passed() const { return elements > 0 && failures == 0 && undecided == 0; }
+};
+
+/// Compares one tensor. `got` has the shape of the truths, any strides, and type f32, f64, bf16, f16 or i64
+/// (index tensors). `which` is the tensor's number among the truths of `more`, which is asked where the
+/// radius cannot decide; without it such elements are undecided. `out` is overwritten.
+void compare(const tensor_ref& got, const truths& t, const thresholds& bounds, refiner* more,
+             std::size_t which, comparison& out);
+
+}  // namespace plumb

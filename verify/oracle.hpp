@@ -1,0 +1,116 @@
+// The oracle: the true value of every element that a pass writes, with a radius that surely covers the
+// distance to it, and the few numbers from which error bounds follow (bounds.hpp).
+//
+// Adaptive, as exact geometric predicates are (Shewchuk 1997): first everything in double with an error
+// radius; only where the radius leaves a comparison open, one element at a time, exactly. Passes that are
+// sums of products go through the layer's product lists (f64 data: in twice the precision, Ogita, Rump &
+// Oishi 2005) and escalate to the exact accumulator; all other passes run the layer's definition over
+// running_error and escalate to 50 and 100 digits. No code is shared with any kernel.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "reference/core/dtype.hpp"
+#include "reference/layers/layer.hpp"
+
+namespace plumb {
+
+/// What is known about one tensor that a pass writes. The vectors have one entry for each evaluated element.
+struct truths {
+  std::string name;
+  shape extents;
+  bool is_index = false;     ///< then only `index` is filled, and it is exact
+  bool contraction = false;  ///< every element is Σ a·b (+ c): `terms` counts, else `allowance`
+  bool integral = false;     ///< all operands are integers and every sum of them is exact in double
+  bool non_finite = false;   ///< some operand is ±inf or NaN
+  int operand_bits = 0;      ///< contraction of integers: significant bits of the widest factor
+  double most_terms = 0;     ///< largest entry of `terms`
+
+  std::vector<index_t> at;        ///< row-major numbers of the elements evaluated; empty: all of them
+  std::vector<double> value;      ///< NaN and ±inf as IEEE arithmetic without overflow gives them
+  std::vector<double> radius;     ///< |value - truth| ≤ radius; 0 where the value is not finite
+  std::vector<double> size;       ///< S: the sum of magnitudes
+  std::vector<double> terms;      ///< n: products and addend that enter the sum
+  std::vector<double> allowance;  ///< first-order error bound of a correct kernel, in units of its u
+  std::vector<double> largest;    ///< the largest |term|; for passes that are no contraction, |value|
+  std::vector<index_t> index;
+
+  index_t count() const { return static_cast<index_t>(is_index ? index.size() : value.size()); }
+  /// Row-major number of entry i.
+  index_t element(index_t i) const { return at.empty() ? i : at[static_cast<std::size_t>(i)]; }
+};
+
+/// One element looked at again with all means.
+struct refinement {
+  double value = 0;         ///< the truth, rounded once to double
+  double error = 0;         ///< |got - truth|, correctly rounded (meaningless if either is not finite)
+  double finite_size = 0;   ///< S over the terms whose factors are finite
+  bool non_finite = false;  ///< a factor of this very element is ±inf or NaN
+  bool sure = false;        ///< false: even this could not tell
+};
+
+/// Where the comparison turns when the radius cannot decide.
+class refiner {
+ public:
+  virtual ~refiner() = default;
+  /// `i` numbers the entries of the truths of that tensor.
+  virtual refinement refine(std::size_t tensor, index_t i, double got) = 0;
+};
+
+/// Reusable: buffers are kept from one evaluation to the next. Not for two threads at once.
+class oracle final : public refiner {
+ public:
+  /// All elements. `l`, `pass` and `reads` must outlive the results; `reads` holds what draw() gives. `type`
+  /// is the element type of the data. Throws nothing of its own.
+  const std::vector<truths>& evaluate(const layer& l, const pass_spec& pass, const tensor_set<double>& reads,
+                                      dtype type, int threads = 1);
+  /// Only the elements numbered in `elements`, of the first tensor written. Passes that are no contraction
+  /// are evaluated whole.
+  const std::vector<truths>& evaluate_some(const layer& l, const pass_spec& pass,
+                                           const tensor_set<double>& reads, dtype type,
+                                           std::span<const index_t> elements, int threads = 1);
+  const std::vector<truths>& results() const { return results_; }
+  /// For the tensors written, in the order of results().
+  refinement refine(std::size_t tensor, index_t i, double got) override;
+  /// Calls of refine since construction.
+  index_t escalations() const { return escalations_; }
+
+ private:
+  struct operand {
+    const double* data = nullptr;
+    index_t size = 0;
+    bool integral = true;
+    bool finite = true;
+    double largest = 0;
+  };
+  struct scratch {
+    product_list list;
+    std::vector<double> a, b;
+  };
+
+  void begin(const layer& l, const pass_spec& pass, const tensor_set<double>& reads, dtype type);
+  void contract(std::span<const index_t> elements, int threads);
+  void contract_range(index_t first, index_t last, scratch& s);
+  void run_definition(std::span<const index_t> elements);
+  refinement refine_contraction(index_t element, double got);
+  refinement refine_definition(std::size_t tensor, index_t element, double got);
+
+  const layer* layer_ = nullptr;
+  const pass_spec* pass_ = nullptr;
+  const tensor_set<double>* reads_ = nullptr;
+  dtype type_ = dtype::f32;
+  operand a_, b_, addend_;
+  bool wide_ = false;  ///< products of the data do not fit a double: use twice the precision
+  std::vector<truths> results_;
+  std::vector<scratch> scratch_;
+  index_t escalations_ = 0;
+
+  /// The whole pass in many digits, computed at the first escalation: value and radius as two doubles.
+  struct digits;
+  std::vector<std::vector<double>> high_, low_, rest_;
+  bool escalated_ = false;
+};
+
+}  // namespace plumb
