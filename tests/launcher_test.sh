@@ -47,7 +47,7 @@ END
   stand_in ninja <<'END'
 [[ ! -e $STATE/ninja_fails ]] || { printf '[1/2] Building a.o\nFAILED: a.o\na.cpp:1: error: oops\nninja: build stopped\n'; exit 1; }
 printf '#!/usr/bin/env bash\nprintf "<%%s>" "$PWD" "$@"; exit 7\n' >"$2/plumb"; chmod +x "$2/plumb"
-echo 'ninja: no work to do.'
+if [[ -e $STATE/ninja_says ]]; then cat "$STATE/ninja_says"; else echo 'ninja: no work to do.'; fi
 END
   stand_in ctest <<'END'
 [[ ! -e $STATE/ctest_breaks ]] || exit 1
@@ -120,8 +120,16 @@ echo 'ii  cmake' >"$STATE/installed"
 plumb verify
 check 'no root: exit code' "$code" 3
 check 'no root: one line to run' "$(grep apt-get "$scratch/err")" \
-  'apt-get update && apt-get install --yes --no-install-recommends --no-remove g++'
+  "sudo sh -c 'apt-get update && apt-get install --yes --no-install-recommends --no-remove g++'"
 check 'no root: nothing is installed or built' "$(grep -E '^(apt-get|cmake|ninja)' "$STATE/calls")" ''
+
+fresh
+chmod u-w "$scratch/project"
+if [[ ! -w $scratch/project ]]; then  # root may write everywhere
+  plumb verify
+  check 'read-only checkout: exit code' "$code" 3
+  check 'read-only checkout: one sentence' "$err" '*cannot write to */project/build'
+fi
 
 fresh
 printf 'ii  cmake\nrc  g++\n' >"$STATE/installed"
@@ -155,6 +163,14 @@ touch "$STATE/cmake_fails"
 plumb verify
 check 'configuring fails: exit code' "$code" 4
 check 'configuring fails: output' "$err" '*CMake Error: no compiler*'
+
+fresh
+printf '[1/1] Building a.o\nninja: Entering directory\n' >"$STATE/ninja_says"
+plumb verify
+check 'a build: one line' "$(grep -c building "$scratch/err")" 1
+printf '[1/1] Looking up the revision\n' >"$STATE/ninja_says"
+plumb verify
+check 'nothing compiled: no line' "$err" ''
 
 fresh
 touch "$STATE/ninja_fails"
