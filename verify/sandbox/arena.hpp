@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "reference/core/kernel.hpp"
+#include "verify/sandbox/wire.hpp"
 
 namespace plumb {
 
@@ -65,13 +66,11 @@ struct unwritten_elements {
 /// Elements still at their poison in both of two runs that wrote the same output over different poisons.
 unwritten_elements find_unwritten(const placed_tensor& one, const placed_tensor& other);
 
+/// The same file under a number beyond those that are fixed in the worker; -1 stays -1.
+int out_of_the_way(int descriptor);
+
 class arena {
  public:
-  static constexpr int read_slots = 64;
-  static constexpr int write_slots = 128;
-  /// The largest tensor that can be placed, in bytes.
-  static constexpr std::size_t slot_bytes = std::size_t{2} << 30;
-
   explicit arena(int number);
   ~arena();
   arena(const arena&) = delete;
@@ -81,8 +80,8 @@ class arena {
   void clear();
 
   /// Places a tensor; contents of a read tensor are the caller's to fill in through `here`. Strides may be
-  /// any for which no two elements coincide in a written tensor; an extent of 0 is legal. Throws
-  /// std::length_error if it does not fit a slot or no slot is left.
+  /// any for which no two elements of a written tensor coincide; an extent of 0 is legal. Throws
+  /// std::length_error if it does not fit a slot (2 GiB) or no slot is left (64 to read, 128 to write).
   placed_tensor place_read(std::string_view name, dtype type, const shape& extents, const shape& strides,
                            placement where = {});
   placed_tensor place_written(std::string_view name, dtype type, const shape& extents, const shape& strides,
@@ -90,25 +89,25 @@ class arena {
   /// Lays canaries and poison again, for another run into the same buffer.
   static void refill(placed_tensor& t, poison fill);
 
+  // For the sandbox.
   int number() const { return number_; }
-  int descriptor() const { return descriptor_; }  ///< of the memory file; for the sandbox
-  std::byte* commands() const;                    ///< likewise
-  std::byte* results() const;
+  int descriptor() const { return descriptor_; }
+  std::byte* commands() const { return memory_; }
+  std::byte* results() const { return memory_ + wire::command_bytes; }
   void note_workspace(std::size_t bytes);
-  bool busy = false;  ///< likewise: a batch is under way
+  bool busy = false;  ///< a batch is under way
 
  private:
   placed_tensor place(std::string_view name, dtype type, const shape& extents, const shape& strides,
                       placement where, int slot);
-  void trim();
+  void give_back_memory();
 
   int number_;
   int descriptor_ = -1;
   std::byte* memory_ = nullptr;
   int reads_ = 0;
   int writes_ = 0;
-  std::vector<std::size_t>
-      touched_;  ///< most bytes ever laid in each slot since its pages were last given back
+  std::vector<std::size_t> touched_;  ///< most bytes laid in each slot since its pages were last given back
 };
 
 }  // namespace plumb

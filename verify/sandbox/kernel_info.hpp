@@ -25,8 +25,4 @@ struct kernel_info {
 
 kernel_info describe(const kernel& k);
 
-/// JSON text and back; `decode` throws std::exception on text that `encode` did not write.
-std::string encode(const std::vector<kernel_info>& kernels);
-std::vector<kernel_info> decode(const std::string& text);
-
 }  // namespace plumb
