@@ -37,7 +37,24 @@ struct tensor_spec {
   bool optional = false;
   bool differentiable = true;
   int batch_axis = 0;  ///< the axis that counts independent samples, or no_batch (weights, a summed loss)
+  /// Index letters, one an axis, such as `nchw`, `kcrs`; empty: any rank, axes 0 and 1 are batch and channel.
+  std::string axes = {};
 };
+
+/// The letters of a tensor's axes; element-wise tensors of any rank borrow those of an activation.
+inline std::string axis_letters(const tensor_spec& spec, int rank) {
+  if (static_cast<int>(spec.axes.size()) == rank) return spec.axes;
+  constexpr std::string_view by_rank[] = {"", "i", "nc", "ncw", "nchw", "ncdhw"};
+  return rank < 6 ? std::string(by_rank[rank])
+                  : std::string("abcdefgh").substr(0, static_cast<std::size_t>(rank));
+}
+
+/// Whether the tensor is an activation, which a channels-last layout rearranges; weights and labels are row
+/// major.
+inline bool follows_layout(const tensor_spec& spec, int rank) {
+  const std::string letters = axis_letters(spec, rank);
+  return rank >= 3 && spec.batch_axis == 0 && (letters[1] == 'c' || letters[1] == 'k');
+}
 
 /// One pass as a kernel computes it. Names: inputs and outputs as the layer calls them, `dy` for the
 /// cotangent of output `y`, `dx` for the gradient of input `x`.
