@@ -17,22 +17,32 @@ enum class dtype : std::uint8_t { f32, f64, bf16, f16, i64 };
 
 constexpr std::string_view name_of(dtype type) {
   switch (type) {
-    case dtype::f32: return "f32";
-    case dtype::f64: return "f64";
-    case dtype::bf16: return "bf16";
-    case dtype::f16: return "f16";
-    case dtype::i64: return "i64";
+    case dtype::f32:
+      return "f32";
+    case dtype::f64:
+      return "f64";
+    case dtype::bf16:
+      return "bf16";
+    case dtype::f16:
+      return "f16";
+    case dtype::i64:
+      return "i64";
   }
   return "?";
 }
 
 constexpr std::size_t size_of(dtype type) {
   switch (type) {
-    case dtype::f32: return 4;
-    case dtype::f64: return 8;
-    case dtype::bf16: return 2;
-    case dtype::f16: return 2;
-    case dtype::i64: return 8;
+    case dtype::f32:
+      return 4;
+    case dtype::f64:
+      return 8;
+    case dtype::bf16:
+      return 2;
+    case dtype::f16:
+      return 2;
+    case dtype::i64:
+      return 8;
   }
   return 0;
 }
@@ -59,13 +69,36 @@ struct bf16 {
   }
 };
 
-/// IEEE binary16 as stored. The compiler's own _Float16 does the rounding.
+/// IEEE binary16 as stored: sign, 5 exponent bits, 10 fraction bits. In integers, because not every compiler
+/// has _Float16, and no rounding mode can get in between.
 struct f16 {
   std::uint16_t bits = 0;
 
   constexpr f16() = default;
-  explicit f16(float value) : bits(std::bit_cast<std::uint16_t>(static_cast<_Float16>(value))) {}
-  explicit operator float() const { return static_cast<float>(std::bit_cast<_Float16>(bits)); }
+  constexpr explicit f16(float value) {
+    const auto word = std::bit_cast<std::uint32_t>(value);
+    bits = static_cast<std::uint16_t>(((word >> 16) & 0x8000U) | round_magnitude(word & 0x7fffffffU));
+  }
+  constexpr explicit operator float() const {
+    const std::uint32_t sign = (bits & 0x8000U) << 16, exponent = (bits >> 10) & 0x1fU,
+                        fraction = bits & 0x3ffU;
+    if (exponent == 0) return (sign ? -1.0f : 1.0f) * static_cast<float>(fraction) * 0x1p-24f;
+    const std::uint32_t widened = exponent == 0x1fU ? 0xffU : exponent + 112;
+    return std::bit_cast<float>(sign | (widened << 23) | (fraction << 13));
+  }
+
+ private:
+  static constexpr std::uint32_t round_magnitude(std::uint32_t word) {
+    if (word > 0x7f800000U) return 0x7e00U;   // NaN
+    if (word >= 0x47800000U) return 0x7c00U;  // 2^16 and more
+    const std::uint32_t exponent = word >> 23;
+    if (exponent < 102) return 0;  // less than half of the smallest subnormal, 2^-24
+    const bool normal = exponent >= 113;
+    const std::uint32_t significand = normal ? word - (112U << 23) : ((word & 0x7fffffU) | 0x800000U);
+    const std::uint32_t shift = normal ? 13 : 126 - exponent, half = 1U << (shift - 1);
+    const std::uint32_t kept = significand >> shift, rest = significand & (2 * half - 1);
+    return kept + (rest > half || (rest == half && (kept & 1U)) ? 1 : 0);  // a carry runs into the exponent
+  }
 };
 
 }  // namespace plumb
