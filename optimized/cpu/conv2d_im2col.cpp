@@ -1,0 +1,197 @@
+// Convolution as a matrix product: copy every patch of the image into a column, then multiply.
+//   columns[(c,r,s)][(p,q)] = x[c, p·stride - pad + r·dilation, …]      one image and group at a time
+//   forward            y[k][(p,q)]       = bias[k] + Σ weight[k][(c,r,s)] · columns[(c,r,s)][(p,q)]
+//   backward_data      columns           = weightᵀ · dy, then every column is added back to its patch
+//   (col2im) backward_weights   dweight[k][c,r,s] = Σ_n dy · columnsᵀ
+// The textbook method: easy to trust, at the price of writing each pixel R·S times. NHWC computes the
+// transposed products, so that the rows it writes are contiguous; only the steps of the matrices differ.
+// Chellapilla, Puri & Simard 2006, "High performance convolutional neural networks for document processing".
+#include "optimized/cpu/conv_arguments.hpp"
+#include "optimized/cpu/matrix_product.hpp"
+#include "optimized/kernels.hpp"
+
+namespace plumb {
+namespace {
+
+enum class direction { forward, backward_data, backward_weights };
+
+class im2col_plan final : public plan {
+ public:
+  im2col_plan(const tile_target& target, const kernel_problem& kp, direction pass)
+      : a_(read_conv_arguments(kp.problem)),
+        pass_(pass),
+        last_(kp.layout == layout::nhwc),
+        terms_(a_.group_c() * a_.taps()),
+        product_(make_product(target)) {}
+
+  std::size_t workspace_size() const override {
+    return sizeof(float) * static_cast<std::size_t>(columns_size() + product_.workspace());
+  }
+
+  void run(const kernel_call& call) noexcept override {
+    auto* columns = static_cast<float*>(call.workspace);
+    float* scratch = columns + columns_size();
+    const auto* first = static_cast<const float*>(call.reads[0].data);
+    const auto* second = static_cast<const float*>(call.reads[1].data);
+    auto* out = static_cast<float*>(call.writes[0].data);
+    const float* bias =
+        pass_ == direction::forward && a_.bias ? static_cast<const float*>(call.reads[2].data) : nullptr;
+#pragma omp parallel num_threads(call.threads)
+    {
+      if (pass_ == direction::backward_weights) fill(out, a_.k * terms_, 0.0F);
+      for (index_t n = 0; n < a_.n; ++n)
+        for (index_t g = 0; g < a_.groups; ++g) {
+          if (pass_ == direction::forward)
+            forward(n, g, first, second, bias, out, columns, scratch);
+          else if (pass_ == direction::backward_data)
+            backward_data(n, g, first, second, out, columns, scratch);
+          else
+            backward_weights(n, g, first, second, out, columns, scratch);
+        }
+    }
+  }
+
+ private:
+  matrix_product make_product(const tile_target& target) const {
+    const index_t k = a_.group_k(), pixels = a_.out_size();
+    switch (pass_) {
+      case direction::forward:
+        return {target, last_ ? pixels : k, last_ ? k : pixels, terms_};
+      case direction::backward_data:
+        return {target, terms_, pixels, k};
+      default:
+        return {target, k, terms_, pixels};
+    }
+  }
+  index_t columns_size() const { return aligned_buffer::padded(terms_ * a_.out_size()); }
+
+  // Where the planes of group g of image n begin, and the steps between channels and between pixels.
+  index_t x_start(index_t n, index_t g) const {
+    return n * a_.c * a_.in_size() + g * a_.group_c() * (last_ ? 1 : a_.in_size());
+  }
+  index_t y_start(index_t n, index_t g) const {
+    return n * a_.k * a_.out_size() + g * a_.group_k() * (last_ ? 1 : a_.out_size());
+  }
+  index_t x_channel() const { return last_ ? 1 : a_.in_size(); }
+  index_t x_pixel() const { return last_ ? a_.c : 1; }
+  matrix_ref y_matrix(const float* y) const { return {y, last_ ? 1 : a_.out_size(), last_ ? a_.k : 1}; }
+
+  void forward(index_t n, index_t g, const float* x, const float* weight, const float* bias, float* y,
+               float* columns, float* scratch) const {
+    const float* w = weight + g * a_.group_k() * terms_;
+    float* to = y + y_start(n, g);
+    fill_columns(x + x_start(n, g), columns);
+    fill_with_bias(bias ? bias + g * a_.group_k() : nullptr, to);
+    if (last_)
+      product_.add({columns, 1, a_.out_size()}, {w, 1, terms_}, to, a_.k, scratch);
+    else
+      product_.add({w, terms_, 1}, {columns, a_.out_size(), 1}, to, a_.out_size(), scratch);
+  }
+
+  void backward_data(index_t n, index_t g, const float* dy, const float* weight, float* dx, float* columns,
+                     float* scratch) const {
+    fill(columns, terms_ * a_.out_size(), 0.0F);
+    product_.add({weight + g * a_.group_k() * terms_, 1, terms_}, y_matrix(dy + y_start(n, g)), columns,
+                 a_.out_size(), scratch);
+    add_columns_back(columns, dx + x_start(n, g));
+  }
+
+  void backward_weights(index_t n, index_t g, const float* dy, const float* x, float* dweight, float* columns,
+                        float* scratch) const {
+    fill_columns(x + x_start(n, g), columns);
+    product_.add(y_matrix(dy + y_start(n, g)), {columns, 1, a_.out_size()},
+                 dweight + g * a_.group_k() * terms_, terms_, scratch);
+  }
+
+  /// Term (c,r,s) reads row `h` and column `w` of channel c at output (p,q); -1 if that is padding.
+  struct patch {
+    index_t c, r, s;
+  };
+  patch patch_of(index_t term) const {
+    const index_t taps = a_.width().taps, r = term / taps % a_.height().taps, s = term % taps;
+    return {term / a_.taps(), a_.flip ? a_.height().taps - 1 - r : r, a_.flip ? taps - 1 - s : s};
+  }
+  static index_t input_at(const conv_axis& axis, index_t o, index_t tap) {
+    const index_t i = o * axis.stride - axis.begin + tap * axis.dilation;
+    return i < axis.in ? i : -1;
+  }
+
+  void fill_columns(const float* x, float* columns) const {
+    const index_t q = a_.width().out;
+#pragma omp for schedule(static)
+    for (index_t term = 0; term < terms_; ++term) {
+      const patch t = patch_of(term);
+      for (index_t p = 0; p < a_.height().out; ++p) {
+        float* to = columns + term * a_.out_size() + p * q;
+        const index_t h = input_at(a_.height(), p, t.r);
+        const float* row = x + t.c * x_channel() + std::max<index_t>(0, h) * a_.width().in * x_pixel();
+        for (index_t j = 0; j < q; ++j) {
+          const index_t w = input_at(a_.width(), j, t.s);
+          to[j] = h < 0 || w < 0 ? 0.0F : row[w * x_pixel()];
+        }
+      }
+    }
+  }
+
+  /// A channel belongs to one thread, and its taps are added in order.
+  void add_columns_back(const float* columns, float* dx) const {
+    const index_t q = a_.width().out;
+#pragma omp for schedule(static)
+    for (index_t c = 0; c < a_.group_c(); ++c) {
+      float* plane = dx + c * x_channel();
+      for (index_t i = 0; i < a_.in_size(); ++i) plane[i * x_pixel()] = 0;
+      for (index_t term = c * a_.taps(); term < (c + 1) * a_.taps(); ++term) {
+        const patch t = patch_of(term);
+        for (index_t i = 0; i < a_.out_size(); ++i) {
+          const index_t h = input_at(a_.height(), i / q, t.r), w = input_at(a_.width(), i % q, t.s);
+          if (h >= 0 && w >= 0)
+            plane[(h * a_.width().in + w) * x_pixel()] += columns[term * a_.out_size() + i];
+        }
+      }
+    }
+  }
+
+  void fill_with_bias(const float* bias, float* y) const {
+    const matrix_ref steps = y_matrix(y);
+#pragma omp for schedule(static)
+    for (index_t k = 0; k < a_.group_k(); ++k)
+      for (index_t i = 0; i < a_.out_size(); ++i)
+        y[k * steps.row_step + i * steps.column_step] = bias ? bias[k] : 0.0F;
+  }
+
+  static void fill(float* to, index_t count, float value) {
+#pragma omp for schedule(static)
+    for (index_t i = 0; i < count; ++i) to[i] = value;
+  }
+
+  conv_arguments a_;
+  direction pass_;
+  bool last_;  ///< channels last
+  index_t terms_;
+  matrix_product product_;
+};
+
+kernel make_kernel(const tile_target& target, const std::string& pass, direction d) {
+  kernel k;
+  k.layer = "conv2d";
+  k.pass = pass;
+  k.name = "conv2d." + pass + "/im2col@" + std::string(target.name);
+  if (!target.runs_here) k.unavailable = "this processor lacks " + std::string(target.name);
+  k.supports = conv_support;
+  k.make_plan = [&target, d](const kernel_problem& kp) -> std::unique_ptr<plan> {
+    return std::make_unique<im2col_plan>(target, kp, d);
+  };
+  return k;
+}
+
+}  // namespace
+
+void register_conv2d_im2col(registry& kernels) {
+  for (const tile_target& target : tile_targets()) {
+    kernels.add(make_kernel(target, "forward", direction::forward));
+    kernels.add(make_kernel(target, "backward_data", direction::backward_data));
+    kernels.add(make_kernel(target, "backward_weights", direction::backward_weights));
+  }
+}
+
+}  // namespace plumb
