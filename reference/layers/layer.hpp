@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "reference/core/layer.hpp"
+#include "reference/layers/products.hpp"
 #include "reference/scalars/scalars.hpp"
 
 namespace plumb {
@@ -34,16 +35,6 @@ struct definitions_over;
 template <class... T>
 struct definitions_over<type_list<T...>> {
   using type = std::tuple<std::unique_ptr<definitions<T>>...>;
-};
-
-/// The products that sum to one element: a[terms[i].a]·b[terms[i].b], plus addend[addend] if it is not
-/// negative.
-struct product_list {
-  struct term {
-    index_t a, b;
-  };
-  std::vector<term> terms;
-  index_t addend = -1;
 };
 
 class layer {

@@ -7,38 +7,78 @@
 namespace plumb {
 namespace detail {
 
-/// Reads each attribute that the problem gives, and remembers which names exist.
+/// Reads each attribute that the problem gives, and remembers which names exist. An attribute left out takes
+/// its `otherwise` if the layer names one (an attribute read before: stride = window), else what a fresh
+/// layer holds; if that is no legal value, the attribute is required and missed.
 struct attribute_reader {
   const problem& text;
-  std::vector<std::string>& known;
+  std::vector<std::string> known = {};
+  std::string missing = {};  ///< the sentence about the first required attribute that is not given
 
   template <class V>
-  void operator()(std::string_view name, V& value, range allowed = {}) const {
+  void operator()(std::string_view name, V& value, range allowed = {}) {
     known.emplace_back(name);
+    if (given(name, value, allowed)) return;
+    const std::string expected = attribute::read(attribute::print(value, true), value, allowed);
+    if (!expected.empty() && missing.empty())
+      missing = "`" + text.layer() + "` needs `" + std::string(name) + "=…`; " + expected;
+  }
+  template <class V>
+  void operator()(std::string_view name, V& value, range allowed, const V& otherwise) {
+    known.emplace_back(name);
+    if (!given(name, value, allowed)) value = otherwise;
+  }
+
+ private:
+  template <class V>
+  bool given(std::string_view name, V& value, range allowed) const {
     const problem::field* f = text.find(name);
-    if (f == nullptr) return;
+    if (f == nullptr) return false;
     const std::string expected = attribute::read(f->value, value, allowed);
     if (!expected.empty()) throw text_error(f->key + "=" + f->value, f->column, expected);
+    return true;
+  }
+};
+
+/// Prints each attribute: all of them in full, or those that differ from what reading would fill in.
+struct attribute_printer {
+  bool full;
+  problem& text;
+  std::vector<std::string> defaults = {};  ///< of a fresh layer, in order
+  std::size_t next = 0;
+
+  template <class V>
+  void operator()(std::string_view name, const V& value, range = {}) {
+    const std::string printed = attribute::print(value, full);
+    if (full || printed != defaults[next]) text.set(name, printed);
+    ++next;
+  }
+  template <class V>
+  void operator()(std::string_view name, const V& value, range, const V& otherwise) {
+    if (full || !(value == otherwise)) text.set(name, attribute::print(value, full));
+    ++next;
   }
 };
 
 template <Layer L>
-problem print_problem(const std::string& name, const L& math, const L& defaults, const shape_map& inputs,
-                      bool full) {
+problem print_problem(const std::string& name, const L& math, const shape_map& inputs, bool full) {
   problem text(name);
   for (const auto& [tensor, extents] : inputs.entries()) text.set(tensor, to_string(extents));
-  const auto print_all = [&](const auto& reference) {
-    std::vector<std::pair<std::string, std::string>> printed;
-    L::attributes(reference, [&](std::string_view attr, const auto& value, range = {}) {
-      printed.emplace_back(attr, attribute::print(value, full));
-    });
-    return printed;
-  };
-  const auto mine = print_all(math);
-  const auto theirs = print_all(defaults);
-  for (std::size_t i = 0; i < mine.size(); ++i)
-    if (full || mine[i].second != theirs[i].second) text.set(mine[i].first, mine[i].second);
+  attribute_printer printer{full, text};
+  const L fresh;
+  L::attributes(fresh, [&](std::string_view, const auto& value, auto&&...) {
+    printer.defaults.push_back(attribute::print(value, full));
+  });
+  L::attributes(math, printer);
   return text;
+}
+
+/// Throws shape_error if the elements of a tensor cannot be counted in index_t.
+inline void require_countable(std::string_view name, const shape& s) {
+  index_t elements = 1;
+  for (const index_t extent : s)
+    if (__builtin_mul_overflow(elements, std::max<index_t>(extent, 1), &elements))
+      throw shape_error(std::string(name) + "=" + to_string(s) + " has more than 2^63 elements");
 }
 
 }  // namespace detail
@@ -82,9 +122,10 @@ class layer_model final : public layer {
   /// Throws text_error for bad text, shape_error for shapes that do not fit.
   explicit layer_model(const problem& text) {
     L& math = math_;
-    std::vector<std::string> known;
-    L::attributes(math, detail::attribute_reader{text, known});
+    detail::attribute_reader reader{text};
+    L::attributes(math, reader);
     const signature before = math.describe();
+    check_names(text, before, reader.known);
     shape_map inputs;
     for (const tensor_spec& spec : before.inputs) {
       if (const problem::field* f = text.find(spec.name)) {
@@ -98,14 +139,15 @@ class layer_model final : public layer {
                              spec.name + "=1x3x32x32`");
       }
     }
-    check_names(text, before, known);
+    if (!reader.missing.empty()) throw text_error(text.print(), 0, reader.missing);
     const shape_map outputs = math.output_shapes(inputs);
     if constexpr (requires { math.resolve(inputs); }) math.resolve(inputs);
-    canonical_ = detail::print_problem<L>(text.layer(), math, L(), inputs, false);
-    resolved_ = detail::print_problem<L>(text.layer(), math, L(), inputs, true);
+    canonical_ = detail::print_problem<L>(text.layer(), math, inputs, false);
+    resolved_ = detail::print_problem<L>(text.layer(), math, inputs, true);
     signature_ = math.describe();
     shapes_ = inputs;
     for (const auto& [name, extents] : outputs.entries()) {
+      detail::require_countable(name, extents);
       shapes_.set(name, extents);
       resolved_.set(name, to_string(extents));
     }
@@ -116,7 +158,7 @@ class layer_model final : public layer {
   bool rational_arithmetic() const override { return L::rational; }
   int degree() const override { return L::degree; }
   bool batchwise() const override {
-    if constexpr (requires { math_.batchwise(); }) return math_.batchwise();
+    if constexpr (requires { math_.batchwise(shapes_); }) return math_.batchwise(shapes_);
     return true;
   }
   bool has_winners() const override {
@@ -127,7 +169,6 @@ class layer_model final : public layer {
     return {};
   }
   void products(std::string_view pass, index_t flat, product_list& list) const override {
-    list.terms.clear();
     list.addend = -1;
     if constexpr (requires { math_.products(pass, shapes_, flat, list); })
       math_.products(pass, shapes_, flat, list);
