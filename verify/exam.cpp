@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "reference/layers/catalogue.hpp"
 #include "verify/sandbox/wire.hpp"
 
 namespace plumb {
@@ -88,14 +89,30 @@ void merge(comparison& all, const comparison& one) {
 
 }  // namespace
 
-std::vector<datum> nonzeros(const tensor_set<double>& reads) {
-  std::vector<datum> list;
+const pass_spec& pass_of(const layer& l, std::string_view kernel) {
+  const std::size_t dot = kernel.find('.');
+  const std::size_t slash = kernel.find('/');
+  if (dot == std::string_view::npos || slash == std::string_view::npos || slash < dot)
+    throw text_error(std::string(kernel), 0, "expected a kernel's name, layer.pass/algorithm@target");
+  const std::string_view pass = kernel.substr(dot + 1, slash - dot - 1);
+  if (const pass_spec* p = l.find_pass(pass)) return *p;
+  throw text_error(std::string(kernel), 0,
+                   "`" + l.canonical().print() + "` has no pass `" + std::string(pass) + "`");
+}
+
+test_case with_data(const test_case& c) {
+  if (c.regime == test_case::given) return c;
+  test_case result = c;
+  result.regime = test_case::given;
+  result.seed = 0;
+  const auto l = plumb::bind(c.problem);
+  const tensor_set<double> reads = materialise(*l, pass_of(*l, c.kernel), {c.regime, c.seed, {}}, c.type);
   for (const auto& e : reads.entries())
     for (index_t i = 0; i < e.extents().size(); ++i) {
       const double value = e.is_index ? static_cast<double>(e.index[i]) : e.real[i];
-      if (!(value == 0)) list.push_back({e.name, i, value});
+      if (!(value == 0)) result.data.push_back({e.name, i, value});
     }
-  return list;
+  return result;
 }
 
 tensor_set<double> materialise(const layer& l, const pass_spec& pass, const exam::question& q, dtype type) {
@@ -148,9 +165,23 @@ exam::exam(std::shared_ptr<const layer> l, const pass_spec& pass, conditions how
       questions_(std::move(questions)),
       bounds_(questions_.size()) {
   for (const question& q : questions_) {
-    reads_.push_back(materialise(*layer_, pass, q, how_.type));
-    oracles_.push_back(std::make_unique<oracle>());
+    paper_->reads.push_back(materialise(*layer_, pass, q, how_.type));
+    paper_->oracles.push_back(std::make_unique<oracle>());
   }
+}
+
+exam exam::under(conditions how) const {
+  exam other = *this;
+  other.how_ = how;
+  other.runs_.clear();
+  other.kernels_.clear();
+  return other;
+}
+
+const std::vector<placed_tensor>& exam::outputs(std::size_t kernel, std::size_t q) const {
+  for (const run_record& r : runs_)
+    if (r.kernel == kernel && r.question == q) return r.writes;
+  throw std::out_of_range("that kernel was not asked");
 }
 
 shape exam::strides_of(std::string_view tensor, bool gapped) const {
@@ -164,7 +195,7 @@ shape exam::strides_of(std::string_view tensor, bool gapped) const {
 std::vector<placed_tensor> exam::place_reads(arena& a, std::size_t q, placement where, bool gapped) {
   std::vector<placed_tensor> placed;
   for (const std::string& name : pass_->reads) {
-    const auto* entry = reads_[q].find(name);
+    const auto* entry = paper_->reads[q].find(name);
     if (entry == nullptr) {
       placed.emplace_back();
       continue;
@@ -243,10 +274,10 @@ void exam::submit(sandbox& box, arena& a, std::vector<const kernel_info*> kernel
 }
 
 void exam::evaluate() {
-  if (evaluated_) return;
+  if (paper_->evaluated) return;
   for (std::size_t q = 0; q < questions_.size(); ++q)
-    oracles_[q]->evaluate(*layer_, *pass_, reads_[q], how_.type, how_.oracle_threads);
-  evaluated_ = true;
+    paper_->oracles[q]->evaluate(*layer_, *pass_, paper_->reads[q], how_.type, how_.oracle_threads);
+  paper_->evaluated = true;
 }
 
 void exam::collect(sandbox& box, const std::function<void(answer&)>& each) {
@@ -328,7 +359,7 @@ const exam::declared_bounds& exam::bounds_for(std::size_t q, const kernel_info& 
   b.error = parsed.error;
   if (b.error.empty()) {
     b.power.smallest_loss = std::numeric_limits<double>::infinity();
-    for (const truths& t : oracles_[q]->results()) {
+    for (const truths& t : paper_->oracles[q]->results()) {
       thresholds& th = b.tensors.emplace_back();
       evaluate_thresholds(t, parsed.value, k.accuracy, regime_of(questions_[q].regime), statistics_, th);
       if (t.is_index) continue;
@@ -345,7 +376,7 @@ const exam::declared_bounds& exam::bounds_for(std::size_t q, const kernel_info& 
 
 void exam::compare_values(const run_record& run, answer& out) {
   const declared_bounds& bounds = bounds_for(run.question, *out.kernel);
-  oracle& truth = *oracles_[run.question];
+  oracle& truth = *paper_->oracles[run.question];
   out.power = bounds.power;
   out.statistical = bounds.statistical;
   for (std::size_t t = 0; t < run.writes.size(); ++t) {

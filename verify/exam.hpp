@@ -70,8 +70,18 @@ class exam {
   const pass_spec& pass() const { return *pass_; }
   const conditions& how() const { return how_; }
   const std::vector<question>& questions() const { return questions_; }
-  const tensor_set<double>& reads(std::size_t q) const { return reads_[q]; }
-  const std::vector<truths>& truth(std::size_t q) const { return oracles_[q]->results(); }
+  const tensor_set<double>& reads(std::size_t q) const { return paper_->reads[q]; }
+  const std::vector<truths>& truth(std::size_t q) const { return paper_->oracles[q]->results(); }
+  /// Thresholds for each tensor written, for one kernel's declaration.
+  const std::vector<thresholds>& thresholds_for(std::size_t q, const kernel_info& k) {
+    return bounds_for(q, k).tensors;
+  }
+  /// What the kernel wrote in its first run, as it lies in the arena until the arena's next use.
+  const std::vector<placed_tensor>& outputs(std::size_t kernel, std::size_t q) const;
+  index_t escalations(std::size_t q) const { return paper_->oracles[q]->escalations(); }
+
+  /// The same questions and truth under other conditions (of the same element type).
+  exam under(conditions how) const;
 
   /// How many kernels fit into one submission.
   std::size_t kernels_at_once() const;
@@ -121,9 +131,13 @@ class exam {
   run_statistics statistics_;
   std::vector<question> questions_;
   std::vector<std::list<declared_bounds>> bounds_;  // one list a question
-  std::vector<tensor_set<double>> reads_;
-  std::vector<std::unique_ptr<oracle>> oracles_;
-  bool evaluated_ = false;
+  /// Data and truth, shared by exams that differ in layout or threads only.
+  struct paper {
+    std::vector<tensor_set<double>> reads;
+    std::vector<std::unique_ptr<oracle>> oracles;
+    bool evaluated = false;
+  };
+  std::shared_ptr<paper> paper_ = std::make_shared<paper>();
 
   arena* arena_ = nullptr;
   std::vector<const kernel_info*> kernels_;
@@ -131,8 +145,10 @@ class exam {
   comparison scratch_;
 };
 
-/// The data of a case, as a list of its non-zero elements.
-std::vector<datum> nonzeros(const tensor_set<double>& reads);
+/// The case with its drawn data written out: regime `given`, every non-zero element listed.
+test_case with_data(const test_case& c);
+/// The pass that a kernel's name speaks of. Throws text_error.
+const pass_spec& pass_of(const layer& l, std::string_view kernel);
 /// All the tensors that the pass reads: drawn from the regime, or zeros but for the data given.
 tensor_set<double> materialise(const layer& l, const pass_spec& pass, const exam::question& q, dtype type);
 /// `y[n=0 k=1 p=0 q=2]`
