@@ -1,6 +1,6 @@
-// oneDNN behind the kernel contract: one primitive with its memory objects made in the plan, so that a run only sets
-// addresses and executes. What oneDNN cannot do is declined; what it does wrong is a finding, never repaired here.
-// oneAPI Deep Neural Network Library, developer guide; Debian's 2.6 with its OpenMP runtime.
+// oneDNN behind the kernel contract: one primitive with its memory objects made in the plan, so that a run
+// only sets addresses and executes. What oneDNN cannot do is declined; what it does wrong is a finding, never
+// repaired here. oneAPI Deep Neural Network Library, developer guide; Debian's 2.6 with its OpenMP runtime.
 #pragma once
 
 #include <omp.h>
@@ -13,7 +13,8 @@
 
 namespace plumb::onednn {
 
-/// The team size for whatever runs in this scope. oneDNN asks OpenMP when it makes a primitive and when it runs one.
+/// The team size for whatever runs in this scope. oneDNN asks OpenMP when it makes a primitive and when it
+/// runs one.
 class thread_scope {
  public:
   explicit thread_scope(int threads) : before_(omp_get_max_threads()) { omp_set_num_threads(threads); }
@@ -45,8 +46,8 @@ inline dnnl::primitive_attr attributes() {
   return a;
 }
 
-/// A primitive and its operands. A failing execution leaves nothing sensible to return: it ends the process, which
-/// the sandbox reports as a crash.
+/// A primitive and its operands. A failing execution leaves nothing sensible to return: it ends the process,
+/// which the sandbox reports as a crash.
 class step {
  public:
   step() = default;
@@ -62,18 +63,17 @@ class step {
     return memories_.size() - 1;
   }
   void point(std::size_t number, void* data) const {
-    check(dnnl_memory_set_data_handle(memories_[number].get(), data), "set the address of a tensor");
+    check(dnnl_memory_set_data_handle(memories_[number].get(), data),
+          "oneDNN could not set the address of a tensor");
   }
   void run(const dnnl::stream& stream) const {
     check(dnnl_primitive_execute(primitive_.get(), stream.get(), static_cast<int>(arguments_.size()),
                                  arguments_.data()),
-          "execute a primitive");
+          "oneDNN could not execute a primitive");
   }
 
  private:
-  static void check(dnnl_status_t status, const char* action) {
-    dnnl::error::wrap_c_api(status, std::string("oneDNN could not ") + action);
-  }
+  static void check(dnnl_status_t status, const char* message) { dnnl::error::wrap_c_api(status, message); }
 
   dnnl::primitive primitive_;
   std::vector<dnnl::memory> memories_;

@@ -1,10 +1,11 @@
 // Convolution by oneDNN, the peer to beat: every pass of conv1d, conv2d and conv3d.
 //   activations   plain nchw or nhwc, as the call has them
-//   weights       format_tag::any, oneDNN's choice, reordered in `prepare`; the reorder of a weight gradient back to
+//   weights       format_tag::any, oneDNN's choice, reordered in `prepare`; the reorder of a weight gradient
+//   back to
 //                 the plain form is part of the run
 //   algorithm     convolution_direct, so that the f32 bound applies; backward_bias is a reduction primitive
-// With plain weights in nhwc oneDNN 2.6 falls back to its reference loop, hence `any`; the record carries the name of
-// the implementation it picked.
+// With plain weights in nhwc oneDNN 2.6 falls back to its reference loop, hence `any`; the record carries the
+// name of the implementation it picked.
 #include "optimized/cpu/conv_arguments.hpp"
 #include "optimized/kernels.hpp"
 #include "optimized/peers/peer_row.hpp"
@@ -130,8 +131,8 @@ class packed_weights_plan final : public conv_plan {
     if (p->has_bias_) p->bias_ = p->main_.operand(DNNL_ARG_BIAS, plain.bias);
     const memory packed(d.weights_desc(), dnn::cpu());
     p->weight_ = p->main_.operand(DNNL_ARG_WEIGHTS, packed);
-    p->pack_ =
-        dnn::step(dnnl::reorder(dnnl::reorder::primitive_desc(dnn::cpu(), plain.weight, dnn::cpu(), d.weights_desc())));
+    p->pack_ = dnn::step(
+        dnnl::reorder(dnnl::reorder::primitive_desc(dnn::cpu(), plain.weight, dnn::cpu(), d.weights_desc())));
     p->plain_weight_ = p->pack_.operand(DNNL_ARG_FROM, plain.weight);
     p->pack_.operand(DNNL_ARG_TO, packed);
     return p;
@@ -177,8 +178,7 @@ class backward_weights_plan final : public conv_plan {
   }
 
  private:
-  backward_weights_plan(const kernel_problem& kp,
-                        const dnnl::convolution_backward_weights::primitive_desc& d)
+  backward_weights_plan(const kernel_problem& kp, const dnnl::convolution_backward_weights::primitive_desc& d)
       : conv_plan(kp, d) {
     const conv_descriptors plain(kp);
     packed_ = d.diff_weights_desc() != plain.weight;
@@ -274,7 +274,8 @@ bool has_zero_extent(const problem& p) {
 template <class Pass>
 support supports(const kernel_problem& kp) {
   if (const support s = conv_support(kp); !s.ok) return s;
-  if (kp.problem.flag("flip")) return support::no("oneDNN has no flip=true: it computes cross-correlation only");
+  if (kp.problem.flag("flip"))
+    return support::no("oneDNN has no flip=true: it computes cross-correlation only");
   if (!kp.problem.has(Pass::writes)) return support::no(std::string("this problem has no ") + Pass::writes);
   if (kp.problem.shape_of(Pass::writes).size() == 0) return support::yes();
   if (has_zero_extent(kp.problem))

@@ -23,8 +23,8 @@ memory::desc row_of(const kernel_problem& kp) {
 
 template <algorithm A>
 auto forward_descriptor(const kernel_problem& kp) {
-  return dnnl::eltwise_forward::primitive_desc(
-      {dnnl::prop_kind::forward_training, A, row_of(kp), 0.0F, 0.0F}, dnn::attributes(), dnn::cpu());
+  return dnnl::eltwise_forward::primitive_desc({dnnl::prop_kind::forward_training, A, row_of(kp), 0.0F, 0.0F},
+                                               dnn::attributes(), dnn::cpu());
 }
 
 template <algorithm A>
@@ -110,9 +110,8 @@ std::unique_ptr<plan> make_plan(const kernel_problem& kp) {
 
 template <class Pass>
 constexpr peer_pass pass_of = {Pass::name, supports<Pass>, make_plan<Pass>};
-constexpr peer_pass relu_passes[] = {
-    pass_of<forward_pass<algorithm::eltwise_relu>>,
-    pass_of<backward_pass<algorithm::eltwise_relu, DNNL_ARG_SRC>>};
+constexpr peer_pass relu_passes[] = {pass_of<forward_pass<algorithm::eltwise_relu>>,
+                                     pass_of<backward_pass<algorithm::eltwise_relu, DNNL_ARG_SRC>>};
 constexpr peer_pass sigmoid_passes[] = {
     pass_of<forward_pass<algorithm::eltwise_logistic>>,
     pass_of<backward_pass<algorithm::eltwise_logistic_use_dst_for_bwd, DNNL_ARG_DST>>};

@@ -1,9 +1,10 @@
-// conv2d as a matrix product by OpenBLAS: unfold the input into columns, then sgemm (im2col; Chellapilla, Puri & Simard
-// 2006). With L = (C/groups)·R·S filter taps and P·Q positions, for each image and group:
+// conv2d as a matrix product by OpenBLAS: unfold the input into columns, then sgemm (im2col; Chellapilla,
+// Puri & Simard 2006). With L = (C/groups)·R·S filter taps and P·Q positions, for each image and group:
 //   forward             y  = W · col          (K/groups × L) · (L × P·Q)
 //   backward_data       col = Wᵀ · dy, folded back into dx
 //   backward_weights    dW += dy · colᵀ
-// In nchw the planes y, dy are row-major K × P·Q matrices; in nhwc they are the transposes, with rows of all K channels.
+// In nchw the planes y, dy are row-major K × P·Q matrices; in nhwc they are the transposes, with rows of all
+// K channels.
 #include "optimized/cpu/conv_arguments.hpp"
 #include "optimized/kernels.hpp"
 #include "optimized/peers/peer_row.hpp"
@@ -37,17 +38,26 @@ class thread_scope {
   int before_, team_;
 };
 
-/// One image of one group, seen as a plane of channels: element (channel, position) lies at
-/// data[channel·channel_step + position·position_step].
-struct planes {
+/// A matrix in memory: element (i, j) lies at data[i·leading + j], or with i and j exchanged.
+struct matrix {
   float* data;
-  index_t channel_step, position_step;
+  index_t leading;
+  bool transposed = false;
 };
 
-planes planes_of(const tensor_ref& t, index_t image, index_t first_channel) {
-  const index_t width_step = t.strides[3];
-  return {static_cast<float*>(t.data) + image * t.strides[0] + first_channel * t.strides[1], t.strides[1],
-          width_step};
+constexpr matrix transpose(matrix m) {
+  m.transposed = !m.transposed;
+  return m;
+}
+
+/// c = a·b + beta·c with a of m × k, b of k × n.
+void multiply(index_t m, index_t n, index_t k, const matrix& a, const matrix& b, float beta,
+              const matrix& c) {
+  if (c.transposed) return multiply(n, m, k, transpose(b), transpose(a), beta, transpose(c));
+  const auto number = [](index_t value) { return static_cast<blasint>(value); };
+  cblas_sgemm(CblasRowMajor, a.transposed ? CblasTrans : CblasNoTrans,
+              b.transposed ? CblasTrans : CblasNoTrans, number(m), number(n), number(k), 1.0F, a.data,
+              number(a.leading), b.data, number(b.leading), beta, c.data, number(c.leading));
 }
 
 struct unfolding {
@@ -56,10 +66,28 @@ struct unfolding {
 
   index_t taps() const { return a.group_c() * a.taps(); }
   index_t positions() const { return a.out_size(); }
-  std::size_t column_bytes() const { return static_cast<std::size_t>(taps() * positions()) * sizeof(float); }
+  /// Columns would be a copy of x: a 1×1 filter, stride 1, no padding.
+  bool pointwise() const {
+    return std::ranges::all_of(a.axes, [](const conv_axis& axis) {
+      return axis.taps == 1 && axis.stride == 1 && axis.begin == 0 && axis.end == 0;
+    });
+  }
+  std::size_t column_bytes() const {
+    return pointwise() ? 0 : static_cast<std::size_t>(taps() * positions()) * sizeof(float);
+  }
+  matrix columns(void* workspace) const { return {static_cast<float*>(workspace), positions()}; }
 
-  /// Calls f(column index, input index) for the taps of row `l`, input index -1 in the padding; both count
-  /// positions.
+  /// One image of one group as a matrix of channels × positions.
+  matrix planes(const tensor_ref& t, index_t image, index_t first_channel) const {
+    float* data = static_cast<float*>(t.data) + image * t.strides[0] + first_channel * t.strides[1];
+    if (order == layout::nhwc) return {data, t.extents[1], true};
+    return {data, t.extents[2] * t.extents[3]};
+  }
+  matrix weights(const tensor_ref& t, index_t group) const {
+    return {static_cast<float*>(t.data) + group * a.group_k() * taps(), taps()};
+  }
+
+  /// Calls f(position of y, position of x) along row `l` of the columns; -1 stands for the padding.
   template <class F>
   void for_each_position(index_t l, F&& f) const {
     const conv_axis &h = a.height(), &w = a.width();
@@ -74,90 +102,76 @@ struct unfolding {
     }
   }
 
-  void unfold(const planes& x, float* columns) const {
+  /// The columns of one image and group: unfolded into the workspace, or x itself.
+  matrix unfold(const matrix& x, void* workspace) const {
+    if (pointwise()) return x;
+    const matrix to = columns(workspace);
+    const index_t channel_step = x.transposed ? 1 : x.leading, position_step = x.transposed ? x.leading : 1;
 #pragma omp parallel for schedule(static)
     for (index_t l = 0; l < taps(); ++l) {
-      const float* channel = x.data + l / a.taps() * x.channel_step;
-      float* row = columns + l * positions();
-      for_each_position(
-          l, [&](index_t at, index_t from) { row[at] = from < 0 ? 0.0F : channel[from * x.position_step]; });
+      const float* channel = x.data + l / a.taps() * channel_step;
+      for_each_position(l, [&](index_t at, index_t from) {
+        to.data[l * to.leading + at] = from < 0 ? 0.0F : channel[from * position_step];
+      });
     }
+    return to;
   }
 
   /// Overwrites dx. One thread a channel, taps in order: no two threads add to the same element.
-  void fold(const float* columns, const planes& dx) const {
+  void fold(const matrix& from, const matrix& dx) const {
+    const index_t channel_step = dx.transposed ? 1 : dx.leading,
+                  position_step = dx.transposed ? dx.leading : 1;
 #pragma omp parallel for schedule(static)
     for (index_t c = 0; c < a.group_c(); ++c) {
-      float* channel = dx.data + c * dx.channel_step;
-      for (index_t i = 0; i < a.in_size(); ++i) channel[i * dx.position_step] = 0.0F;
+      float* channel = dx.data + c * channel_step;
+      for (index_t i = 0; i < a.in_size(); ++i) channel[i * position_step] = 0.0F;
       for (index_t l = c * a.taps(); l < (c + 1) * a.taps(); ++l)
         for_each_position(l, [&](index_t at, index_t to) {
-          if (to >= 0) channel[to * dx.position_step] += columns[l * positions() + at];
+          if (to >= 0) channel[to * position_step] += from.data[l * from.leading + at];
         });
     }
   }
-};
 
-int blas(index_t value) { return static_cast<int>(value); }
+  template <class F>
+  void for_each_image_and_group(F&& f) const {
+    for (index_t n = 0; n < a.n; ++n)
+      for (index_t g = 0; g < a.groups; ++g) f(n, g);
+  }
+};
 
 void forward(const unfolding& u, const kernel_call& call) {
   const conv_arguments& a = u.a;
-  const tensor_ref &x = call.reads[0], &y = call.writes[0];
-  const auto* weight = static_cast<const float*>(call.reads[1].data);
   const auto* bias = a.bias ? static_cast<const float*>(call.reads[2].data) : nullptr;
-  auto* columns = static_cast<float*>(call.workspace);
-  for (index_t n = 0; n < a.n; ++n)
-    for (index_t g = 0; g < a.groups; ++g) {
-      const planes out = planes_of(y, n, g * a.group_k());
-      for (index_t k = 0; k < a.group_k(); ++k)
-        for (index_t i = 0; i < u.positions(); ++i)
-          out.data[k * out.channel_step + i * out.position_step] = bias ? bias[g * a.group_k() + k] : 0.0F;
-      u.unfold(planes_of(x, n, g * a.group_c()), columns);
-      const float* w = weight + g * a.group_k() * u.taps();
-      if (u.order == layout::nchw)
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, blas(a.group_k()), blas(u.positions()),
-                    blas(u.taps()), 1.0F, w, blas(u.taps()), columns, blas(u.positions()), 1.0F, out.data,
-                    blas(u.positions()));
-      else
-        cblas_sgemm(CblasRowMajor, CblasTrans, CblasTrans, blas(u.positions()), blas(a.group_k()),
-                    blas(u.taps()), 1.0F, columns, blas(u.positions()), w, blas(u.taps()), 1.0F, out.data,
-                    blas(a.k));
-    }
+  const auto y = call.writes[0].view<float>();
+  u.for_each_image_and_group([&](index_t n, index_t g) {
+    const index_t first = g * a.group_k();
+    if (bias != nullptr)
+      for (index_t k = first; k < first + a.group_k(); ++k)
+        for (index_t i = 0; i < u.positions(); ++i) y(n, k, i / a.width().out, i % a.width().out) = bias[k];
+    const matrix columns = u.unfold(u.planes(call.reads[0], n, g * a.group_c()), call.workspace);
+    multiply(a.group_k(), u.positions(), u.taps(), u.weights(call.reads[1], g), columns,
+             bias != nullptr ? 1.0F : 0.0F, u.planes(call.writes[0], n, first));
+  });
 }
 
 void backward_data(const unfolding& u, const kernel_call& call) {
   const conv_arguments& a = u.a;
-  const tensor_ref &dy = call.reads[0], &dx = call.writes[0];
-  const auto* weight = static_cast<const float*>(call.reads[1].data);
-  auto* columns = static_cast<float*>(call.workspace);
-  for (index_t n = 0; n < a.n; ++n)
-    for (index_t g = 0; g < a.groups; ++g) {
-      const float* w = weight + g * a.group_k() * u.taps();
-      const planes out = planes_of(dy, n, g * a.group_k());
-      const bool nchw = u.order == layout::nchw;
-      cblas_sgemm(CblasRowMajor, CblasTrans, nchw ? CblasNoTrans : CblasTrans, blas(u.taps()),
-                  blas(u.positions()), blas(a.group_k()), 1.0F, w, blas(u.taps()), out.data,
-                  nchw ? blas(u.positions()) : blas(a.k), 0.0F, columns, blas(u.positions()));
-      u.fold(columns, planes_of(dx, n, g * a.group_c()));
-    }
+  u.for_each_image_and_group([&](index_t n, index_t g) {
+    const matrix dx = u.planes(call.writes[0], n, g * a.group_c());
+    const matrix columns = u.pointwise() ? dx : u.columns(call.workspace);
+    multiply(u.taps(), u.positions(), a.group_k(), transpose(u.weights(call.reads[1], g)),
+             u.planes(call.reads[0], n, g * a.group_k()), 0.0F, columns);
+    if (!u.pointwise()) u.fold(columns, dx);
+  });
 }
 
 void backward_weights(const unfolding& u, const kernel_call& call) {
   const conv_arguments& a = u.a;
-  const tensor_ref &dy = call.reads[0], &x = call.reads[1];
-  auto* dweight = static_cast<float*>(call.writes[0].data);
-  auto* columns = static_cast<float*>(call.workspace);
-  std::fill_n(dweight, a.k * u.taps(), 0.0F);
-  for (index_t n = 0; n < a.n; ++n)
-    for (index_t g = 0; g < a.groups; ++g) {
-      u.unfold(planes_of(x, n, g * a.group_c()), columns);
-      const planes out = planes_of(dy, n, g * a.group_k());
-      const bool nchw = u.order == layout::nchw;
-      cblas_sgemm(CblasRowMajor, nchw ? CblasNoTrans : CblasTrans, CblasTrans, blas(a.group_k()),
-                  blas(u.taps()), blas(u.positions()), 1.0F, out.data,
-                  nchw ? blas(u.positions()) : blas(a.k), columns, blas(u.positions()), 1.0F,
-                  dweight + g * a.group_k() * u.taps(), blas(u.taps()));
-    }
+  u.for_each_image_and_group([&](index_t n, index_t g) {
+    const matrix columns = u.unfold(u.planes(call.reads[1], n, g * a.group_c()), call.workspace);
+    multiply(a.group_k(), u.taps(), u.positions(), u.planes(call.reads[0], n, g * a.group_k()),
+             transpose(columns), n == 0 ? 0.0F : 1.0F, u.weights(call.writes[0], g));
+  });
 }
 
 support supports(const kernel_problem& kp) {
@@ -165,10 +179,11 @@ support supports(const kernel_problem& kp) {
   if (kp.problem.flag("flip")) return support::no("flip=true: the filter would have to be copied");
   const conv_arguments a = read_conv_arguments(kp.problem);
   constexpr index_t most = std::numeric_limits<int>::max();
-  if (std::max({a.group_c() * a.taps(), a.out_size(), a.k}) > most)
+  if (std::max({a.group_c() * a.taps(), a.out_size(), a.c, a.k}) > most)
     return support::no("a matrix dimension beyond 32 bits");
-  if (a.n * a.c * a.k * a.in_size() * a.out_size() * a.taps() == 0)
-    return support::no("cblas_sgemm rejects the leading dimensions of an empty matrix");
+  for (const char* tensor : {"x", "weight", "y"})
+    if (kp.problem.shape_of(tensor).size() == 0)
+      return support::no(std::string("a matrix without elements: ") + tensor + " has none");
   return support::yes();
 }
 

@@ -1,5 +1,5 @@
-// One row of a peer: what every vendor kernel declares alike. Nobody promised us more than the same bits from the same
-// call, so that is all a peer is held to.
+// One row of a peer: what every vendor kernel declares alike. Nobody promised us more than the same bits from
+// the same call, so that is all a peer is held to.
 #pragma once
 
 #include <memory>
@@ -16,7 +16,8 @@ struct peer_pass {
   std::unique_ptr<plan> (*make_plan)(const kernel_problem&);
 };
 
-/// `algorithm` is what stands between `/` and `@` in the name; `library` is for the sentence when it is missing.
+/// `algorithm` is what stands between `/` and `@` in the name; `library` is for the sentence when it is
+/// missing.
 inline kernel peer_row(const std::string& layer, const peer_pass& pass, const std::string& algorithm,
                        const std::string& library) {
   kernel k;
