@@ -6,7 +6,8 @@ namespace plumb {
 
 void registry::add(kernel k) {
   if (!k.name.starts_with(k.layer + "." + k.pass + "/"))
-    throw std::logic_error("kernel `" + k.name + "` must be named `" + k.layer + "." + k.pass + "/algorithm@target`");
+    throw std::logic_error("kernel `" + k.name + "` must be named `" + k.layer + "." + k.pass +
+                           "/algorithm@target`");
   if (find(k.name) != nullptr) throw std::logic_error("two kernels are named `" + k.name + "`");
   kernels_.push_back(std::move(k));
 }

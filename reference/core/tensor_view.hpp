@@ -21,7 +21,8 @@ inline shape row_major(const shape& extents) {
   return strides;
 }
 
-/// Strides of a dense channels-last tensor (logical N,C,spatial…; memory N,spatial…,C). Rank < 3 is row major.
+/// Strides of a dense channels-last tensor (logical N,C,spatial…; memory N,spatial…,C). Rank < 3 is row
+/// major.
 inline shape channels_last(const shape& extents) {
   if (extents.rank() < 3) return row_major(extents);
   shape strides = extents;
@@ -46,8 +47,7 @@ class tensor_view {
       : data_(data), extents_(extents), strides_(strides) {}
   /// A view of T is a view of const T.
   template <class U>
-    requires(std::is_same_v<const U, T>)
-  constexpr tensor_view(const tensor_view<U>& other)
+  requires(std::is_same_v<const U, T>) constexpr tensor_view(const tensor_view<U>& other)
       : tensor_view(other.data_handle(), other.extents(), other.strides()) {}
 
   constexpr T* data_handle() const { return data_; }
@@ -60,8 +60,7 @@ class tensor_view {
 
   /// Element by coordinates, one for each axis.
   template <class... I>
-    requires(std::is_integral_v<I> && ...)
-  constexpr T& operator()(I... at) const {
+  requires(std::is_integral_v<I>&&...) constexpr T& operator()(I... at) const {
     assert(sizeof...(I) == static_cast<std::size_t>(rank()));
     int axis = 0;
     index_t offset = 0;
