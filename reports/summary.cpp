@@ -1,0 +1,141 @@
+// Counting verdicts. A vendor peer's failure is a finding and a planted bug's failure is the expected
+// outcome: both are told apart from failures of the kernels under judgement.
+#include "reports/summary.hpp"
+
+#include <algorithm>
+
+#include "reports/text.hpp"
+
+namespace plumb::reports {
+
+using record::verdict;
+
+std::string_view name_of(tone t) {
+  static constexpr std::array<std::string_view, 4> names = {"good", "neutral", "unsure", "bad"};
+  return names[static_cast<std::size_t>(t)];
+}
+
+tone tone_of(verdict v) {
+  if (v == verdict::pass) return tone::good;
+  if (v == verdict::skipped) return tone::neutral;
+  return v == verdict::inconclusive || v == verdict::mistrusted ? tone::unsure : tone::bad;
+}
+
+int verdict_tally::bad() const {
+  return of(verdict::fail) + of(verdict::crashed) + of(verdict::timeout) + of(verdict::mistrusted);
+}
+
+namespace {
+
+std::string breakdown(const verdict_tally& tally) {
+  std::string text;
+  for (const verdict v : {verdict::fail, verdict::crashed, verdict::timeout, verdict::mistrusted}) {
+    if (tally.of(v) == 0) continue;
+    text += (text.empty() ? "" : ", ") + count(tally.of(v)) + " " +
+            std::string(v == verdict::fail ? "wrong" : record::name_of(v));
+  }
+  return text;
+}
+
+/// "All 14 kernels pass", "3 of 14 kernels fail (2 wrong, 1 crashed)", "12 of 14 kernels pass, 2 undecided".
+sentence judge(const verdict_tally& tally, std::string_view thing) {
+  const int judged = tally.total - tally.of(verdict::skipped);
+  if (judged == 0) return {tone::unsure, "No " + std::string(thing) + " was judged"};
+  const std::string things = plural(judged, thing);
+  if (tally.bad() > 0) {
+    const std::string verb = tally.bad() == 1 ? " fails (" : " fail (";
+    return {tone::bad, count(tally.bad()) + " of " + things + verb + breakdown(tally) + ")"};
+  }
+  if (const int undecided = tally.of(verdict::inconclusive); undecided > 0) {
+    return {tone::unsure,
+            count(judged - undecided) + " of " + things + " pass, " + count(undecided) + " undecided"};
+  }
+  if (judged == 1) return {tone::good, "The " + std::string(thing) + " passes"};
+  return {tone::good, "All " + things + " pass"};
+}
+
+void add_verify(const record::verify_section& section, summary& s) {
+  s.cases += section.cases;
+  s.calls += section.calls;
+  s.seconds += section.seconds;
+  for (const record::kernel_result& k : section.kernels) {
+    if (k.planted) {
+      ++s.planted;
+      s.planted_caught += record::is_bad(k.verdict) ? 1 : 0;
+    } else {
+      (k.peer ? s.peers : s.kernels).add(k.verdict);
+    }
+  }
+}
+
+void say_verify(summary& s) {
+  if (s.kernels.total > 0 || (s.peers.total == 0 && s.planted == 0))
+    s.lines.push_back(judge(s.kernels, "kernel"));
+  if (const int skipped = s.kernels.of(verdict::skipped); skipped > 0) {
+    s.lines.push_back({tone::neutral, plural(skipped, "kernel") + " skipped"});
+  }
+  if (s.peers.total > 0) {
+    const int bad = s.peers.bad();
+    s.lines.push_back(
+        bad == 0 ? sentence{tone::good, plural(s.peers.total, "vendor peer") + " checked, no finding"}
+                 : sentence{tone::unsure,
+                            plural(bad, "finding") + " about " + plural(s.peers.total, "vendor peer") +
+                                ", counted apart",
+                            false});
+  }
+  if (s.planted > 0) {
+    const bool all = s.planted_caught == s.planted;
+    s.lines.push_back({all ? tone::good : tone::bad,
+                       count(s.planted_caught) + " of " + plural(s.planted, "planted bug") + " caught"});
+  }
+}
+
+void say_gradcheck(summary& s) {
+  sentence line = judge(s.layers, "gradient check");
+  if (line.tone == tone::good) {
+    line.text = s.layers.total == 1
+                    ? "All definitions of the gradient agree"
+                    : "All definitions of the gradient agree in " + plural(s.layers.total, "check");
+  }
+  s.lines.push_back(line);
+}
+
+void say_bench(summary& s) {
+  std::string text = plural(s.timed, "measurement");
+  if (s.untimed > 0) text += ", " + count(s.untimed) + " without a number";
+  s.lines.push_back({s.timed == 0 ? tone::unsure : tone::neutral, text});
+}
+
+}  // namespace
+
+summary summarize(std::span<const record::run> runs) {
+  summary s;
+  bool verified = false;
+  bool checked = false;
+  bool benched = false;
+  for (const record::run& r : runs) {
+    if (r.verify) verified = true, add_verify(*r.verify, s);
+    if (r.gradcheck) {
+      checked = true;
+      for (const record::layer_check& layer : r.gradcheck->layers) s.layers.add(layer.verdict);
+    }
+    if (r.bench) {
+      benched = true;
+      for (const record::timing& t : r.bench->timings) ++(t.measurement ? s.timed : s.untimed);
+    }
+  }
+  if (verified) say_verify(s);
+  if (checked) say_gradcheck(s);
+  if (benched) say_bench(s);
+  if (s.lines.empty()) s.lines.push_back({tone::unsure, "Nothing was judged"});
+  // The gravest sentence leads; among equals the first, and a plain fact never before a verdict.
+  const auto rank = [](const sentence& line) {
+    return line.tone == tone::neutral || !line.may_lead ? -1 : static_cast<int>(line.tone);
+  };
+  const auto gravest = std::ranges::max_element(s.lines, {}, rank);
+  s.headline = *gravest;
+  s.lines.erase(gravest);
+  return s;
+}
+
+}  // namespace plumb::reports

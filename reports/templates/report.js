@@ -1,0 +1,322 @@
+// Draws the charts when they come into view, copies replay lines, opens what a link points at. All data come from
+// the JSON in #plumb-data as numbers and plain text; nothing of it is ever read as HTML or as script.
+"use strict";
+(() => {
+  const charts = JSON.parse(document.getElementById("plumb-data").textContent);
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  let printing = false;
+
+  const value = (x) => typeof x === "number" ? x : x === "inf" ? Infinity : x === "-inf" ? -Infinity : NaN;
+  const values = (list) => (list || []).map(value);
+  // Plotly reads a few tags in labels: written as references they are text.
+  const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+  const short = (x) => {
+    if (Number.isNaN(x)) return "NaN";
+    if (!Number.isFinite(x)) return x > 0 ? "∞" : "−∞";
+    const size = Math.abs(x);
+    return x === 0 ? "0" : size < 1e-3 || size >= 1e6 ? x.toExponential(2) : String(+x.toPrecision(4));
+  };
+
+  // ------------------------------------------------------------------------------------------ looks
+  const theme = () => dark.matches && !printing
+    ? { ink: "#c9d0db", soft: "#8b95a6", rule: "#313845", sunk: "#20252f", zero: "#191d25", good: "#6fd396", grey: "#5a6372" }
+    : { ink: "#2b313b", soft: "#6a7382", rule: "#e3e7ec", sunk: "#f5f6f8", zero: "#ffffff", good: "#1a7f45", grey: "#c3c9d2" };
+  // Okabe and Ito's palette, told apart by every kind of colour vision (yellow left out: unseen on white).
+  const palette = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c8cff", "#a6761d", "#66a61e", "#999999"];
+  const colour = (i) => palette[i % palette.length];
+
+  const axis = (more) => {
+    const t = theme();
+    const base = { gridcolor: t.rule, linecolor: t.rule, zerolinecolor: t.rule, tickcolor: t.rule, automargin: true,
+      tickfont: { size: 11, color: t.soft } };
+    const merged = Object.assign(base, more);
+    if (typeof merged.title === "string") merged.title = { text: merged.title, font: { size: 12, color: t.soft }, standoff: 8 };
+    return merged;
+  };
+  const layout = (more) => {
+    const t = theme();
+    return Object.assign({
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 54, r: 14, t: 12, b: 44 }, height: 340,
+      font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: t.ink },
+      hoverlabel: { font: { family: "monospace", size: 12 }, align: "left" },
+      legend: { orientation: "h", y: -0.22, x: 0, font: { size: 11 } }, dragmode: false,
+    }, more);
+  };
+  const powers = { exponentformat: "power", dtick: undefined, nticks: 8 };
+
+  // ------------------------------------------------------------------------------------------ kinds of chart
+  const coordinates = (flat, chart) => {
+    const at = [];
+    for (let axisNumber = chart.shape.length - 1; axisNumber >= 0; --axisNumber) {
+      const extent = Math.max(chart.shape[axisNumber], 1);
+      at.unshift(`${chart.axes[axisNumber] || axisNumber}=${flat % extent}`);
+      flat = Math.floor(flat / extent);
+    }
+    return at.join(" ");
+  };
+
+  // Signed logarithm of the share of the bound: ±1 is the bound, 0 everything below 1/10,000 of it, beyond it
+  // the colour jumps.
+  const floorDecades = 4, topDecades = 2;
+  const signedLog = (share) => {
+    if (share === 0) return 0;
+    const size = Math.log10(Math.abs(share));
+    const shown = size <= 0 ? Math.max(0, (size + floorDecades) / floorDecades) : 1 + Math.min(size, topDecades) / topDecades;
+    return Math.sign(share) * shown;
+  };
+  // Share 1 lies at ±1 of ±2: inside pale to middling, outside dark, with a step between.
+  const heatColours = (zero) => [[0, "#0b2a6b"], [0.2499, "#1f57c3"], [0.25, "#8db4ec"], [0.5, zero], [0.75, "#f2b184"],
+    [0.7501, "#d4371c"], [1, "#6f0d0a"]];
+
+  function heat(chart) {
+    const t = theme();
+    const columns = Math.max(1, Math.ceil(Math.sqrt(chart.tiles.length * 1.3)));
+    const tileRows = Math.max(...chart.tiles.map((tile) => tile.rows));
+    const tileCols = Math.max(...chart.tiles.map((tile) => tile.cols));
+    const gapRows = Math.max(1, Math.round(tileRows * 0.16)), gapCols = Math.max(1, Math.round(tileCols * 0.08));
+    const lines = Math.ceil(chart.tiles.length / columns);
+    const height = lines * (tileRows + gapRows), width = columns * (tileCols + gapCols) - gapCols;
+    const z = [], text = [];
+    for (let i = 0; i < height; ++i) { z.push(new Array(width).fill(null)); text.push(new Array(width).fill("")); }
+    const annotations = [], shapes = [], lost = { x: [], y: [], text: [] };
+    chart.tiles.forEach((tile, number) => {
+      const top = Math.floor(number / columns) * (tileRows + gapRows) + gapRows, left = (number % columns) * (tileCols + gapCols);
+      const share = values(tile.share), got = values(tile.got), truth = values(tile.truth), ulps = values(tile.ulps);
+      for (let i = 0; i < tile.rows; ++i) for (let j = 0; j < tile.cols; ++j) {
+        const at = i * tile.cols + j;
+        const story = `${plain(chart.tensor)} [${plain(coordinates(tile.at[at], chart))}]<br>got   ${short(got[at])}` +
+          `<br>true  ${short(truth[at])}<br>${short(ulps[at])} ulp, ${short(share[at])} of the bound`;
+        text[top + i][left + j] = story;
+        z[top + i][left + j] = Number.isNaN(share[at]) ? 0 : signedLog(share[at]);
+        if (Number.isNaN(share[at])) { lost.x.push(left + j); lost.y.push(top + i); lost.text.push(story); }
+      }
+      shapes.push({ type: "rect", x0: left - 0.5, x1: left + tile.cols - 0.5, y0: top - 0.5, y1: top + tile.rows - 0.5,
+        line: { color: t.rule, width: 1 }, layer: "above" });
+      if (tile.label) annotations.push({ x: left - 0.5, y: top - 0.5, text: plain(tile.label), showarrow: false, xanchor: "left",
+        yanchor: "bottom", font: { size: 10, color: t.soft } });
+    });
+    const traces = [{ type: "heatmap", z, text, hovertemplate: "%{text}<extra></extra>", hoverongaps: false, zmin: -2, zmax: 2,
+      colorscale: heatColours(t.zero), colorbar: { thickness: 10, outlinewidth: 0, len: 0.9, tickfont: { size: 10, color: t.soft },
+        tickvals: [-2, -1, -0.5, 0, 0.5, 1, 2], ticktext: ["≤−100", "−1", "−0.01", "0", "0.01", "1", "≥100"] } }];
+    if (lost.x.length) traces.push({ type: "scatter", mode: "markers", x: lost.x, y: lost.y, text: lost.text, name: "not a number",
+      hovertemplate: "%{text}<extra></extra>", marker: { symbol: "x", color: "#b000b0", size: 9 } });
+    return { traces, layout: layout({ annotations, shapes, showlegend: lost.x.length > 0, margin: { l: 8, r: 8, t: 8, b: 8 },
+      height: Math.min(720, Math.max(260, 90 + 400 * height / Math.max(width, 1))),
+      xaxis: axis({ visible: false, constrain: "domain" }),
+      yaxis: axis({ visible: false, autorange: "reversed", scaleanchor: "x", constrain: "domain" }) }) };
+  }
+
+  function ulps(chart) {
+    const edges = values(chart.edges);
+    const label = (i) => i === 0 && edges[0] === 0 && edges[1] <= 1e-9 ? "0" : Number.isFinite(edges[i + 1])
+      ? `${short(edges[i])}–${short(edges[i + 1])}` : `≥ ${short(edges[i])}`;
+    const x = chart.counts.map((_, i) => label(i));
+    const t = theme();
+    const traces = [{ type: "bar", name: "this kernel", x, y: chart.counts, marker: { color: palette[0] },
+      hovertemplate: "%{x} ulp: %{y} elements<extra></extra>" }];
+    if (chart.naive && chart.naive.length) traces.unshift({ type: "bar", name: "plain loops in float", x, y: chart.naive,
+      marker: { color: t.grey }, hovertemplate: "%{x} ulp: %{y} elements (plain loops)<extra></extra>" });
+    return { traces, layout: layout({ barmode: "group", bargap: 0.15,
+      xaxis: axis({ title: "ulps from the true value", type: "category" }), yaxis: axis({ title: "elements", type: "log", ...powers }) }) };
+  }
+
+  function v(chart) {
+    const traces = [];
+    chart.curves.forEach((curve, number) => {
+      const h = values(curve.step), e = values(curve.error);
+      const points = h.map((step, i) => [step, e[i]]).filter(([step, error]) => step > 0 && error > 0 && Number.isFinite(error))
+        .sort((a, b) => a[0] - b[0]);
+      const exact = e.filter((error) => error === 0).length;
+      const name = plain(curve.scalar) + (exact ? ` (exact at ${exact} of ${e.length} steps)` : "");
+      const look = { color: colour(number), width: 2 };
+      traces.push({ type: "scatter", mode: "lines+markers", name, x: points.map((p) => p[0]), y: points.map((p) => p[1]),
+        line: look, marker: { size: 4 }, hovertemplate: "h = %{x:.3g}<br>error %{y:.3g}<extra>" + plain(curve.scalar) + "</extra>" });
+      if (points.length < 3) return;
+      const best = points.reduce((a, b) => b[1] < a[1] ? b : a);
+      traces.push({ type: "scatter", mode: "markers", x: [best[0]], y: [best[1]], showlegend: false, name,
+        marker: { symbol: "diamond", size: 10, color: colour(number) },
+        hovertemplate: "best step %{x:.3g}<br>error %{y:.3g}<extra>" + plain(curve.scalar) + "</extra>" });
+      // The slopes theory expects, through the middle of each arm.
+      const slope = (arm, exponent) => {
+        if (arm.length < 3 || !Number.isFinite(exponent)) return;
+        const middle = arm[Math.floor(arm.length / 2)], ends = [arm[0][0], arm[arm.length - 1][0]];
+        traces.push({ type: "scatter", mode: "lines", showlegend: false, hoverinfo: "skip", x: ends,
+          y: ends.map((step) => middle[1] * Math.pow(step / middle[0], exponent)), line: { color: colour(number), width: 1.2, dash: "dash" } });
+      };
+      slope(points.filter((p) => p[0] >= best[0]), value(curve.truncation));
+      slope(points.filter((p) => p[0] <= best[0]), value(curve.rounding));
+    });
+    return { traces, layout: layout({ xaxis: axis({ title: "step h", type: "log", ...powers }),
+      yaxis: axis({ title: "relative error", type: "log", ...powers }) }) };
+  }
+
+  function jacobian(chart) {
+    const cut = (list) => Array.from({ length: chart.rows }, (_, i) => list.slice(i * chart.cols, (i + 1) * chart.cols));
+    const explicit = values(chart.explicit), numeric = values(chart.numeric);
+    const t = theme();
+    const images = [["explicit", explicit]];
+    if (numeric.length) images.push(["numeric", numeric], ["difference", explicit.map((x, i) => x - numeric[i])]);
+    const most = (list) => list.reduce((a, x) => Math.max(a, Number.isFinite(x) ? Math.abs(x) : 0), 0);
+    const scale = Math.max(most(explicit), most(numeric)) || 1;
+    const traces = [], annotations = [], shape = {};
+    images.forEach(([name, list], number) => {
+      const suffix = number ? String(number + 1) : "", biggest = most(list), limit = name === "difference" ? biggest || 1 : scale;
+      const from = number / images.length, to = (number + 0.94) / images.length;
+      traces.push({ type: "heatmap", z: cut(list), xaxis: "x" + suffix, yaxis: "y" + suffix, zmin: -limit, zmax: limit, showscale: false,
+        colorscale: [[0, "#1f57c3"], [0.5, t.zero], [1, "#d4371c"]],
+        hovertemplate: "output %{y}, input %{x}<br>%{z:.6g}<extra>" + name + "</extra>" });
+      shape["xaxis" + suffix] = axis({ domain: [from, to], showgrid: false, zeroline: false, mirror: true, showline: true, title: "input element" });
+      shape["yaxis" + suffix] = axis({ autorange: "reversed", anchor: "x" + suffix, showgrid: false, zeroline: false, mirror: true,
+        showline: true, showticklabels: number === 0, title: number ? "" : "output element" });
+      annotations.push({ x: from, y: 1, xref: "paper", yref: "paper", xanchor: "left", yanchor: "bottom", showarrow: false,
+        text: name === "difference" ? (biggest ? `difference, at most ${short(biggest)}` : "difference: none") : name, font: { size: 12, color: t.ink } });
+    });
+    return { traces, layout: layout({ annotations, margin: { l: 54, r: 10, t: 26, b: 44 }, height: 330, ...shape }) };
+  }
+
+  function bars(chart) {
+    const t = theme(), count = chart.kernels.length, pitch = count + 1.7;
+    const traces = chart.kernels.map((kernel, k) => {
+      const trace = { type: "bar", orientation: "h", name: plain(kernel.name) + (kernel.baseline ? " (baseline)" : ""), x: [], y: [],
+        width: 0.86, text: [], hovertext: [], hovertemplate: "%{hovertext}<extra></extra>", textposition: "outside", cliponaxis: false,
+        textfont: { size: 10, color: t.soft }, error_x: { type: "data", symmetric: false, array: [], arrayminus: [], thickness: 1, width: 2, color: t.ink },
+        marker: { color: colour(k), pattern: { shape: kernel.peer ? "/" : "", size: 5, solidity: 0.35, fgcolor: t.zero } } };
+      chart.bars.forEach((row, p) => {
+        const bar = row[k], speed = value(bar.gflops);
+        if (!Number.isFinite(speed)) return;
+        trace.x.push(speed);
+        trace.y.push(p * pitch + k + 1);
+        trace.text.push(short(+speed.toPrecision(3)) + (bar.ratio ? "  " + plain(bar.ratio) : ""));
+        trace.hovertext.push(plain(kernel.name) + "<br>" + plain(bar.title).replace(/([;,]) /g, "$1<br>"));
+        trace.error_x.array.push(Math.max(0, value(bar.high) - speed));
+        trace.error_x.arrayminus.push(Math.max(0, speed - value(bar.low)));
+      });
+      return trace;
+    });
+    const annotations = [];
+    chart.problems.forEach((problem, p) => {
+      annotations.push({ x: 0, y: p * pitch + 0.15, text: plain(problem), showarrow: false, xanchor: "left", yanchor: "middle",
+        font: { size: 11, color: t.ink, family: "monospace" } });
+      chart.bars[p].forEach((bar, k) => {
+        if (bar.why) annotations.push({ x: 0, y: p * pitch + k + 1, text: "no number: " + plain(bar.why), showarrow: false, xanchor: "left",
+          yanchor: "middle", font: { size: 10, color: "#c0392b" } });
+      });
+    });
+    return { traces, layout: layout({ barmode: "overlay", annotations, height: 90 + chart.problems.length * pitch * 17,
+      margin: { l: 8, r: 70, t: 30, b: 40 }, legend: { orientation: "h", y: 1, yanchor: "bottom", x: 0, font: { size: 11 } },
+      xaxis: axis({ title: "GFLOP/s", rangemode: "tozero" }),
+      yaxis: axis({ visible: false, range: [chart.problems.length * pitch - 0.4, -0.6] }) }) };
+  }
+
+  const byKernel = (points) => {
+    const groups = new Map();
+    for (const point of points) groups.set(point.kernel, [...(groups.get(point.kernel) || []), point]);
+    return groups;
+  };
+
+  function roofline(chart) {
+    const t = theme(), ridge = chart.gflops / chart.gbytes;
+    const x = chart.points.map((p) => value(p.intensity)).filter((i) => i > 0);
+    const low = Math.min(...x, ridge) / 2, high = Math.max(...x, ridge) * 2;
+    const traces = [{ type: "scatter", mode: "lines", name: "roof", x: [low, ridge, high], y: [low * chart.gbytes, chart.gflops, chart.gflops],
+      line: { color: t.ink, width: 1.6 }, hoverinfo: "skip" }];
+    let number = 0;
+    for (const [kernel, points] of byKernel(chart.points)) {
+      traces.push({ type: "scatter", mode: "markers", name: plain(kernel), x: points.map((p) => value(p.intensity)),
+        y: points.map((p) => value(p.gflops)), text: points.map((p) => plain(p.problem) + `<br>${short(100 * value(p.share))} % of the roof`),
+        hovertemplate: "%{text}<br>%{y:.3g} GFLOP/s<extra>" + plain(kernel) + "</extra>",
+        marker: { size: 7, color: colour(number++), symbol: points[0].peer ? "diamond-open" : "circle", opacity: 0.85 } });
+    }
+    return { traces, layout: layout({ height: 400, xaxis: axis({ title: "FLOP per byte", type: "log", ...powers }),
+      yaxis: axis({ title: "GFLOP/s", type: "log", ...powers }) }) };
+  }
+
+  function pareto(chart) {
+    const t = theme();
+    const traces = chart.points.map((point, number) => ({ type: "scatter", mode: "markers+text", name: plain(point.kernel),
+      x: [value(point.gflops)], y: [Math.max(value(point.ulps), 0.01)], text: [plain(point.kernel.replace(/^[^/]*\//, ""))], textposition: "top center",
+      textfont: { size: 11, color: t.soft }, cliponaxis: false,
+      marker: { size: 12, color: colour(number), symbol: point.peer ? "diamond-open" : "circle", line: { width: 2 } },
+      hovertemplate: `${plain(point.kernel)}<br>%{x:.3g} GFLOP/s over ${point.problems} problems<br>worst ${short(value(point.ulps))} ulp<extra></extra>` }));
+    return { traces, layout: layout({ height: 400, showlegend: false, margin: { l: 54, r: 40, t: 30, b: 44 },
+      xaxis: axis({ title: "GFLOP/s, geometric mean", rangemode: "tozero" }), yaxis: axis({ title: "worst error in ulps", type: "log", ...powers }) }) };
+  }
+
+  const kinds = { heat, ulps, v, jacobian, bars, roofline, pareto };
+
+  // ------------------------------------------------------------------------------------------ drawing
+  let loaded = false;
+  function load() {
+    if (loaded) return;
+    loaded = true;
+    const script = document.createElement("script");
+    script.textContent = document.getElementById("plumb-plotly").textContent;
+    document.head.append(script);
+  }
+
+  function draw(place) {
+    const chart = charts[place.dataset.chart];
+    if (!chart || place.offsetParent === null) return;
+    load();
+    const { traces, layout: shape } = kinds[chart.kind](chart);
+    Plotly.react(place, traces, shape, { displaylogo: false, responsive: true, displayModeBar: false });
+    place.dataset.drawn = "yes";
+  }
+
+  const places = [...document.querySelectorAll("[data-chart]")];
+  const drawn = () => places.filter((place) => place.dataset.drawn);
+  const watch = new IntersectionObserver((entries) => {
+    for (const entry of entries) {
+      if (!entry.isIntersecting) continue;
+      watch.unobserve(entry.target);
+      draw(entry.target);
+    }
+  }, { rootMargin: "600px" });
+  // One frame after the verdict is on the screen.
+  requestAnimationFrame(() => setTimeout(() => places.forEach((place) => watch.observe(place)), 0));
+  dark.addEventListener("change", () => drawn().forEach(draw));
+
+  let opened = [];
+  window.addEventListener("beforeprint", () => {
+    printing = true;
+    opened = [...document.querySelectorAll("details:not([open])")];
+    opened.forEach((details) => { details.open = true; });
+    places.forEach(draw);
+  });
+  window.addEventListener("afterprint", () => {
+    printing = false;
+    opened.forEach((details) => { details.open = false; });
+    drawn().forEach(draw);
+  });
+
+  // ------------------------------------------------------------------------------------------ links and buttons
+  function openTarget() {
+    const target = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
+    const details = target && target.closest("details");
+    if (!details || details.open) return;
+    details.open = true;
+    target.scrollIntoView();
+  }
+  window.addEventListener("hashchange", openTarget);
+  openTarget();
+
+  function copy(text) {
+    if (navigator.clipboard && window.isSecureContext) return navigator.clipboard.writeText(text);
+    const area = document.createElement("textarea");  // files are no secure context in some browsers
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    return done ? Promise.resolve() : Promise.reject(new Error("copying was refused"));
+  }
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button.copy");
+    if (!button) return;
+    const code = button.parentElement.querySelector("code");
+    copy(code.textContent).then(() => { button.textContent = "Copied"; }, () => {
+      getSelection().selectAllChildren(code);
+      button.textContent = "Selected";
+    }).finally(() => setTimeout(() => { button.textContent = "Copy"; }, 1600));
+  });
+})();

@@ -1,0 +1,36 @@
+// The view: everything a page shows, as JSON, made from records and ready for the templates and the charts.
+// Text is cleaned here once; escaping is the output format's business.
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "reports/text.hpp"
+
+namespace plumb::reports {
+
+/// Data of the charts, by the id of the figure they are drawn in: `add` returns that id.
+class chart_book {
+ public:
+  std::string add(const char* kind, json data);
+  const json& all() const { return charts_; }
+
+ private:
+  json charts_ = json::object();
+};
+
+/// Keys common to kernels wherever they appear.
+json verdict_cell(record::verdict v);
+/// A worst element as a row of a table.
+json element_row(const record::element& e);
+std::string heat_chart(chart_book& charts, const record::heat_map& map);
+std::string ulp_chart(chart_book& charts, const record::ulp_histogram& histogram);
+
+void view_verify(std::span<const record::run> runs, chart_book& charts, json& view);
+void view_gradcheck(std::span<const record::run> runs, chart_book& charts, json& view);
+void view_bench(std::span<const record::run> runs, chart_book& charts, json& view);
+
+/// Keys: headline, tone, lines, stats, the sections' keys, provenance, charts.
+json make_view(std::span<const record::run> runs);
+
+}  // namespace plumb::reports

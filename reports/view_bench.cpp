@@ -1,0 +1,247 @@
+// The speed section: totals a problem set, a table of problems × kernels, bars, the roofline, and speed
+// against accuracy. A kernel without a number keeps its place and shows the reason.
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+
+#include "reports/view.hpp"
+
+namespace plumb::reports {
+
+namespace {
+
+using record::timing;
+
+const char* tone_of(record::comparison c) {
+  if (c == record::comparison::faster) return "good";
+  return c == record::comparison::slower ? "bad" : "neutral";
+}
+
+std::string ratio_text(const record::time_ratio& r) {
+  return number(r.value) + "× [" + number(r.low) + ", " + number(r.high) + "]";
+}
+
+/// A kernel as it is told apart here: its name, and its layout unless that is the usual one.
+std::string label(const timing& t) {
+  return t.layout.empty() || t.layout == "nchw" ? t.kernel : t.kernel + " " + t.layout;
+}
+const std::string& problem_of(const timing& t) { return t.problem; }
+
+/// Values of `key` in the order of first appearance.
+template <class Key>
+std::vector<std::string> distinct(const std::vector<const timing*>& timings, Key key) {
+  std::vector<std::string> found;
+  std::set<std::string> seen;
+  for (const timing* t : timings) {
+    if (seen.insert(key(*t)).second) found.push_back(key(*t));
+  }
+  return found;
+}
+
+/// `conv2d.forward` of `conv2d.forward/direct@avx3`: implementations with the same stem do the same job.
+std::string stem(const std::string& kernel) { return kernel.substr(0, kernel.find('/')); }
+
+std::string no_number(const timing& t) {
+  return t.reason.empty() ? std::string(record::name_of(t.verdict)) : clean(t.reason);
+}
+
+json timing_cell(const timing* t) {
+  json cell = {{"text", ""}, {"ratio", ""}, {"tone", "none"}, {"title", ""}, {"why", ""}};
+  if (t == nullptr) return cell;
+  if (!t->measurement) {
+    cell["text"] = "no number";
+    cell["tone"] = "refused";
+    cell["why"] = no_number(*t);
+    cell["title"] = cell["why"];
+    return cell;
+  }
+  const record::measurement& m = *t->measurement;
+  cell["text"] = number(m.gflops) + " GFLOP/s";
+  cell["tone"] = "neutral";
+  std::string title = duration(m.seconds) + " [" + duration(m.low) + ", " + duration(m.high) + "], " +
+                      plural(std::ssize(m.samples), "sample") + ", " + number(m.gbytes) + " GB/s, " +
+                      number(100 * m.roof_share) + " % of the roof";
+  if (!t->implementation.empty()) title += ", " + clean(t->implementation, 100);
+  if (m.ratio) {
+    cell["ratio"] = number(m.ratio->value) + "×";
+    cell["tone"] = tone_of(m.ratio->comparison);
+    title += "; " + ratio_text(*m.ratio) + " of " + clean(m.ratio->against, 300) + ": " +
+             std::string(record::name_of(m.ratio->comparison));
+  }
+  cell["title"] = title;
+  return cell;
+}
+
+/// One set of problems (and one stem): the table and the bars.
+json set_card(const std::string& set, const std::string& job, const std::vector<const timing*>& timings,
+              chart_book& charts) {
+  const std::vector<std::string> kernels = distinct(timings, label);
+  const std::vector<std::string> problems = distinct(timings, problem_of);
+  std::map<std::pair<std::string, std::string>, const timing*> cell_of;
+  for (const timing* t : timings) cell_of.emplace(std::pair(t->problem, label(*t)), t);
+  json rows = json::array();
+  json bars = {{"problems", json::array()}, {"kernels", json::array()}, {"bars", json::array()}};
+  for (const std::string& kernel : kernels) {
+    const timing& t =
+        **std::ranges::find_if(timings, [&](const timing* each) { return label(*each) == kernel; });
+    bars["kernels"].push_back({{"name", clean(kernel, 300)}, {"peer", t.peer}, {"baseline", t.baseline}});
+  }
+  for (const std::string& problem : problems) {
+    json cells = json::array();
+    json heights = json::array();
+    for (const std::string& kernel : kernels) {
+      const auto at = cell_of.find({problem, kernel});
+      const timing* t = at == cell_of.end() ? nullptr : at->second;
+      cells.push_back(timing_cell(t));
+      json bar = {{"why", t != nullptr && !t->measurement ? no_number(*t) : ""}};
+      if (t != nullptr && t->measurement) {
+        const record::measurement& m = *t->measurement;
+        bar = {{"gflops", json_number(m.gflops)},
+               {"low", json_number(m.flops / m.high * 1e-9)},
+               {"high", json_number(m.flops / m.low * 1e-9)},
+               {"title", cells.back()["title"]},
+               {"ratio", cells.back()["ratio"]}};
+      }
+      heights.push_back(std::move(bar));
+    }
+    rows.push_back({{"problem", clean(problem, 600)}, {"cells", std::move(cells)}});
+    bars["problems"].push_back(clean(problem, 200));
+    bars["bars"].push_back(std::move(heights));
+  }
+  json heads = json::array();
+  for (const json& kernel : bars["kernels"]) {
+    heads.push_back({{"name", kernel["name"]},
+                     {"mark", kernel["peer"]       ? "peer"
+                              : kernel["baseline"] ? "baseline"
+                                                   : ""}});
+  }
+  return {{"set", clean(set, 200)},
+          {"job", clean(job, 200)},
+          {"count", plural(std::ssize(problems), "problem")},
+          {"kernels", std::move(heads)},
+          {"rows", std::move(rows)},
+          {"chart", charts.add("bars", std::move(bars))}};
+}
+
+json total_rows(const record::bench_section& bench) {
+  json rows = json::array();
+  for (const record::set_total& total : bench.sets) {
+    json row = {{"set", clean(total.set, 200)},
+                {"kernel", clean(total.kernel, 300)},
+                {"mark", total.peer                       ? "peer"
+                         : total.kernel == bench.baseline ? "baseline"
+                                                          : ""},
+                {"problems", count(total.problems)},
+                {"seconds", duration(total.seconds)},
+                {"ratio", ""},
+                {"against", ""},
+                {"comparison", ""},
+                {"tone", "neutral"}};
+    if (total.ratio) {
+      row["ratio"] = ratio_text(*total.ratio);
+      row["against"] = clean(total.ratio->against, 300);
+      row["comparison"] = std::string(record::name_of(total.ratio->comparison));
+      row["tone"] = tone_of(total.ratio->comparison);
+    }
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+json roofline(const record::bench_section& bench, chart_book& charts) {
+  json list = json::array();
+  if (!(bench.roof.peak_gflops > 0) || !(bench.roof.peak_gbytes > 0)) return list;
+  json points = json::array();
+  for (const timing& t : bench.timings) {
+    if (!t.measurement || !(t.measurement->bytes > 0)) continue;
+    const record::measurement& m = *t.measurement;
+    points.push_back({{"kernel", clean(label(t), 300)},
+                      {"peer", t.peer},
+                      {"problem", clean(t.problem, 300)},
+                      {"intensity", json_number(m.flops / m.bytes)},
+                      {"gflops", json_number(m.gflops)},
+                      {"share", json_number(m.roof_share)}});
+  }
+  if (points.empty()) return list;
+  list.push_back({{"chart", charts.add("roofline", {{"points", std::move(points)},
+                                                    {"gflops", json_number(bench.roof.peak_gflops)},
+                                                    {"gbytes", json_number(bench.roof.peak_gbytes)}})},
+                  {"gflops", number(bench.roof.peak_gflops)},
+                  {"gbytes", number(bench.roof.peak_gbytes)}});
+  return list;
+}
+
+/// Speed against accuracy: every implementation of one job as a point, geometric-mean GFLOP/s over the
+/// problems it has a number for, and its worst error on them.
+json pareto(const std::string& job, const std::vector<const timing*>& timings, chart_book& charts) {
+  json points = json::array();
+  for (const std::string& kernel : distinct(timings, label)) {
+    double log_sum = 0;
+    double worst = 0;
+    int timed = 0;
+    bool peer = false;
+    for (const timing* t : timings) {
+      if (label(*t) != kernel || !t->measurement || !t->worst_ulps || !(t->measurement->gflops > 0)) continue;
+      log_sum += std::log(t->measurement->gflops);
+      worst = std::max(worst, *t->worst_ulps);
+      peer = t->peer;
+      ++timed;
+    }
+    if (timed == 0) continue;
+    points.push_back({{"kernel", clean(kernel, 300)},
+                      {"peer", peer},
+                      {"gflops", json_number(std::exp(log_sum / timed))},
+                      {"ulps", json_number(worst)},
+                      {"problems", timed}});
+  }
+  json list = json::array();
+  if (points.size() > 1) {
+    list.push_back(
+        {{"chart", charts.add("pareto", {{"points", std::move(points)}})}, {"job", clean(job, 200)}});
+  }
+  return list;
+}
+
+json bench_card(const record::bench_section& bench, chart_book& charts) {
+  std::vector<const timing*> all;
+  for (const timing& t : bench.timings) all.push_back(&t);
+  std::vector<std::pair<std::string, std::string>> groups;  // set, job
+  std::vector<std::string> jobs;
+  for (const timing* t : all) {
+    const std::pair group{t->set, stem(t->kernel)};
+    if (std::ranges::find(groups, group) == groups.end()) groups.push_back(group);
+    if (std::ranges::find(jobs, group.second) == jobs.end()) jobs.push_back(group.second);
+  }
+  json card = {{"baseline", clean(bench.baseline, 300)},
+               {"threads", plural(bench.threads, "thread")},
+               {"totals", total_rows(bench)},
+               {"sets", json::array()},
+               {"pareto", json::array()},
+               {"roofline", roofline(bench, charts)}};
+  for (const auto& [set, job] : groups) {
+    std::vector<const timing*> part;
+    std::ranges::copy_if(all, std::back_inserter(part),
+                         [&](const timing* t) { return t->set == set && stem(t->kernel) == job; });
+    card["sets"].push_back(set_card(set, job, part, charts));
+  }
+  for (const std::string& job : jobs) {
+    std::vector<const timing*> part;
+    std::ranges::copy_if(all, std::back_inserter(part),
+                         [&](const timing* t) { return stem(t->kernel) == job; });
+    for (json& chart : pareto(job, part, charts)) card["pareto"].push_back(chart);
+  }
+  return card;
+}
+
+}  // namespace
+
+void view_bench(std::span<const record::run> runs, chart_book& charts, json& view) {
+  view["bench"] = json::array();
+  for (const record::run& r : runs) {
+    if (r.bench) view["bench"].push_back(bench_card(*r.bench, charts));
+  }
+  view["has_bench"] = !view["bench"].empty();
+}
+
+}  // namespace plumb::reports
