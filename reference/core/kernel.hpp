@@ -106,7 +106,8 @@ struct kernel {
 template <class Run>
 class simple_plan final : public plan {
  public:
-  explicit simple_plan(Run run, std::size_t workspace = 0) : run_(std::move(run)), workspace_(workspace) {}
+  explicit simple_plan(Run function, std::size_t workspace = 0)
+      : run_(std::move(function)), workspace_(workspace) {}
   std::size_t workspace_size() const override { return workspace_; }
   void run(const kernel_call& call) noexcept override { run_(call); }
 
