@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "reference/layers/catalogue.hpp"
+#include "verify/law.hpp"
 #include "verify/sandbox/wire.hpp"
 
 namespace plumb {
@@ -460,6 +461,54 @@ answer exam::judge(std::size_t kernel, std::size_t q, const std::vector<run_resu
     }
   }
   return a;
+}
+
+shape layout_strides(const layer& l, std::string_view tensor, layout order) {
+  const shape& extents = l.shapes()[tensor];
+  return order == layout::nhwc && follows_layout(l.spec(tensor), extents.rank()) ? channels_last(extents)
+                                                                                 : row_major(extents);
+}
+
+tensor_set<double> call_once(sandbox& box, const kernel_info& kernel, const layer& l, const pass_spec& pass,
+                             const tensor_set<double>& reads, const conditions& how) {
+  arena& a = box.at(box.arenas() - 1);
+  a.clear();
+  kernel_run run;
+  run.kernel = kernel.name;
+  run.resolved = l.resolved().print();
+  run.canonical = l.canonical().print();
+  run.type = how.type;
+  run.layout = how.layout;
+  run.threads = how.threads;
+  for (const std::string& name : pass.reads) {
+    const auto* entry = reads.find(name);
+    if (entry == nullptr || !l.present(name)) {
+      run.reads.emplace_back();
+      continue;
+    }
+    run.reads.push_back(a.place_read(name, entry->is_index ? dtype::i64 : how.type, entry->extents(),
+                                     layout_strides(l, name, how.layout)));
+    store(*entry, run.reads.back().here);
+  }
+  tensor_set<double> written = make_tensors<double>(l, pass.writes);
+  for (const auto& e : written.entries())
+    run.writes.push_back(a.place_written(e.name, e.is_index ? dtype::i64 : how.type, e.extents(),
+                                         layout_strides(l, e.name, how.layout), poison::nan));
+  const std::vector<placed_tensor> writes = run.writes;
+  const run_result result = box.run(a, {std::move(run)}).front();
+  if (result.status != run_status::ok) throw kernel_declined{result.text};
+  for (std::size_t t = 0; t < writes.size(); ++t) {
+    auto& e = written.entries()[t];
+    for (index_t i = 0; i < e.extents().size(); ++i) {
+      const shape at = unflatten(i, e.extents());
+      if (e.is_index)
+        e.index[i] = writes[t].here.view<index_t>()(at);
+      else
+        e.real[i] = how.type == dtype::f64 ? writes[t].here.view<double>()(at)
+                                           : static_cast<double>(writes[t].here.view<float>()(at));
+    }
+  }
+  return written;
 }
 
 }  // namespace plumb

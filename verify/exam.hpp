@@ -145,6 +145,10 @@ class exam {
   comparison scratch_;
 };
 
+/// One call of a kernel on the given data, in the last arena; throws kernel_declined if it does not answer.
+tensor_set<double> call_once(sandbox& box, const kernel_info& kernel, const layer& l, const pass_spec& pass,
+                             const tensor_set<double>& reads, const conditions& how);
+
 /// The case with its drawn data written out: regime `given`, every non-zero element listed.
 test_case with_data(const test_case& c);
 /// The pass that a kernel's name speaks of. Throws text_error.

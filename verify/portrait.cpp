@@ -1,0 +1,246 @@
+// What a case looks like in the record: the tensors of a counterexample with the wrong elements marked, the
+// named element with its numbers, and the map of errors over the output.
+#include <algorithm>
+#include <cmath>
+
+#include "reference/layers/catalogue.hpp"
+#include "verify/runner.hpp"
+
+namespace plumb {
+namespace {
+
+double value_at(const tensor_ref& t, const shape& at) {
+  switch (t.type) {
+    case dtype::f32:
+      return static_cast<double>(t.view<float>()(at));
+    case dtype::f64:
+      return t.view<double>()(at);
+    case dtype::bf16:
+      return static_cast<double>(static_cast<float>(t.view<bf16>()(at)));
+    case dtype::f16:
+      return static_cast<double>(static_cast<float>(t.view<f16>()(at)));
+    case dtype::i64:
+      return static_cast<double>(t.view<index_t>()(at));
+  }
+  return 0;
+}
+
+std::vector<std::int64_t> to_list(const shape& s) { return {s.begin(), s.end()}; }
+
+std::vector<std::string> letters(const layer& l, std::string_view tensor) {
+  std::vector<std::string> list;
+  for (const char c : axis_letters(l.spec(tensor), l.shapes()[tensor].rank())) list.emplace_back(1, c);
+  return list;
+}
+
+double truth_at(const truths& t, index_t i) {
+  return t.is_index ? static_cast<double>(t.index[static_cast<std::size_t>(i)])
+                    : t.value[static_cast<std::size_t>(i)];
+}
+
+constexpr index_t most_dumped = 4096;
+
+record::tensor_dump dump(const exam& paper, const std::string& name, record::tensor_role role,
+                         std::string type) {
+  record::tensor_dump d;
+  d.name = name;
+  d.role = role;
+  d.dtype = std::move(type);
+  d.shape = to_list(paper.about().shapes()[name]);
+  d.axes = letters(paper.about(), name);
+  return d;
+}
+
+/// Error in units of the bound; where bits had to match, infinite unless they did.
+double share(double got, double truth, double bound) {
+  const double error = got - truth;
+  if (error == 0 || (std::isnan(got) && std::isnan(truth)) || got == truth) return 0;
+  if (bound > 0) return error / bound;
+  return std::copysign(std::numeric_limits<double>::infinity(), std::isnan(error) ? 1.0 : error);
+}
+
+/// Rows and columns of one tile: the last two axes; the axes before number the tiles.
+struct tiling {
+  index_t tiles = 1, rows = 1, cols = 1;
+  explicit tiling(const shape& s) {
+    const int rank = s.rank();
+    if (rank >= 1) cols = s[rank - 1];
+    if (rank >= 2) rows = s[rank - 2];
+    for (int axis = 0; axis + 2 < rank; ++axis) tiles *= s[axis];
+  }
+};
+
+record::heat_tile tile_of(const exam& paper, const truths& t, const thresholds& bounds, const tensor_ref& got,
+                          const tiling& grid, index_t tile, index_t row_step, index_t col_step) {
+  record::heat_tile result;
+  result.rows = (grid.rows + row_step - 1) / row_step;
+  result.cols = (grid.cols + col_step - 1) / col_step;
+  const auto name = named_coordinates(paper.about(), t.name, tile * grid.rows * grid.cols);
+  for (std::size_t axis = 0; axis + 2 < name.size(); ++axis)
+    result.label += (axis == 0 ? "" : " ") + name[axis].axis + "=" + std::to_string(name[axis].at);
+  const bool statistical = bounds.has_statistical;
+  for (index_t r = 0; r < result.rows; ++r)
+    for (index_t c = 0; c < result.cols; ++c) {
+      double worst = -1;
+      double worst_share = 0, worst_got = 0, worst_truth = 0;
+      index_t worst_at = 0;
+      for (index_t i = r * row_step; i < std::min(grid.rows, (r + 1) * row_step); ++i)
+        for (index_t j = c * col_step; j < std::min(grid.cols, (c + 1) * col_step); ++j) {
+          const index_t at = (tile * grid.rows + i) * grid.cols + j;
+          const auto n = static_cast<std::size_t>(at);
+          const double g = value_at(got, unflatten(at, t.extents));
+          const double v = truth_at(t, at);
+          const double s = share(g, v,
+                                 t.is_index    ? 0
+                                 : statistical ? bounds.statistical[n]
+                                               : bounds.proven[n]);
+          if (std::fabs(s) > worst) {
+            worst = std::fabs(s);
+            worst_share = s;
+            worst_got = g;
+            worst_truth = v;
+            worst_at = at;
+          }
+        }
+      result.share.push_back(worst_share);
+      result.got.push_back(worst_got);
+      result.truth.push_back(worst_truth);
+      const double ulp = t.is_index || !std::isfinite(worst_truth) ? 1 : bounds.output.ulp(worst_truth);
+      result.ulps.push_back(worst_share == 0 ? 0 : std::fabs(worst_got - worst_truth) / ulp);
+      result.at.push_back(worst_at);
+    }
+  return result;
+}
+
+}  // namespace
+
+record::element element_of(const exam& paper, const answer& a, const judged_element& e) {
+  record::element r;
+  const test_case c = paper.case_of(*a.kernel, a.question);
+  r.problem = c.problem;
+  r.regime = c.regime;
+  r.seed = c.seed;
+  r.replay = print(c);
+  r.tensor = a.worst_tensor;
+  r.coordinates = named_coordinates(paper.about(), a.worst_tensor, e.at);
+  r.got = e.got;
+  r.truth = e.expected;
+  r.ulps = e.ulps;
+  r.error = e.error;
+  r.statistical_bound = e.statistical;
+  r.proven_bound = e.proven;
+  return r;
+}
+
+single_case examine(sandbox& box, const test_case& c, bool thorough) {
+  const kernel_info* kernel = nullptr;
+  for (const kernel_info& k : box.kernels())
+    if (k.name == c.kernel) kernel = &k;
+  if (kernel == nullptr)
+    throw text_error(c.kernel, 1,
+                     "no such kernel here; `plumb list kernels` names them, and --plugin adds more");
+  std::shared_ptr<const layer> l = plumb::bind(c.problem);
+  if (l->name() != kernel->layer)
+    throw text_error(c.problem, 0,
+                     "`" + c.kernel + "` computes `" + kernel->layer + "`, not `" + l->name() + "`");
+  conditions how;
+  how.type = c.type;
+  how.layout = c.layout;
+  how.threads = c.threads;
+  how.thorough = thorough;
+  single_case result;
+  result.paper =
+      std::make_unique<exam>(l, pass_of(*l, c.kernel), how,
+                             std::vector<exam::question>{{c.regime, c.seed, c.data}}, run_statistics{});
+  result.paper->submit(box, box.at(box.arenas() - 1), {kernel});
+  result.paper->collect(box, [&](answer& a) { result.result = std::move(a); });
+  return result;
+}
+
+record::counterexample describe_failure(sandbox& box, const failure& f, const shrunk_case& smallest) {
+  record::counterexample r;
+  r.original_problem = f.conditions.problem;
+  r.original_replay = print(f.conditions);
+  r.shrink_steps = smallest.steps;
+  r.minimal = smallest.minimal;
+  const single_case again = examine(box, smallest.smallest, true);
+  const failure& seen = again.result.wrong ? *again.result.wrong : f;
+  r.kind = seen.kind;
+  r.message = seen.message;
+  r.law = "agrees with the oracle";
+  r.problem = smallest.smallest.problem;
+  r.regime = smallest.smallest.regime;
+  r.replay = print(smallest.smallest);
+  const exam& paper = *again.paper;
+  for (const auto& e : paper.reads(0).entries()) {
+    if (e.extents().size() > most_dumped) continue;
+    record::tensor_dump d = dump(paper, e.name, record::tensor_role::input,
+                                 e.is_index ? "i64" : std::string(name_of(paper.how().type)));
+    for (index_t i = 0; i < e.extents().size(); ++i)
+      d.values.push_back(e.is_index ? static_cast<double>(e.index[i]) : e.real[i]);
+    r.tensors.push_back(std::move(d));
+  }
+  const bool finished = again.result.wrong && seen.verdict == record::verdict::fail;
+  for (std::size_t t = 0; t < paper.truth(0).size(); ++t) {
+    const truths& truth = paper.truth(0)[t];
+    if (truth.count() > most_dumped) continue;
+    const std::string type = truth.is_index ? "i64" : std::string(name_of(paper.how().type));
+    record::tensor_dump expected = dump(paper, truth.name, record::tensor_role::expected, type);
+    for (index_t i = 0; i < truth.count(); ++i) expected.values.push_back(truth_at(truth, i));
+    if (finished) {
+      record::tensor_dump got = dump(paper, truth.name, record::tensor_role::got, type);
+      const tensor_ref& here = paper.outputs(0, 0)[t].here;
+      for (index_t i = 0; i < truth.count(); ++i) {
+        got.values.push_back(value_at(here, unflatten(i, truth.extents)));
+        for (const judged_element& e : again.result.result.wrong)
+          if (e.at == i && truth.name == seen.tensor) got.marked.push_back(i);
+      }
+      if (seen.tensor == truth.name && seen.element && got.marked.empty())
+        got.marked.push_back(seen.element->at);
+      r.tensors.push_back(std::move(got));
+    }
+    r.tensors.push_back(std::move(expected));
+  }
+  if (seen.element && !seen.tensor.empty() && finished) {
+    answer a = again.result;
+    a.worst_tensor = seen.tensor;
+    r.wrong = element_of(paper, a, *seen.element);
+    if (seen.kind == "unwritten")
+      for (const truths& truth : paper.truth(0))
+        if (truth.name == seen.tensor) r.wrong->truth = truth_at(truth, seen.element->at);
+    r.wrong->replay = r.replay;
+  }
+  return r;
+}
+
+std::optional<record::heat_map> heat_of(sandbox& box, const test_case& c) {
+  single_case again = examine(box, c, false);
+  if (!again.result.declined.empty()) return std::nullopt;
+  if (again.result.wrong && again.result.wrong->verdict != record::verdict::fail) return std::nullopt;
+  exam& paper = *again.paper;
+  std::size_t t = 0;
+  while (t + 1 < paper.truth(0).size() && paper.truth(0)[t].name != again.result.worst_tensor) ++t;
+  const truths& truth = paper.truth(0)[t];
+  if (truth.count() == 0) return std::nullopt;
+  const thresholds& bounds = paper.thresholds_for(0, *again.result.kernel)[t];
+  const tiling grid(truth.extents);
+  constexpr index_t most_tiles = 32;
+  constexpr index_t most_cells = 48;
+  record::heat_map map;
+  map.problem = c.problem;
+  map.regime = c.regime;
+  map.replay = print(c);
+  map.tensor = truth.name;
+  map.bound = bounds.exact == truth.count() ? "ulp" : bounds.has_statistical ? "statistical" : "proven";
+  map.shape = to_list(truth.extents);
+  map.axes = letters(paper.about(), truth.name);
+  map.row_step = (grid.rows + most_cells - 1) / most_cells;
+  map.col_step = (grid.cols + most_cells - 1) / most_cells;
+  map.tiles_left_out = std::max<index_t>(0, grid.tiles - most_tiles);
+  const tensor_ref& got = paper.outputs(0, 0)[t].here;
+  for (index_t tile = 0; tile < std::min(grid.tiles, most_tiles); ++tile)
+    map.tiles.push_back(tile_of(paper, truth, bounds, got, grid, tile, map.row_step, map.col_step));
+  return map;
+}
+
+}  // namespace plumb

@@ -1,0 +1,668 @@
+#include "verify/runner.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <limits>
+#include <map>
+
+#include "reference/layers/catalogue.hpp"
+#include "verify/evaluate.hpp"
+
+namespace plumb {
+namespace {
+
+using record::verdict;
+using clock = std::chrono::steady_clock;
+
+double since(clock::time_point start) { return std::chrono::duration<double>(clock::now() - start).count(); }
+
+constexpr std::int64_t fewest_cases = 200;  // below, a timed run proves too little
+constexpr double large_work = 2e6;          // products: above, one regime at a time and fewer of them
+constexpr std::size_t most_counterexamples = 3;
+constexpr std::int64_t failures_until_retired = 24;
+constexpr double law_share = 0.15;
+
+/// What is known about one kernel so far.
+struct candidate {
+  const kernel_info* kernel = nullptr;
+  record::kernel_result result;
+  std::map<std::string, record::regime_tally> regimes;
+  std::map<std::string, record::law_tally> laws;
+  std::map<std::string, std::int64_t> declined;
+  std::map<std::string, record::coverage_class> coverage;
+  std::array<index_t, comparison::bins> ulps{};
+  std::array<index_t, comparison::bins> naive_ulps{};
+  std::optional<test_case> worst_case;
+  double worst_share = -1;
+  std::int64_t failures = 0;
+  std::int64_t crashes = 0;
+  std::int64_t trusted = 0;  // problems on which a zero tensor or a lost term would have been seen
+  std::int64_t untrusted = 0;
+  bool undecided = false;
+  verdict worst_verdict = verdict::pass;
+
+  bool retired() const { return failures >= failures_until_retired || crashes >= 4; }
+};
+
+struct group {
+  std::string layer, pass;
+  dtype type = dtype::f32;
+  std::vector<candidate*> members;
+  double spent = 0;
+  std::uint64_t drawn = 0;
+  std::map<std::string, std::int64_t> triggers;
+};
+
+/// Products of the whole pass, from one element in the middle; elements for passes that are no contraction.
+double work_of(const layer& l, const pass_spec& pass) {
+  double elements = 0;
+  for (const std::string& name : pass.writes) elements += static_cast<double>(l.shapes()[name].size());
+  if (!pass.contraction || elements == 0) return elements;
+  product_list list;
+  l.products(pass.name, l.shapes()[pass.writes.front()].size() / 2, list);
+  return elements * static_cast<double>(std::max<std::size_t>(1, list.terms.size()));
+}
+
+class runner {
+ public:
+  runner(sandbox& box, const verify_options& options) : box_(box), options_(options) {
+    candidates_.resize(options.kernels.size());
+    for (std::size_t i = 0; i < options.kernels.size(); ++i) {
+      candidate& c = candidates_[i];
+      c.kernel = options.kernels[i];
+      if (c.kernel->unavailable.empty() && !c.kernel->types.empty())
+        group_of(*c.kernel).members.push_back(&c);
+    }
+  }
+
+  record::verify_section run() {
+    start_ = clock::now();
+    replay_regressions();
+    if (options_.problems.empty())
+      generated();
+    else
+      listed();
+    return finish();
+  }
+
+ private:
+  group& group_of(const kernel_info& k) {
+    for (group& g : groups_)
+      if (g.layer == k.layer && g.pass == k.pass && g.type == k.types.front()) return g;
+    group g;
+    g.layer = k.layer;
+    g.pass = k.pass;
+    g.type = k.types.front();
+    groups_.push_back(std::move(g));
+    return groups_.back();
+  }
+
+  double left() const { return options_.seconds - since(start_); }
+
+  void report(const std::string& now, std::size_t done = 0) {
+    if (!options_.progress) return;
+    run_progress p;
+    p.elapsed = since(start_);
+    p.budget = options_.problems.empty() ? options_.seconds : 0;
+    p.done = done;
+    p.total = options_.problems.size();
+    p.cases = cases_;
+    p.calls = calls_;
+    for (const candidate& c : candidates_) p.failures += c.failures;
+    p.now = now;
+    options_.progress(p);
+  }
+
+  candidate* find(std::string_view kernel) {
+    for (candidate& c : candidates_)
+      if (c.kernel->name == kernel) return &c;
+    return nullptr;
+  }
+
+  // ---- failures of earlier runs first ----
+
+  void replay_regressions() {
+    for (const test_case& c : options_.regressions) {
+      candidate* who = find(c.kernel);
+      if (who == nullptr || !who->kernel->unavailable.empty()) continue;
+      single_case again = examine(box_, c, true);
+      take(*again.paper, again.result, *who);
+    }
+    settle_failures();
+  }
+
+  // ---- problems from the generator, for a number of seconds ----
+
+  void generated() {
+    std::optional<pending> before;
+    while (left() > 0) {
+      group* g = nullptr;
+      for (group& each : groups_) {
+        if (std::ranges::all_of(each.members, [](const candidate* c) { return c->retired(); })) continue;
+        const auto cost = [](const group& x) { return x.spent / static_cast<double>(x.members.size()); };
+        if (g == nullptr || cost(each) < cost(*g)) g = &each;
+      }
+      if (g == nullptr) break;
+      const clock::time_point began = clock::now();
+      std::optional<pending> next = set_exam(*g);
+      if (before) conclude(*before);
+      before = std::move(next);
+      settle_failures();
+      if (before && law_seconds_ < law_share * since(start_)) one_law(*g, *before);
+      g->spent += since(began);
+      report(g->layer + "." + g->pass);
+    }
+    if (before) conclude(*before);
+    settle_failures();
+  }
+
+  struct pending {
+    std::unique_ptr<exam> paper;
+    group* from = nullptr;
+    std::vector<candidate*> members;
+  };
+
+  /// Draws the next problem of the group and hands it to the worker.
+  std::optional<pending> set_exam(group& g) {
+    // One problem in eight comes back two exams later, in the same buffers with fresh values: a kernel that
+    // remembers an address or a shape instead of computing gives itself away.
+    const std::uint64_t number = g.drawn++;
+    const bool again = number % 8 == 5 && number >= 3;
+    const std::uint64_t identity = again ? number - 2 : number;
+    const std::uint64_t seed = options_.seed * 1'000'003 +
+                               identity * static_cast<std::uint64_t>(options_.shards) +
+                               static_cast<std::uint64_t>(options_.shard);
+    std::shared_ptr<const layer> l = plumb::bind(options_.draw_problem(g.layer, seed));
+    const pass_spec* pass = l->find_pass(g.pass);
+    if (pass == nullptr) return std::nullopt;
+    if (options_.triggers)
+      for (const std::string& t : options_.triggers(*l)) ++g.triggers[t];
+    ++problems_[g.layer];
+    conditions how;
+    how.type = g.type;
+    how.layout = identity % 2 == 0 ? layout::nchw : layout::nhwc;
+    how.thorough = identity % 8 == 3;
+    pending p;
+    p.from = &g;
+    p.members = takers(g, how);
+    if (p.members.empty()) return std::nullopt;
+    std::vector<exam::question> questions;
+    for (const std::string_view r : regime_names)
+      questions.push_back({std::string(r), seed + number * 7919, {}});
+    p.paper = std::make_unique<exam>(l, *pass, how, std::move(questions), run_statistics{});
+    send(p);
+    return p;
+  }
+
+  std::vector<candidate*> takers(const group& g, const conditions& how) const {
+    std::vector<candidate*> list;
+    for (candidate* c : g.members)
+      if (!c->retired() && std::ranges::find(c->kernel->layouts, how.layout) != c->kernel->layouts.end())
+        list.push_back(c);
+    return list;
+  }
+
+  /// Submits to the next arena; where not all kernels fit at once, all but the last portion are waited for
+  /// here.
+  void send(pending& p) {
+    const std::size_t portion = p.paper->kernels_at_once();
+    std::vector<candidate*> waiting = p.members;
+    while (waiting.size() > portion) {
+      const std::vector<candidate*> part(waiting.begin(),
+                                         waiting.begin() + static_cast<std::ptrdiff_t>(portion));
+      waiting.erase(waiting.begin(), waiting.begin() + static_cast<std::ptrdiff_t>(portion));
+      submit(*p.paper, part);
+      p.paper->evaluate();
+      collect(*p.paper);
+    }
+    p.members = std::move(waiting);
+    submit(*p.paper, p.members);
+    p.paper->evaluate();
+  }
+
+  void submit(exam& paper, const std::vector<candidate*>& members) {
+    std::vector<const kernel_info*> kernels;
+    for (const candidate* c : members) kernels.push_back(c->kernel);
+    arena_ = (arena_ + 1) % (box_.arenas() - 1);
+    paper.submit(box_, box_.at(arena_), std::move(kernels));
+  }
+
+  void conclude(pending& p) {
+    collect(*p.paper);
+    if (++exams_ % 64 == 0) naive_histogram(p);
+  }
+
+  void collect(exam& paper) {
+    const std::vector<std::string> classes =
+        options_.triggers ? options_.triggers(paper.about()) : std::vector<std::string>();
+    std::map<candidate*, bool> trusted;
+    paper.collect(box_, [&](answer& a) {
+      candidate* who = find(a.kernel->name);
+      if (a.question == 0) offer(*who, a, classes);
+      take(paper, a, *who);
+      if (a.declined.empty() && a.result.elements > 0)
+        trusted[who] = trusted[who] || (a.power.rejects_zero && a.power.rejects_lost_term);
+    });
+    for (const auto& [who, yes] : trusted) ++(yes ? who->trusted : who->untrusted);
+  }
+
+  static void offer(candidate& c, const answer& a, const std::vector<std::string>& classes) {
+    ++c.result.offered;
+    const bool accepted = a.declined.empty();
+    if (accepted)
+      ++c.result.accepted;
+    else
+      ++c.declined[a.declined];
+    for (const std::string& name : classes) {
+      record::coverage_class& k = c.coverage[name];
+      k.name = name;
+      ++k.offered;
+      if (accepted) ++k.accepted;
+    }
+  }
+
+  /// Books one answer.
+  void take(const exam& paper, answer& a, candidate& c) {
+    if (!a.declined.empty()) return;
+    ++cases_;
+    calls_ += a.calls;
+    ++c.result.cases;
+    c.result.calls += a.calls;
+    c.result.elements += a.result.elements;
+    c.result.seconds += a.seconds;
+    c.result.oracle_escalations += a.result.escalated;
+    const std::string& regime = paper.questions()[a.question].regime;
+    record::regime_tally& tally = c.regimes[regime];
+    tally.regime = regime;
+    ++tally.cases;
+    if (a.wrong) {
+      ++tally.failures;
+      note_failure(c, *a.wrong);
+      return;
+    }
+    if (a.result.elements == 0) return;
+    if (a.statistical)
+      tally.worst_statistical = std::max(tally.worst_statistical.value_or(0), a.result.worst_statistical);
+    tally.worst_proven = std::max(tally.worst_proven.value_or(0), a.result.worst_proven);
+    tally.worst_ulps = std::max(tally.worst_ulps, a.result.worst_ulps);
+    if (regime != name_of(regime::zero_mean)) return;
+    for (std::size_t i = 0; i < c.ulps.size(); ++i) c.ulps[i] += a.result.ulp_counts[i];
+    c.result.detection_power = std::min(
+        c.result.detection_power.value_or(std::numeric_limits<double>::infinity()), a.power.smallest_loss);
+    const double share = a.statistical ? a.result.worst_statistical : a.result.worst_proven;
+    if (share > c.worst_share && a.result.worst.at >= 0) {
+      c.worst_share = share;
+      c.worst_case = paper.case_of(*a.kernel, a.question);
+      c.result.worst.assign(1, element_of(paper, a, a.result.worst));
+    }
+  }
+
+  void note_failure(candidate& c, const failure& f) {
+    if (f.verdict == verdict::inconclusive) {
+      c.undecided = true;
+      return;
+    }
+    ++c.failures;
+    if (f.verdict == verdict::crashed || f.verdict == verdict::timeout) ++c.crashes;
+    if (c.worst_verdict == verdict::pass || f.verdict != verdict::fail) c.worst_verdict = f.verdict;
+    for (record::counterexample& known : c.result.counterexamples)
+      if (known.kind == f.kind) {
+        ++known.occurrences;
+        return;
+      }
+    for (auto& [who, waiting] : failures_)
+      if (who == &c && waiting.kind == f.kind) {
+        ++waiting_counts_[{who, f.kind}];
+        return;
+      }
+    if (c.result.counterexamples.size() < most_counterexamples) failures_.emplace_back(&c, f);
+  }
+
+  /// Shrinks and describes what failed since the last call. Nothing may be under way in the last arena.
+  void settle_failures() {
+    auto waiting = std::move(failures_);
+    failures_.clear();
+    for (auto& [who, f] : waiting) {
+      report("shrinking a counterexample of " + who->kernel->name);
+      shrunk_case smallest{f.conditions, 0, false};
+      const auto fails_when = [&](bool thorough) {
+        return [this, thorough](const test_case& c) {
+          const single_case again = examine(box_, c, thorough);
+          return again.result.wrong && again.result.wrong->verdict != verdict::inconclusive;
+        };
+      };
+      if (options_.shrink) {
+        const bool plainly = fails_when(false)(f.conditions);
+        smallest = options_.shrink(f.conditions, fails_when(!plainly), shrink_seconds);
+      }
+      record::counterexample seen = describe_failure(box_, f, smallest);
+      seen.occurrences = 1 + waiting_counts_[{who, f.kind}];
+      // A failure may shrink into another kind; the first of each kind stays.
+      const bool known = std::ranges::any_of(
+          who->result.counterexamples, [&](const record::counterexample& k) { return k.kind == seen.kind; });
+      if (!known) who->result.counterexamples.push_back(std::move(seen));
+      if (options_.stop_at_first_failure) who->failures = failures_until_retired;
+    }
+  }
+
+  /// The same data through nested loops in float, as the backdrop of the kernels' histogram.
+  void naive_histogram(pending& p) {
+    exam& paper = *p.paper;
+    if (paper.how().type != dtype::f32) return;
+    for (std::size_t q = 0; q < paper.questions().size(); ++q) {
+      if (paper.questions()[q].regime != name_of(regime::zero_mean)) continue;
+      const auto reads = paper.reads(q).map<float>([](double v) { return static_cast<float>(v); });
+      tensor_set<float> got = evaluate_pass<float>(paper.about(), paper.pass(), reads);
+      const auto& truth = paper.truth(q);
+      for (candidate* c : p.members) {
+        const auto& bounds = paper.thresholds_for(q, *c->kernel);
+        for (std::size_t t = 0; t < bounds.size() && t < truth.size(); ++t) {
+          if (truth[t].is_index) continue;
+          tensor<float>& values = got[truth[t].name];
+          comparison result;
+          compare({values.data(), dtype::f32, values.extents(), row_major(values.extents())}, truth[t],
+                  bounds[t], nullptr, t, result);
+          for (std::size_t i = 0; i < c->naive_ulps.size(); ++i) c->naive_ulps[i] += result.ulp_counts[i];
+        }
+      }
+    }
+  }
+
+  // ---- laws ----
+
+  void one_law(group& g, const pending& p) {
+    if (options_.laws.empty() || p.members.empty()) return;
+    const clock::time_point began = clock::now();
+    for (std::size_t tries = 0; tries < options_.laws.size(); ++tries) {
+      const law& each = options_.laws[next_law_ % options_.laws.size()];
+      candidate& who = *p.members[next_law_ / options_.laws.size() % p.members.size()];
+      ++next_law_;
+      if (!each.applies(p.paper->about(), p.paper->pass())) continue;
+      judge_law(each, who, *p.paper, options_.seed + g.drawn);
+      break;
+    }
+    law_seconds_ += since(began);
+  }
+
+  void judge_law(const law& each, candidate& who, const exam& paper, std::uint64_t seed) {
+    const law_verdict v =
+        check_law(box_, each, *who.kernel, paper.about(), paper.pass(), paper.how(), seed, &calls_);
+    if (!v.applicable) return;
+    record::law_tally& tally = who.laws[each.name];
+    tally.law = each.name;
+    ++tally.cases;
+    if (v.holds) return;
+    ++tally.failures;
+    ++who.failures;
+    if (who.worst_verdict == verdict::pass) who.worst_verdict = verdict::fail;
+    for (record::counterexample& known : who.result.counterexamples)
+      if (known.law == each.name) {
+        ++known.occurrences;
+        return;
+      }
+    record::counterexample c;
+    c.kind = "law";
+    c.law = each.name;
+    c.message = each.name + " (" + each.statement + "): " + v.message;
+    test_case conditions;
+    conditions.kernel = who.kernel->name;
+    conditions.problem = c.problem = c.original_problem = paper.about().canonical().print();
+    conditions.layout = paper.how().layout;
+    conditions.type = paper.how().type;
+    conditions.regime = c.regime = "law:" + each.name;
+    conditions.seed = seed;
+    c.replay = c.original_replay = print(conditions);
+    if (who.result.counterexamples.size() < most_counterexamples)
+      who.result.counterexamples.push_back(std::move(c));
+  }
+
+  // ---- a list of problems ----
+
+  void listed() {
+    std::size_t done = 0;
+    for (const std::string& text : options_.problems) {
+      std::shared_ptr<const layer> l = plumb::bind(text);
+      if (options_.triggers)
+        for (group& g : groups_)
+          if (g.layer == l->name())
+            for (const std::string& t : options_.triggers(*l)) ++g.triggers[t];
+      ++problems_[l->name()];
+      for (group& g : groups_) {
+        const pass_spec* pass = g.layer == l->name() ? l->find_pass(g.pass) : nullptr;
+        if (pass != nullptr) judge_problem(g, l, *pass, done);
+      }
+      report(text, ++done);
+    }
+  }
+
+  void judge_problem(group& g, const std::shared_ptr<const layer>& l, const pass_spec& pass,
+                     std::size_t done) {
+    const bool large = work_of(*l, pass) > large_work;
+    std::vector<regime> regimes(all_regimes.begin(), all_regimes.end());
+    if (large) regimes = {regime::zero_mean, regime::positive, regime::lattice};
+    std::map<candidate*, record::problem_result> results;
+    std::map<candidate*, int> certifying;  // zero-mean and positive data, all elements within all thresholds
+    std::map<candidate*, bool> trusted;
+    for (const regime r : regimes) {
+      conditions how;
+      how.type = g.type;
+      how.threads = large ? 2 : 1;
+      how.thorough = !large;
+      how.oracle_threads = 2;
+      const exam::question q{std::string(name_of(r)), options_.seed, {}};
+      exam paper(l, pass, how, {q}, run_statistics{});
+      for (const layout order : {layout::nchw, layout::nhwc}) {
+        how.layout = order;
+        exam one = paper.under(how);
+        std::vector<candidate*> members = takers(g, how);
+        while (!members.empty()) {
+          const std::size_t portion = large ? 1 : std::min(members.size(), one.kernels_at_once());
+          const std::vector<candidate*> some(members.begin(),
+                                             members.begin() + static_cast<std::ptrdiff_t>(portion));
+          members.erase(members.begin(), members.begin() + static_cast<std::ptrdiff_t>(portion));
+          const clock::time_point began = clock::now();
+          submit(one, some);
+          one.evaluate();
+          one.collect(box_, [&](answer& a) {
+            candidate* who = find(a.kernel->name);
+            if (r == regimes.front()) offer(*who, a, {});
+            note_problem(results[who], one, a, certifying[who], r);
+            if (!a.declined.empty()) return;
+            trusted[who] = trusted[who] || (a.power.rejects_zero && a.power.rejects_lost_term);
+            take(one, a, *who);
+          });
+          for (candidate* c : some) results[c].seconds += since(began) / static_cast<double>(some.size());
+          report(l->canonical().print(), done);
+        }
+      }
+      settle_failures();
+    }
+    for (auto& [who, result] : results) close_problem(*who, result, certifying[who], trusted[who]);
+  }
+
+  static void note_problem(record::problem_result& result, const exam& paper, const answer& a,
+                           int& certifying, regime r) {
+    result.problem = paper.about().canonical().print();
+    if (!a.declined.empty()) {
+      if (result.elements == 0) result.reason = "declined: " + a.declined;
+      return;
+    }
+    if (result.verdict != verdict::fail && a.wrong) {
+      result.verdict = a.wrong->verdict;
+      result.reason = a.wrong->message;
+    }
+    result.elements += a.result.elements;
+    if (a.statistical)
+      result.worst_statistical = std::max(result.worst_statistical.value_or(0), a.result.worst_statistical);
+    result.worst_proven = std::max(result.worst_proven.value_or(0), a.result.worst_proven);
+    result.worst_ulps = std::max(result.worst_ulps, a.result.worst_ulps);
+    if (r == regime::zero_mean && !a.wrong) certifying |= 1;
+    if (r == regime::positive && !a.wrong) certifying |= 2;
+  }
+
+  static void close_problem(candidate& who, record::problem_result& result, int certifying, bool trusted) {
+    const bool failed = result.verdict != verdict::inconclusive;
+    if (!failed && result.reason.starts_with("declined") && result.elements == 0) {
+      result.verdict = verdict::skipped;
+    } else if (!failed) {
+      result.certified = certifying == 3;
+      result.verdict = trusted ? verdict::pass : verdict::mistrusted;
+      result.reason = trusted ? "" : "no check would have seen a tensor of zeros or a lost term";
+      ++(trusted ? who.trusted : who.untrusted);
+    }
+    who.result.problems.push_back(std::move(result));
+  }
+
+  // ---- the record ----
+
+  record::verify_section finish() {
+    record::verify_section section;
+    for (candidate& c : candidates_) close(c);
+    for (candidate& c : candidates_) section.kernels.push_back(std::move(c.result));
+    section.cases = cases_;
+    section.calls = calls_;
+    section.seconds = since(start_);
+    std::map<std::string, record::trigger> all;
+    for (const group& g : groups_) {
+      if (!options_.all_triggers) break;
+      for (const std::string& name : options_.all_triggers(g.layer)) {
+        record::trigger& t = all[name];
+        t.name = name;
+        const auto found = g.triggers.find(name);
+        t.drawn += found == g.triggers.end() ? 0 : found->second;
+        t.applicable += static_cast<std::int64_t>(g.drawn);
+      }
+    }
+    for (auto& [name, t] : all)
+      if (t.applicable > 0) section.triggers.push_back(t);
+    return section;
+  }
+
+  void close(candidate& c) {
+    record::kernel_result& r = c.result;
+    const kernel_info& k = *c.kernel;
+    r.name = k.name;
+    r.layer = k.layer;
+    r.pass = k.pass;
+    r.arithmetic = k.arithmetic;
+    r.determinism = k.determinism == determinism::none         ? "none"
+                    : k.determinism == determinism::repeatable ? "repeatable"
+                                                               : "thread invariant";
+    r.device = k.device;
+    r.origin = k.plugin.empty() ? "built in" : k.plugin;
+    r.peer = k.peer;
+    for (auto& [name, tally] : c.regimes) r.regimes.push_back(tally);
+    for (auto& [name, tally] : c.laws) r.laws.push_back(tally);
+    for (auto& [name, coverage] : c.coverage) r.coverage.push_back(coverage);
+    for (auto& [reason, count] : c.declined) r.declined.push_back({reason, count});
+    if (r.detection_power && !std::isfinite(*r.detection_power)) r.detection_power.reset();
+    add_histogram(c);
+    decide(c);
+    if (c.worst_case && !record::is_bad(r.verdict)) r.heat = heat_of(box_, *c.worst_case);
+    for (const record::counterexample& f : r.counterexamples)
+      if (!r.heat && f.kind.starts_with("wrong")) r.heat = heat_of(box_, parse_case(f.original_replay));
+  }
+
+  void decide(candidate& c) const {
+    record::kernel_result& r = c.result;
+    const bool timed = options_.problems.empty();
+    if (!c.kernel->unavailable.empty()) {
+      r.verdict = verdict::skipped;
+      r.reason = c.kernel->unavailable;
+    } else if (!c.kernel->floating_point.empty()) {
+      r.verdict = verdict::fail;
+      r.reason = "loading the library changes the floating-point environment: " + c.kernel->floating_point;
+    } else if (c.worst_verdict != verdict::pass) {
+      r.verdict = c.worst_verdict;
+      r.reason = r.counterexamples.empty() ? "fails" : r.counterexamples.front().kind;
+    } else if (r.accepted == 0) {
+      r.verdict = verdict::inconclusive;
+      r.reason = fmt::format("accepted none of {} problems{}", r.offered,
+                             r.declined.empty() ? "" : ": " + r.declined.front().reason);
+    } else if (c.undecided) {
+      r.verdict = verdict::inconclusive;
+      r.reason = "some elements could not be decided";
+    } else if (timed && r.cases < fewest_cases) {
+      r.verdict = verdict::inconclusive;
+      r.reason = fmt::format("{} cases, fewer than {}: give more --time", r.cases, fewest_cases);
+    } else if (c.trusted == 0) {
+      r.verdict = verdict::mistrusted;
+      r.reason = "no check would have seen a tensor of zeros or a lost term";
+    } else {
+      r.verdict = verdict::pass;
+      const auto judged = [&](regime which) {
+        const auto found = c.regimes.find(std::string(name_of(which)));
+        return found != c.regimes.end() && found->second.cases > 0;
+      };
+      r.certified = judged(regime::zero_mean) && judged(regime::positive) &&
+                    std::ranges::all_of(r.problems, [](const record::problem_result& p) {
+                      return p.certified || p.verdict == verdict::skipped;
+                    });
+    }
+  }
+
+  static void add_histogram(candidate& c) {
+    const auto total = [](const auto& counts) {
+      index_t sum = 0;
+      for (const index_t n : counts) sum += n;
+      return sum;
+    };
+    if (total(c.ulps) == 0) return;
+    record::ulp_histogram h;
+    std::size_t used = 1;
+    for (std::size_t i = 0; i < c.ulps.size(); ++i)
+      if (c.ulps[i] > 0 || c.naive_ulps[i] > 0) used = i + 1;
+    h.edges.push_back(0);
+    for (std::size_t i = 0; i < used; ++i) {
+      h.counts.push_back(c.ulps[i]);
+      if (total(c.naive_ulps) > 0) h.naive_counts.push_back(c.naive_ulps[i]);
+      h.edges.push_back(i + 1 == c.ulps.size() ? std::numeric_limits<double>::infinity()
+                                               : std::ldexp(1.0, static_cast<int>(i) - 2));
+    }
+    c.result.ulps = std::move(h);
+  }
+
+  static constexpr double shrink_seconds = 6;
+
+  sandbox& box_;
+  const verify_options& options_;
+  clock::time_point start_;
+  std::vector<candidate> candidates_;
+  std::list<group> groups_;
+  std::vector<std::pair<candidate*, failure>> failures_;
+  std::map<std::pair<candidate*, std::string>, std::int64_t> waiting_counts_;
+  std::map<std::string, std::int64_t> problems_;
+  std::int64_t cases_ = 0;
+  std::int64_t calls_ = 0;
+  std::uint64_t exams_ = 0;
+  int arena_ = 0;
+  std::size_t next_law_ = 0;
+  double law_seconds_ = 0;
+};
+
+}  // namespace
+
+law_verdict check_law(sandbox& box, const law& which, const kernel_info& kernel, const layer& l,
+                      const pass_spec& pass, const conditions& how, std::uint64_t seed, std::int64_t* calls) {
+  const evaluator<double> evaluate = [&](const layer& problem, const pass_spec& p,
+                                         const tensor_set<double>& reads) {
+    if (calls != nullptr) ++*calls;
+    return call_once(box, kernel, problem, p, reads, how);
+  };
+  try {
+    return which.on_kernel(l, pass, seed, evaluate);
+  } catch (const kernel_declined&) {
+    law_verdict v;
+    v.applicable = false;
+    return v;
+  }
+}
+
+record::verify_section verify(sandbox& box, const verify_options& options) {
+  return runner(box, options).run();
+}
+
+}  // namespace plumb

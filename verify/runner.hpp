@@ -1,0 +1,70 @@
+// The runner: spends a budget of seconds, or a list of problems, on judging kernels, and fills the record.
+// Problems come from a generator (or are fixed), each is put to all kernels of its layer and pass at once;
+// failures are shrunk and listed with a replay line. Generators, laws and the shrinker are handed in: they
+// live above this room.
+#pragma once
+
+#include <functional>
+
+#include "verify/exam.hpp"
+#include "verify/law.hpp"
+
+namespace plumb {
+
+struct shrunk_case {
+  test_case smallest;
+  std::int64_t steps = 0;
+  bool minimal = false;  ///< no single reduction of it still fails
+};
+
+struct run_progress {
+  double elapsed = 0;
+  double budget = 0;                ///< seconds; 0: a list of problems
+  std::size_t done = 0, total = 0;  ///< problems of the list
+  std::int64_t cases = 0, calls = 0, failures = 0;
+  std::string now;  ///< what is being examined
+};
+
+struct verify_options {
+  std::vector<const kernel_info*> kernels;
+  std::vector<std::string> problems;  ///< judge these; empty: generate for `seconds`
+  double seconds = 10;
+  std::uint64_t seed = 1;
+  int shard = 0, shards = 1;
+  std::vector<test_case> regressions;  ///< replayed first
+  std::vector<law> laws;
+  std::function<std::string(const std::string& layer, std::uint64_t seed)> draw_problem;
+  std::function<std::vector<std::string>(const layer&)> triggers;
+  std::function<std::vector<std::string>(const std::string& layer)> all_triggers;
+  std::function<shrunk_case(const test_case& failing, const std::function<bool(const test_case&)>& fails,
+                            double seconds)>
+      shrink;
+  std::function<void(const run_progress&)> progress;
+  bool stop_at_first_failure = false;  ///< of each kernel: later cases are not worth their time
+};
+
+/// Arenas the runner needs in the sandbox: two in rotation, one for single cases.
+inline constexpr int runner_arenas = 3;
+
+record::verify_section verify(sandbox& box, const verify_options& options);
+
+/// One case on its own, in the last arena: what `replay` and the shrinker use. `thorough` adds the other
+/// thread counts and views. Throws text_error or shape_error if the line does not name a kernel and problem
+/// that exist.
+struct single_case {
+  std::unique_ptr<exam> paper;
+  answer result;
+};
+single_case examine(sandbox& box, const test_case& c, bool thorough);
+
+/// One law on one kernel, at one problem. `calls`, if given, counts the kernel's calls.
+law_verdict check_law(sandbox& box, const law& which, const kernel_info& kernel, const layer& l,
+                      const pass_spec& pass, const conditions& how, std::uint64_t seed,
+                      std::int64_t* calls = nullptr);
+
+/// A failing (or merely worst) case as the record shows it: tensors, wrong element, heat map.
+record::counterexample describe_failure(sandbox& box, const failure& f, const shrunk_case& smallest);
+std::optional<record::heat_map> heat_of(sandbox& box, const test_case& c);
+record::element element_of(const exam& paper, const answer& a, const judged_element& e);
+
+}  // namespace plumb
