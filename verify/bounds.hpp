@@ -20,12 +20,13 @@ namespace plumb {
 
 /// A declared arithmetic in numbers, for data of one element type.
 struct arithmetic {
-  double unit = 0;             ///< u of the accumulator; 0: no rounding at all
-  double input_unit = 0;       ///< u of the format that factors are rounded to inside the kernel, or 0
-  int input_bits = 53;         ///< significant bits that a factor keeps
+  double unit = 0;             ///< u of the accumulator; 0: nothing is ever rounded but the result
+  double underflow = 0;        ///< largest error of one operation whose result is subnormal (gradual)
   double exact_sum = 0;        ///< integers up to here are exact in the accumulator
-  double underflow = 0;        ///< largest absolute error of one operation that underflows gradually
-  float_format output{};       ///< what is stored
+  double input_unit = 0;       ///< u of the format to which factors are rounded inside the kernel, or 0
+  double input_underflow = 0;  ///< and its largest error below its smallest normal number
+  int input_bits = 53;         ///< significant bits that a factor keeps
+  float_format output = format_of(dtype::f32);  ///< what is stored
   bool output_rounds = false;  ///< storing rounds once more: the output is narrower than the accumulator
 };
 
@@ -50,7 +51,7 @@ struct thresholds {
   std::vector<double> proven;
   bool has_statistical = false;  ///< the regime has a statistical threshold; else both are the same
   index_t exact = 0;             ///< entries with the bound 0
-  float_format output{};
+  float_format output = format_of(dtype::f32);
 };
 
 /// Fills `out`, reusing its buffers.

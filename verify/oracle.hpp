@@ -27,6 +27,8 @@ struct truths {
   bool non_finite = false;   ///< some operand is ±inf or NaN
   int operand_bits = 0;      ///< contraction of integers: significant bits of the widest factor
   double most_terms = 0;     ///< largest entry of `terms`
+  double largest_left = 0;   ///< contraction: the largest |a|
+  double largest_right = 0;  ///< and |b|; 1 where the pass has no b
 
   std::vector<index_t> at;        ///< row-major numbers of the elements evaluated; empty: all of them
   std::vector<double> value;      ///< NaN and ±inf as IEEE arithmetic without overflow gives them
@@ -87,30 +89,33 @@ class oracle final : public refiner {
   };
   struct scratch {
     product_list list;
-    std::vector<double> a, b;
+  };
+  /// A written tensor in many digits: truth = high + low, spread = what 50 digits and 100 differ by.
+  struct digits {
+    std::vector<double> high, low, spread;
+    std::vector<index_t> index;
   };
 
   void begin(const layer& l, const pass_spec& pass, const tensor_set<double>& reads, dtype type);
+  static operand survey(const tensor<double>& t);
   void contract(std::span<const index_t> elements, int threads);
   void contract_range(index_t first, index_t last, scratch& s);
-  void run_definition(std::span<const index_t> elements);
-  refinement refine_contraction(index_t element, double got);
-  refinement refine_definition(std::size_t tensor, index_t element, double got);
+  refinement refine_contraction(index_t element, double got, product_list& list) const;
+  void run_definition();
+  bool escalate();
+  void settle_doubts();
+  refinement refine_definition(std::size_t tensor, index_t i, double got);
 
   const layer* layer_ = nullptr;
   const pass_spec* pass_ = nullptr;
   const tensor_set<double>* reads_ = nullptr;
-  dtype type_ = dtype::f32;
   operand a_, b_, addend_;
-  bool wide_ = false;  ///< products of the data do not fit a double: use twice the precision
+  bool wide_ = false;  ///< products of the data do not fit a double: sum in twice the precision
   std::vector<truths> results_;
-  std::vector<scratch> scratch_;
-  index_t escalations_ = 0;
-
-  /// The whole pass in many digits, computed at the first escalation: value and radius as two doubles.
-  struct digits;
-  std::vector<std::vector<double>> high_, low_, rest_;
+  std::vector<scratch> scratch_;  ///< one a thread
+  std::vector<digits> digits_;    ///< one a written tensor, once escalated
   bool escalated_ = false;
+  index_t escalations_ = 0;
 };
 
 }  // namespace plumb

@@ -25,7 +25,7 @@ struct float_format {
 
   /// Distance of neighbouring numbers in the binade of x, which is finite.
   double ulp(double x) const {
-    const int exponent = std::ilogb(x == 0 ? 0x1p-1074 : x);
+    const int exponent = static_cast<int>(std::bit_cast<std::uint64_t>(x) >> 52 & 0x7ff) - 1023;
     return power(std::max(exponent - precision + 1, least_exponent));
   }
 

@@ -1,11 +1,14 @@
-// A double that carries three things beside its value, so that one evaluation of a layer's plain formula
-// yields the truth, how far the truth can be off, and how far a correct f32 kernel may be off:
-//   radius   bound on |value - exact|, by running error analysis (Wilkinson; Higham, Accuracy and
-//   Stability, 3.3) size, terms   the sum of magnitudes S and the number of roundings n of the sum being
-//   built: a kernel that adds
-//                 in any order errs by at most γ_n·S (Higham, ch. 3-4; numerics.md 2.1)
-//   carried  error bound inherited from the operands, in units of u, to first order
-// `allowance()` = n·S + carried is the kernel's error bound in units of its unit roundoff u.
+// A double that carries two error bounds, so that one evaluation of a layer's plain formula yields the truth,
+// how far it can be off, and how far a correct kernel may be off:
+//   radius     |value - exact| ≤ radius, by running error analysis (Wilkinson; Higham, Accuracy and Stability
+//              of Numerical Algorithms, 3.3). Rigorous, given what is said of libm below.
+//   allowance  error bound of a kernel that evaluates the formula with unit roundoff u, in units of u, to
+//              first order. A sum stays open: it remembers its number of leaves m and their magnitudes S, and
+//              whoever adds them in any order errs by at most (m - 1)·u·S (Higham, 4.2).
+//
+// Integers whose sums and products stay below 2^24 are exact in f32 and wider: they have allowance 0 in any
+// order. A comparison that the radii leave open is counted in `doubts`: the branch taken may be the wrong
+// one, and the caller has to evaluate in more digits.
 #pragma once
 
 #include <algorithm>
@@ -17,18 +20,28 @@ namespace plumb {
 
 class running_error {
  public:
-  running_error() = default;
+  running_error() : running_error(0.0) {}
   template <class A>
   requires std::is_arithmetic_v<A>
   explicit(!std::is_same_v<A, double>) running_error(A value)
-      : value_(static_cast<double>(value)), size_(std::fabs(value_)) {}
+      : value_(static_cast<double>(value)),
+        size_(std::fabs(value_)),
+        leaves_(value_ == 0 ? 0 : 1),
+        lattice_(is_lattice(value_, size_)) {}
 
   double value() const { return value_; }
   double radius() const { return radius_; }
+  /// S of the open sum.
   double size() const { return size_; }
-  double terms() const { return terms_; }
-  /// Error bound of a correct kernel, in units of u; sums may be taken in any order.
-  double allowance() const { return terms_ * size_ + carried_; }
+  /// Error bound of a correct kernel in units of its u; sums may be taken in any order.
+  double allowance() const {
+    if (lattice_) return 0;
+    const double roundings = leaves_ <= 1 ? 0 : leaves_ == 2 ? std::fabs(value_) : (leaves_ - 1) * size_;
+    return roundings + carried_;
+  }
+  /// Comparisons since `forget_doubts` (in this thread) whose outcome the radii leave open.
+  static long doubts() { return doubts_; }
+  static void forget_doubts() { doubts_ = 0; }
 
   running_error& operator+=(const running_error& o) { return *this = *this + o; }
   running_error& operator-=(const running_error& o) { return *this = *this - o; }
@@ -39,98 +52,142 @@ class running_error {
     a.value_ = -a.value_;
     return a;
   }
-  // A sum stays open: magnitudes and roundings add up, and nothing is charged before the sum is used.
   friend running_error operator+(const running_error& a, const running_error& b) {
     running_error r;
     r.value_ = a.value_ + b.value_;
-    r.radius_ = a.radius_ + b.radius_ + unit * std::fabs(r.value_);
     r.size_ = a.size_ + b.size_;
-    r.terms_ = a.size_ == 0 ? b.terms_ : b.size_ == 0 ? a.terms_ : a.terms_ + b.terms_ + 1;
+    r.leaves_ = a.leaves_ + b.leaves_;
+    r.lattice_ = a.lattice_ && b.lattice_ && is_lattice(r.value_, r.size_);
+    if (!r.lattice_) r.radius_ = a.radius_ + b.radius_ + std::fabs(sum_error(a.value_, b.value_, r.value_));
     r.carried_ = a.carried_ + b.carried_;
-    return r;
+    return r.settled();
   }
   friend running_error operator-(const running_error& a, const running_error& b) { return a + (-b); }
   friend running_error operator*(const running_error& a, const running_error& b) {
-    running_error r;
-    r.value_ = a.value_ * b.value_;
-    r.radius_ = std::fabs(a.value_) * b.radius_ + std::fabs(b.value_) * a.radius_ + a.radius_ * b.radius_ +
-                unit * std::fabs(r.value_) + tiny;
-    r.size_ = std::fabs(r.value_);
-    r.terms_ = 1;
-    r.carried_ = std::fabs(a.value_) * b.allowance() + std::fabs(b.value_) * a.allowance();
-    return r;
+    running_error r(a.value_ * b.value_);
+    r.lattice_ = r.lattice_ && a.lattice_ && b.lattice_;
+    if (r.lattice_ || (a.is_zero() && std::isfinite(b.value_)) || (b.is_zero() && std::isfinite(a.value_))) {
+      r.lattice_ = true;
+      return r;
+    }
+    const double x = std::fabs(a.value_);
+    const double y = std::fabs(b.value_);
+    r.radius_ = x * b.radius_ + y * a.radius_ + a.radius_ * b.radius_ + unit * r.size_ + tiny;
+    r.carried_ = x * b.allowance() + y * a.allowance() + r.size_;
+    return r.settled();
   }
+  // A kernel may multiply by the rounded reciprocal: two roundings.
   friend running_error operator/(const running_error& a, const running_error& b) {
-    running_error r;
-    r.value_ = a.value_ / b.value_;
-    const double d = std::fabs(b.value_) - b.radius_;
-    r.radius_ = d > 0 ? (a.radius_ + std::fabs(r.value_) * b.radius_) / d + unit * std::fabs(r.value_) + tiny
-                      : std::numeric_limits<double>::infinity();
-    r.size_ = std::fabs(r.value_);
-    r.terms_ = 1;
-    r.carried_ = (a.allowance() + r.size_ * b.allowance()) / std::fabs(b.value_);
-    return r;
+    running_error r(a.value_ / b.value_);
+    r.lattice_ = false;
+    const double divisor = std::fabs(b.value_) - b.radius_;
+    if (!(divisor > 0)) return r.unknown();
+    r.radius_ = (a.radius_ + r.size_ * b.radius_) / divisor + unit * r.size_ + tiny;
+    if (std::isinf(divisor)) r.radius_ = tiny * (1 + std::fabs(a.value_));  // it may have overflowed
+    r.carried_ = (a.allowance() + r.size_ * b.allowance()) / std::fabs(b.value_) + 2 * r.size_;
+    return r.settled();
   }
 
-  friend bool operator==(const running_error& a, const running_error& b) { return a.value_ == b.value_; }
-  friend bool operator!=(const running_error& a, const running_error& b) { return a.value_ != b.value_; }
-  friend bool operator<(const running_error& a, const running_error& b) { return a.value_ < b.value_; }
-  friend bool operator>(const running_error& a, const running_error& b) { return a.value_ > b.value_; }
-  friend bool operator<=(const running_error& a, const running_error& b) { return a.value_ <= b.value_; }
-  friend bool operator>=(const running_error& a, const running_error& b) { return a.value_ >= b.value_; }
+  friend bool operator==(const running_error& a, const running_error& b) {
+    return doubt(a, b), a.value_ == b.value_;
+  }
+  friend bool operator!=(const running_error& a, const running_error& b) {
+    return doubt(a, b), a.value_ != b.value_;
+  }
+  friend bool operator<(const running_error& a, const running_error& b) {
+    return doubt(a, b), a.value_ < b.value_;
+  }
+  friend bool operator>(const running_error& a, const running_error& b) {
+    return doubt(a, b), a.value_ > b.value_;
+  }
+  friend bool operator<=(const running_error& a, const running_error& b) {
+    return doubt(a, b), a.value_ <= b.value_;
+  }
+  friend bool operator>=(const running_error& a, const running_error& b) {
+    return doubt(a, b), a.value_ >= b.value_;
+  }
 
-  /// e^a. A kernel's exp is allowed `exp_ulps` roundings of its own.
+  /// A kernel's exp, log and tanh are allowed `function_roundings` of their own.
   friend running_error exp(const running_error& a) {
-    running_error r;
-    r.value_ = std::exp(a.value_);
-    r.radius_ = r.value_ * std::expm1(a.radius_) + libm * r.value_ + tiny;
-    r.size_ = r.value_;
-    r.terms_ = exp_ulps;
-    r.carried_ = r.value_ * a.allowance();
-    return r;
+    running_error r(std::exp(a.value_));
+    r.lattice_ = false;
+    r.radius_ = r.size_ * std::expm1(a.radius_) + libm * r.size_ + tiny;
+    r.carried_ = r.size_ * (a.allowance() + function_roundings);
+    return r.settled();
   }
   friend running_error log(const running_error& a) {
-    running_error r;
-    r.value_ = std::log(a.value_);
-    const double d = a.value_ - a.radius_;
-    r.radius_ =
-        d > 0 ? a.radius_ / d + libm * std::fabs(r.value_) + tiny : std::numeric_limits<double>::infinity();
-    r.size_ = std::fabs(r.value_);
-    r.terms_ = exp_ulps;
-    r.carried_ = a.allowance() / std::fabs(a.value_);
-    return r;
+    running_error r(std::log(a.value_));
+    r.lattice_ = false;
+    const double least = a.value_ - a.radius_;
+    if (!(least > 0)) return r.unknown();
+    r.radius_ = a.radius_ / least + libm * r.size_ + tiny;
+    r.carried_ = a.allowance() / a.value_ + function_roundings * r.size_;
+    return r.settled();
   }
   friend running_error sqrt(const running_error& a) {
-    running_error r;
-    r.value_ = std::sqrt(a.value_);
-    const double d = std::sqrt(std::max(0.0, a.value_ - a.radius_)) + r.value_;
-    r.radius_ = (d > 0 ? a.radius_ / d : std::sqrt(a.radius_)) + unit * r.value_ + tiny;
-    r.size_ = r.value_;
-    r.terms_ = 1;
-    r.carried_ = r.value_ > 0 ? a.allowance() / (2 * r.value_) : 0;
-    return r;
+    running_error r(std::sqrt(a.value_));
+    r.lattice_ = false;
+    const double sum = std::sqrt(std::max(0.0, a.value_ - a.radius_)) + r.value_;
+    r.radius_ = (sum > 0 ? a.radius_ / sum : std::sqrt(a.radius_)) + unit * r.size_ + tiny;
+    r.carried_ = (r.value_ > 0 ? a.allowance() / (2 * r.value_) : 0) + r.size_;
+    return r.settled();
   }
   friend running_error tanh(const running_error& a) {
-    running_error r;
-    r.value_ = std::tanh(a.value_);
-    r.radius_ = a.radius_ + libm * std::fabs(r.value_) + tiny;
-    r.size_ = std::fabs(r.value_);
-    r.terms_ = exp_ulps;
-    r.carried_ = (1 - r.value_ * r.value_) * a.allowance();
-    return r;
+    running_error r(std::tanh(a.value_));
+    r.lattice_ = false;
+    r.radius_ = a.radius_ + libm * r.size_ + tiny;
+    r.carried_ = (1 - r.value_ * r.value_) * a.allowance() + function_roundings * r.size_;
+    return r.settled();
   }
 
  private:
-  static constexpr double unit = 0x1p-53 * (1 + 0x1p-20);  // the slack covers second-order terms
-  static constexpr double libm = 0x1p-51;                  // glibc's exp, log, tanh stay within 2 ulp
-  static constexpr double tiny = 0x1p-1074;                // a product or quotient that underflows
-  static constexpr double exp_ulps = 4;
+  // Every contribution to a radius starts with 2^-20 to spare, which pays for the roundings of the radii
+  // themselves: each takes 2^-53 of it, so 2^33 of them on one path are covered.
+  static constexpr double unit = 0x1p-53 * (1 + 0x1p-20);
+  // glibc states at most 1 ulp (2^-52) for exp and log and 2 ulp for tanh; what follows covers 2 ulp.
+  static constexpr double libm = 0x1p-51 * (1 + 0x1p-20);
+  // Above every error of a result that underflows in double, and of the radius's own products that do.
+  static constexpr double tiny = 0x1p-1022;
+  static constexpr double function_roundings = 4;
+  static constexpr double exact_sum = 0x1p24;
+
+  static bool is_lattice(double value, double size) {
+    return size <= exact_sum && std::nearbyint(value) == value;
+  }
+  /// a + b - sum, exactly, for sum = a + b rounded to nearest (Knuth's TwoSum).
+  static double sum_error(double a, double b, double sum) {
+    const double part = sum - a;
+    return (a - (sum - part)) + (b - part);
+  }
+  static void doubt(const running_error& a, const running_error& b) {
+    if (std::fabs(a.value_ - b.value_) <= a.radius_ + b.radius_ && a.radius_ + b.radius_ > 0) ++doubts_;
+  }
+  /// Zero for certain, in any kernel too.
+  bool is_zero() const { return size_ == 0 && radius_ == 0 && carried_ == 0; }
+  /// The truth may be anything: a divisor that may be zero, a logarithm of what may be negative.
+  running_error unknown() const {
+    running_error r = *this;
+    r.radius_ = std::isfinite(value_) ? std::numeric_limits<double>::infinity() : 0;
+    r.carried_ = 0;
+    return r.settled();
+  }
+  /// ±inf and NaN are judged as classes; they have no radius and no allowance.
+  running_error settled() const {
+    if (std::isfinite(value_)) return *this;
+    running_error r = *this;
+    r.radius_ = 0;
+    r.carried_ = 0;
+    return r;
+  }
 
   double value_ = 0;
   double radius_ = 0;
   double size_ = 0;
-  double terms_ = 0;
   double carried_ = 0;
+  int leaves_ = 0;
+  bool lattice_ = true;
+
+  static inline thread_local long doubts_ = 0;
 };
 
 }  // namespace plumb

@@ -1,0 +1,172 @@
+// running_error: on random formulas the radius covers the distance to 100 digits, and the allowance covers
+// what float really does in random orders of summation; neither is so large that it would prove nothing.
+#include "reference/scalars/running_error.hpp"
+
+#include <gtest/gtest.h>
+
+#include <random>
+#include <vector>
+
+#include "reference/scalars/multiprecision.hpp"
+
+namespace plumb {
+namespace {
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+
+struct sampler {
+  std::mt19937_64 random;
+  double real() {
+    return static_cast<double>(static_cast<float>(std::ldexp(static_cast<double>(random() >> 11), -52) - 1));
+  }
+  unsigned below(unsigned n) { return static_cast<unsigned>(random() % n); }
+};
+
+/// A random formula of the operations that layers use, evaluated over T by a stack machine.
+template <class T>
+T formula(const std::vector<unsigned>& program, const std::vector<double>& data) {
+  using std::exp;
+  using std::log;
+  using std::sqrt;
+  using std::tanh;
+  std::vector<T> stack;
+  std::size_t next = 0;
+  const auto push = [&] { stack.push_back(T(data[next++ % data.size()])); };
+  push();
+  for (const unsigned op : program) {
+    T a = stack.back();
+    if (op < 5) {
+      push();
+      const T b = stack.back();
+      stack.pop_back();
+      a = op == 0   ? T(a + b)
+          : op == 1 ? T(a - b)
+          : op == 2 ? T(a * b)
+          : op == 3 ? T(a / (b * b + T(1)))
+                    : T(b - a);
+    } else {
+      const T positive = a * a + T(1);
+      a = op == 5   ? T(exp(tanh(a)))
+          : op == 6 ? T(log(positive))
+          : op == 7 ? T(sqrt(positive))
+          : op == 8 ? T(tanh(a))
+                    : T(-a);
+    }
+    stack.back() = a;
+  }
+  return stack.back();
+}
+
+TEST(running_error, radius_covers_the_distance_to_the_truth) {
+  sampler s{std::mt19937_64(1)};
+  int tight = 0;
+  for (int trial = 0; trial < 4000; ++trial) {
+    std::vector<unsigned> program(1 + s.below(12));
+    for (unsigned& op : program) op = s.below(10);
+    std::vector<double> data(8);
+    for (double& x : data) x = s.real();
+    const auto guess = formula<running_error>(program, data);
+    const mp100 truth = formula<mp100>(program, data);
+    const mp100 distance = abs(truth - mp100(guess.value()));
+    ASSERT_LE(distance, mp100(guess.radius())) << trial;
+    ASSERT_LE(guess.radius(), 1e-10 * (1 + std::fabs(guess.value()))) << trial;
+    tight += distance * 100 > mp100(guess.radius()) ? 1 : 0;
+  }
+  EXPECT_GT(tight, 1000);  // the radius is no fantasy: often within two decimal digits of the error
+}
+
+TEST(running_error, allowance_covers_float) {
+  sampler s{std::mt19937_64(2)};
+  constexpr double u = 0x1p-24;
+  double largest_share = 0;
+  for (int trial = 0; trial < 20000; ++trial) {
+    std::vector<unsigned> program(1 + s.below(8));
+    for (unsigned& op : program) op = s.below(10);
+    std::vector<double> data(8);
+    for (double& x : data) x = s.real();
+    const auto truth = formula<running_error>(program, data);
+    const double got = static_cast<double>(formula<float>(program, data));
+    const double bound = truth.allowance() * u * (1 + 64 * u) + truth.radius();
+    ASSERT_LE(std::fabs(got - truth.value()), bound) << trial;
+    if (bound > 0) largest_share = std::max(largest_share, std::fabs(got - truth.value()) / bound);
+  }
+  EXPECT_GT(largest_share, 0.5);
+}
+
+TEST(running_error, sums_are_covered_in_any_order) {
+  sampler s{std::mt19937_64(3)};
+  constexpr double u = 0x1p-24;
+  for (int trial = 0; trial < 500; ++trial) {
+    std::vector<double> data(2 + s.below(60));
+    running_error truth(0.0);
+    for (double& x : data) {
+      x = s.real();
+      truth += running_error(x) * running_error(0.3F);
+    }
+    for (int order = 0; order < 4; ++order) {
+      std::shuffle(data.begin(), data.end(), s.random);
+      std::vector<float> parts;
+      for (const double x : data) parts.push_back(static_cast<float>(x) * 0.3F);
+      while (parts.size() > 1) {  // a random tree
+        const std::size_t i = s.below(static_cast<unsigned>(parts.size() - 1));
+        parts[i] += parts.back();
+        parts.pop_back();
+      }
+      ASSERT_LE(std::fabs(static_cast<double>(parts[0]) - truth.value()),
+                truth.allowance() * u * (1 + 64 * u) + truth.radius());
+    }
+    ASSERT_LE(truth.allowance(), (static_cast<double>(data.size()) + 1) * truth.size());
+  }
+}
+
+TEST(running_error, copies_selections_and_small_integers_are_exact) {
+  EXPECT_EQ(running_error(0.1).allowance(), 0);
+  running_error zero(0.0);
+  zero += running_error(0.1);
+  EXPECT_EQ(zero.allowance(), 0);
+  EXPECT_EQ(zero.radius(), 0);
+  running_error sum(0.0);
+  for (int i = -50; i < 80; ++i) sum += running_error(i) * running_error(7);
+  EXPECT_EQ(sum.value(), 130 * 14.5 * 7);
+  EXPECT_EQ(sum.allowance(), 0);
+  EXPECT_EQ(sum.radius(), 0);
+  const running_error product = running_error(0.0) * running_error(0.1);
+  EXPECT_EQ(product.radius(), 0);
+  EXPECT_EQ(product.allowance(), 0);
+  // Beyond 2^24 a float sum of integers may round, in some order.
+  const running_error large = running_error(16777216.0) + running_error(1.0) + running_error(1.0);
+  EXPECT_GT(large.allowance(), 0);
+}
+
+TEST(running_error, comparisons_that_radii_leave_open_are_counted) {
+  running_error::forget_doubts();
+  const running_error third = running_error(1) / running_error(3);
+  const bool less = third * running_error(3) < running_error(1.0);
+  EXPECT_FALSE(less);
+  EXPECT_EQ(running_error::doubts(), 1);
+  EXPECT_TRUE(third < running_error(1.0));
+  EXPECT_TRUE(running_error(2.0) >= running_error(2.0));  // inputs have no radius
+  EXPECT_EQ(running_error::doubts(), 1);
+  running_error::forget_doubts();
+  EXPECT_EQ(running_error::doubts(), 0);
+}
+
+TEST(running_error, special_values) {
+  const running_error inf(infinity);
+  EXPECT_TRUE(std::isnan((inf - inf).value()));
+  EXPECT_EQ((inf - inf).radius(), 0);
+  EXPECT_EQ((running_error(1) / inf).value(), 0);
+  EXPECT_EQ(exp(running_error(1000)).value(), infinity);
+  EXPECT_EQ(exp(running_error(1000)).radius(), 0);
+  EXPECT_EQ(exp(-inf).value(), 0);
+  // 1 / (1 + e^1000) is not 0, but closer to it than the radius.
+  const running_error tail = running_error(1) / (running_error(1) + exp(running_error(1000)));
+  EXPECT_EQ(tail.value(), 0);
+  EXPECT_GT(tail.radius(), 0);
+  // Nobody knows 1 / x where x may be zero.
+  const running_error nothing = running_error(0.1) * running_error(3) - running_error(0.1) * running_error(3);
+  EXPECT_EQ((running_error(1) / (nothing + running_error(0x1p-60))).radius(), infinity);
+}
+
+}  // namespace
+}  // namespace plumb

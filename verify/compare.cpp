@@ -1,0 +1,243 @@
+#include "verify/compare.hpp"
+
+#include <bit>
+#include <cmath>
+#include <stdexcept>
+
+namespace plumb {
+namespace {
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+
+double read(const void* data, dtype type, index_t offset) {
+  switch (type) {
+    case dtype::f32:
+      return static_cast<double>(static_cast<const float*>(data)[offset]);
+    case dtype::f64:
+      return static_cast<const double*>(data)[offset];
+    case dtype::bf16:
+      return static_cast<double>(static_cast<float>(static_cast<const bf16*>(data)[offset]));
+    case dtype::f16:
+      return static_cast<double>(static_cast<float>(static_cast<const f16*>(data)[offset]));
+    case dtype::i64:
+      return static_cast<double>(static_cast<const index_t*>(data)[offset]);
+  }
+  return std::numeric_limits<double>::quiet_NaN();
+}
+
+/// One line of the tensor into doubles; the type is looked at once, not for each element.
+void read_line(const tensor_ref& got, index_t offset, index_t step, index_t count, double* to) {
+  if (got.type == dtype::f32) {
+    const float* from = static_cast<const float*>(got.data) + offset;
+    for (index_t i = 0; i < count; ++i) to[i] = static_cast<double>(from[i * step]);
+  } else {
+    for (index_t i = 0; i < count; ++i) to[i] = read(got.data, got.type, offset + i * step);
+  }
+}
+
+/// The evaluated elements in the order of the truths, dense.
+void gather(const tensor_ref& got, const truths& t, std::vector<double>& to) {
+  to.resize(static_cast<std::size_t>(t.count()));
+  const auto offset_of = [&](const shape& at) {
+    index_t offset = 0;
+    for (int axis = 0; axis < at.rank(); ++axis) offset += at[axis] * got.strides[axis];
+    return offset;
+  };
+  if (!t.at.empty()) {
+    for (std::size_t i = 0; i < t.at.size(); ++i)
+      to[i] = read(got.data, got.type, offset_of(unflatten(t.at[i], t.extents)));
+    return;
+  }
+  const int last = t.extents.rank() - 1;
+  if (t.count() == 0) return;
+  if (got.strides == row_major(t.extents) || last < 0) {
+    read_line(got, 0, 1, t.count(), to.data());
+    return;
+  }
+  shape lines = t.extents;
+  lines[last] = 1;
+  double* line = to.data();
+  for_each_index(lines, [&](const shape& at) {
+    read_line(got, offset_of(at), got.strides[last], t.extents[last], line);
+    line += t.extents[last];
+  });
+}
+
+/// The state of one comparison: what is compared, with what, and the tally.
+class judge {
+ public:
+  judge(const truths& t, const thresholds& bounds, refiner* more, std::size_t which, comparison& out)
+      : t_(t), bounds_(bounds), more_(more), which_(which), out_(out) {}
+
+  void real(const std::vector<double>& got);
+  void indices(const std::vector<double>& got);
+
+ private:
+  /// What the rules say about an element that the fast test did not pass.
+  struct ruling {
+    bool pass = false;
+    bool above_proven = true;
+    bool undecided = false;
+    double error;  ///< |got - truth|
+  };
+  ruling by_rules(std::size_t i, double got);
+  ruling by_class(std::size_t i, double got);
+  ruling by_bits(std::size_t i, double got);
+  ruling by_bound(std::size_t i, double got);
+
+  void count(std::size_t i, double got, double error, const ruling& r);
+  judged_element describe(std::size_t i, double got, double error) const;
+
+  /// Sums this large may leave the output's range on the way.
+  bool may_overflow(double size) const { return size * (1 + 0x1p-8) >= bounds_.output.largest(); }
+
+  const truths& t_;
+  const thresholds& bounds_;
+  refiner* more_;
+  std::size_t which_;
+  comparison& out_;
+  double worst_share_ = -1;
+};
+
+judge::ruling judge::by_rules(std::size_t i, double got) {
+  if (!std::isfinite(got) || !std::isfinite(t_.value[i])) {
+    // An integer too large for the output type is rounded to infinity, which is right bit for bit.
+    if (bounds_.statistical[i] == 0 && std::isfinite(t_.value[i]) && std::isinf(got) &&
+        got == bounds_.output.round(t_.value[i]))
+      return {.pass = true, .above_proven = false, .error = 0};
+    return by_class(i, got);
+  }
+  return bounds_.statistical[i] == 0 ? by_bits(i, got) : by_bound(i, got);
+}
+
+judge::ruling judge::by_class(std::size_t i, double got) {
+  ++out_.non_finite;
+  const double truth = t_.value[i];
+  const auto verdict = [](bool pass) { return ruling{pass, !pass, false, pass ? 0 : infinity}; };
+  if (std::isnan(got) && t_.contraction && t_.non_finite && t_.terms[i] < t_.most_terms) return verdict(true);
+  if (std::isnan(truth)) return verdict(std::isnan(got));
+  if (std::isinf(truth)) {
+    if (got == truth) return verdict(true);
+    const bool overflow = more_ != nullptr && t_.contraction &&
+                          may_overflow(more_->refine(which_, static_cast<index_t>(i), got).finite_size);
+    return verdict(std::isnan(got) && overflow);
+  }
+  return verdict(may_overflow(t_.size[i] + (std::isfinite(bounds_.proven[i]) ? bounds_.proven[i] : 0)));
+}
+
+judge::ruling judge::by_bits(std::size_t i, double got) {
+  double truth = t_.value[i];
+  if (t_.radius[i] > 0) {
+    if (more_ == nullptr) return {.undecided = true, .error = std::fabs(got - truth)};
+    ++out_.escalated;
+    const refinement r = more_->refine(which_, static_cast<index_t>(i), got);
+    if (!r.sure) return {.undecided = true, .error = r.error};
+    truth = r.value;
+  }
+  const bool pass = got == bounds_.output.round(truth);
+  return {.pass = pass, .above_proven = !pass, .error = std::fabs(got - truth)};
+}
+
+judge::ruling judge::by_bound(std::size_t i, double got) {
+  const double error = std::fabs(got - t_.value[i]);
+  const double statistical = bounds_.statistical[i], proven = bounds_.proven[i], radius = t_.radius[i];
+  const auto open = [&](double bound) { return error - radius <= bound && !(error + radius <= bound); };
+  if (!open(statistical) && !open(proven))
+    return {.pass = error <= statistical, .above_proven = !(error <= proven), .error = error};
+  if (more_ == nullptr) return {.undecided = true, .error = error};
+  ++out_.escalated;
+  const refinement r = more_->refine(which_, static_cast<index_t>(i), got);
+  return {.pass = r.sure && r.error <= statistical,
+          .above_proven = !(r.error <= proven),
+          .undecided = !r.sure,
+          .error = r.error};
+}
+
+judged_element judge::describe(std::size_t i, double got, double error) const {
+  judged_element e;
+  e.at = t_.element(static_cast<index_t>(i));
+  e.got = got;
+  e.expected = t_.is_index ? static_cast<double>(t_.index[i]) : t_.value[i];
+  e.error = std::copysign(error, got - e.expected);
+  if (t_.is_index) return e;
+  e.ulps = std::isfinite(e.expected) ? error / bounds_.output.ulp(e.expected) : error;
+  e.statistical = bounds_.statistical[i];
+  e.proven = bounds_.proven[i];
+  return e;
+}
+
+void judge::count(std::size_t i, double got, double error, const ruling& r) {
+  const double statistical = t_.is_index ? 0 : bounds_.statistical[i];
+  const bool bits = statistical == 0 || std::isinf(error);
+  const double share = error == 0 || (r.pass && bits) ? 0 : bits ? infinity : error / statistical;
+  if (r.undecided) {
+    ++out_.undecided;
+  } else if (!r.pass) {
+    if (out_.wrong.size() < comparison::listed) out_.wrong.push_back(describe(i, got, error));
+    // The first failure displaces every pass; among failures the larger share wins.
+    if (out_.failures == 0) worst_share_ = -1;
+    ++out_.failures;
+    out_.above_proven += r.above_proven ? 1 : 0;
+  }
+  if ((r.pass == (out_.failures == 0)) && share > worst_share_) {
+    worst_share_ = share;
+    out_.worst = describe(i, got, error);
+  }
+  if (t_.is_index) return;
+  if (r.pass && bits) return;  // rounding to a narrow output, or ±inf where it belongs: no share of a bound
+  out_.worst_statistical = std::max(out_.worst_statistical, share);
+  out_.worst_proven = std::max(out_.worst_proven, error == 0 ? 0
+                                                  : bits     ? infinity
+                                                             : error / bounds_.proven[i]);
+}
+
+void judge::real(const std::vector<double>& got) {
+  constexpr ruling fine = {true, false, false, 0};
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    const double value = t_.value[i];
+    double error = std::fabs(got[i] - value);
+    const double bound = bounds_.statistical[i];
+    if (error + t_.radius[i] <= bound && std::isfinite(bound)) {
+      if (error > worst_share_ * bound) count(i, got[i], error, fine);
+      out_.worst_proven = std::max(out_.worst_proven, bound > 0 ? error / bounds_.proven[i] : 0.0);
+      out_.zero_signs += got[i] == 0 && value == 0 && std::signbit(got[i]) != std::signbit(value) ? 1 : 0;
+    } else {
+      const ruling r = by_rules(i, got[i]);
+      error = r.error;
+      count(i, got[i], error, r);
+    }
+    const double ulps = std::isfinite(value) ? error / bounds_.output.ulp(value) : error;
+    out_.worst_ulps = std::max(out_.worst_ulps, ulps);
+    const int exponent = static_cast<int>(std::bit_cast<std::uint64_t>(ulps) >> 52) - 1023;
+    ++out_.ulp_counts[static_cast<std::size_t>(std::clamp(exponent + 3, 0, comparison::bins - 1))];
+  }
+}
+
+void judge::indices(const std::vector<double>& got) {
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    const bool pass = got[i] == static_cast<double>(t_.index[i]);
+    const double error = std::fabs(got[i] - static_cast<double>(t_.index[i]));
+    count(i, got[i], error, {pass, !pass, false, error});
+  }
+}
+
+}  // namespace
+
+void compare(const tensor_ref& got, const truths& t, const thresholds& bounds, refiner* more,
+             std::size_t which, comparison& out) {
+  if (!(got.extents == t.extents))
+    throw std::logic_error("`" + t.name + "` has shape " + to_string(got.extents) + " but its truth has " +
+                           to_string(t.extents));
+  if (got.data == nullptr && t.count() > 0) throw std::logic_error("`" + t.name + "` has no data");
+  thread_local std::vector<double> values;
+  gather(got, t, values);
+  out = comparison();
+  out.elements = t.count();
+  judge j(t, bounds, more, which, out);
+  if (t.is_index)
+    j.indices(values);
+  else
+    j.real(values);
+}
+
+}  // namespace plumb

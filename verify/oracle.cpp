@@ -1,0 +1,362 @@
+#include "verify/oracle.hpp"
+
+#include <omp.h>
+
+#include <cmath>
+#include <limits>
+
+#include "reference/scalars/exact_accumulator.hpp"
+#include "reference/scalars/float_format.hpp"
+#include "verify/evaluate.hpp"
+
+namespace plumb {
+namespace {
+
+constexpr double infinity = std::numeric_limits<double>::infinity();
+constexpr double unit = 0x1p-53;
+constexpr double slack = 1 + 0x1p-20;          ///< pays for the roundings of S and of the radius itself
+constexpr index_t work_for_threads = 200'000;  ///< terms below which a team costs more than it saves
+
+double largest_of(double most, double x) { return x > most ? x : most; }  // a NaN shows in S
+
+/// Bits of the largest integer.
+int bits_of(double integer) { return integer == 0 ? 0 : std::ilogb(integer) + 1; }
+
+/// Running sums of one element: Σ a·b, Σ|a·b|, max|a·b|.
+struct sums {
+  double sum = 0, size = 0, largest = 0;
+};
+
+/// Products are exact in double; eight independent sums keep the adders busy.
+sums plain_sums(const product_list::term* term, std::size_t n, const double* a, const double* b) {
+  constexpr std::size_t lanes = 8;
+  std::array<double, lanes> sum{}, size{}, most{};
+  std::size_t i = 0;
+  for (; i + lanes <= n; i += lanes)
+    for (std::size_t l = 0; l < lanes; ++l) {
+      const double p = a[term[i + l].a] * b[term[i + l].b];
+      sum[l] += p;
+      size[l] += std::fabs(p);
+      most[l] = largest_of(most[l], std::fabs(p));
+    }
+  for (std::size_t l = 0; i < n; ++i, ++l) {
+    const double p = a[term[i].a] * b[term[i].b];
+    sum[l] += p;
+    size[l] += std::fabs(p);
+    most[l] = largest_of(most[l], std::fabs(p));
+  }
+  sums total;
+  for (std::size_t l = 0; l < lanes; ++l) {
+    total.sum += sum[l];
+    total.size += size[l];
+    total.largest = largest_of(total.largest, most[l]);
+  }
+  return total;
+}
+
+/// a·b = product + error, exactly (Veltkamp's split, Dekker's product).
+double product_error(double a, double b, double product) {
+  const auto high = [](double x) {
+    const double c = 0x1p27 * x + x;
+    return c - (c - x);
+  };
+  const double ah = high(a), al = a - ah, bh = high(b), bl = b - bh;
+  return al * bl - (((product - ah * bh) - al * bh) - ah * bl);
+}
+/// a + b = sum + error, exactly (Knuth).
+double sum_error(double a, double b, double sum) {
+  const double part = sum - a;
+  return (a - (sum - part)) + (b - part);
+}
+
+/// Ogita, Rump & Oishi's Dot2: as if computed in twice the precision, then rounded.
+sums compensated_sums(const product_list::term* term, std::size_t n, const double* a, const double* b,
+                      double addend) {
+  sums total{addend, std::fabs(addend), 0};
+  double rest = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    const double x = a[term[i].a], y = b[term[i].b];
+    const double p = x * y;
+    const double s = total.sum + p;
+    rest += product_error(x, y, p) + sum_error(total.sum, p, s);
+    total.sum = s;
+    total.size += std::fabs(p);
+    total.largest = largest_of(total.largest, std::fabs(p));
+  }
+  total.sum += rest;
+  return total;
+}
+
+constexpr double one = 1;
+
+}  // namespace
+
+// ------------------------------------------------------------------------------------------- set-up
+
+void oracle::begin(const layer& l, const pass_spec& pass, const tensor_set<double>& reads, dtype type) {
+  layer_ = &l;
+  pass_ = &pass;
+  reads_ = &reads;
+  escalated_ = false;
+  results_.resize(pass.writes.size());
+  for (std::size_t i = 0; i < results_.size(); ++i) {
+    truths& t = results_[i];
+    t.name = pass.writes[i];
+    t.extents = l.shapes()[t.name];
+    t.is_index = l.spec(t.name).kind == element::index;
+    t.contraction = pass.contraction.has_value();
+    t.integral = false;
+    t.operand_bits = 0;
+    t.most_terms = 0;
+    t.at.clear();
+    t.index.clear();
+  }
+  bool finite = true;
+  for (const auto& e : reads.entries())
+    if (!e.is_index) finite = finite && survey(e.real).finite;
+  for (truths& t : results_) t.non_finite = !finite;
+  a_ = b_ = addend_ = {};
+  if (!pass.contraction) return;
+  const auto find = [&](const std::string& name) {
+    return reads.has(name) ? survey(reads[name]) : operand();
+  };
+  a_ = find(pass.contraction->a);
+  b_ = pass.contraction->b.empty() ? operand{&one, 1, true, true, 1} : find(pass.contraction->b);
+  addend_ = pass.contraction->addend.empty() ? operand() : find(pass.contraction->addend);
+  wide_ = type == dtype::f64 && !(a_.integral && b_.integral && addend_.integral);
+}
+
+oracle::operand oracle::survey(const tensor<double>& t) {
+  operand o{t.data(), t.size(), true, true, 0};
+  // Adding and subtracting 1.5·2^52 rounds to an integer; larger numbers do not count as lattice data.
+  constexpr double shift = 0x1.8p52;
+  bool integral = true;
+  double total = 0;
+  for (index_t i = 0; i < t.size(); ++i) {
+    const double x = t[i];
+    integral &= (x + shift) - shift == x && std::fabs(x) <= 0x1p51;
+    o.largest = largest_of(o.largest, std::fabs(x));
+    total += x * 0;  // NaN if any element is ±inf or NaN
+  }
+  o.integral = integral;
+  o.finite = total == 0;
+  return o;
+}
+
+const std::vector<truths>& oracle::evaluate(const layer& l, const pass_spec& pass,
+                                            const tensor_set<double>& reads, dtype type, int threads) {
+  begin(l, pass, reads, type);
+  if (pass.contraction)
+    contract({}, threads);
+  else
+    run_definition();
+  return results_;
+}
+
+const std::vector<truths>& oracle::evaluate_some(const layer& l, const pass_spec& pass,
+                                                 const tensor_set<double>& reads, dtype type,
+                                                 std::span<const index_t> elements, int threads) {
+  begin(l, pass, reads, type);
+  if (pass.contraction)
+    contract(elements, threads);
+  else
+    run_definition();
+  return results_;
+}
+
+// ------------------------------------------------------------------------------------------- contractions
+
+void oracle::contract(std::span<const index_t> elements, int threads) {
+  truths& t = results_.front();
+  t.at.assign(elements.begin(), elements.end());
+  const index_t count = t.at.empty() ? t.extents.size() : static_cast<index_t>(t.at.size());
+  for (auto* list : {&t.value, &t.radius, &t.size, &t.terms, &t.largest})
+    list->resize(static_cast<std::size_t>(count));
+  t.allowance.clear();
+  if (scratch_.size() < static_cast<std::size_t>(std::max(threads, 1)))
+    scratch_.resize(static_cast<std::size_t>(std::max(threads, 1)));
+  index_t work = 0;
+  if (count > 0) {
+    layer_->products(pass_->name, t.element(count / 2), scratch_[0].list);
+    work = count * static_cast<index_t>(scratch_[0].list.terms.size());
+  }
+  if (threads <= 1 || work < work_for_threads) {
+    contract_range(0, count, scratch_[0]);
+  } else {
+    const index_t chunk = std::max<index_t>(1, count / (16 * threads));
+#pragma omp parallel for schedule(dynamic) num_threads(threads)
+    for (index_t first = 0; first < count; first += chunk)
+      contract_range(first, std::min(first + chunk, count),
+                     scratch_[static_cast<std::size_t>(omp_get_thread_num())]);
+  }
+  for (const double n : t.terms) t.most_terms = std::max(t.most_terms, n);
+  t.largest_left = a_.largest;
+  t.largest_right = b_.largest;
+  t.integral = a_.integral && b_.integral && addend_.integral &&
+               t.most_terms * a_.largest * b_.largest + addend_.largest <= 0x1p53;
+  t.operand_bits = bits_of(std::max(a_.integral ? a_.largest : 0, b_.integral ? b_.largest : 0));
+  if (t.integral) std::ranges::fill(t.radius, 0.0);
+}
+
+void oracle::contract_range(index_t first, index_t last, scratch& s) {
+  truths& t = results_.front();
+  for (index_t i = first; i < last; ++i) {
+    layer_->products(pass_->name, t.element(i), s.list);
+    const std::size_t terms = s.list.terms.size();
+    const bool has_addend = s.list.addend >= 0 && addend_.data != nullptr;
+    const double c = has_addend ? addend_.data[s.list.addend] : 0;
+    const double n = static_cast<double>(terms) + (has_addend ? 1 : 0);
+    sums total;
+    double radius;
+    if (wide_) {
+      total = compensated_sums(s.list.terms.data(), terms, a_.data, b_.data, c);
+      const double nu = n * unit;
+      radius = (unit * std::fabs(total.sum) + 2 * nu * nu * total.size) * slack + n * 0x1p-1020;
+    } else {
+      total = plain_sums(s.list.terms.data(), terms, a_.data, b_.data);
+      total.sum += c;
+      total.size += std::fabs(c);
+      radius = (n + 2) * unit * total.size * slack;
+    }
+    const auto at = static_cast<std::size_t>(i);
+    t.value[at] = total.sum;
+    t.radius[at] = std::isfinite(total.sum) ? radius : 0;
+    t.size[at] = total.size;
+    t.terms[at] = n;
+    t.largest[at] = total.largest;
+    if (wide_ && !std::isfinite(total.sum) && a_.finite && b_.finite && addend_.finite)
+      t.value[at] = refine_contraction(t.element(i), 0, s.list).value;  // the splitting overflowed
+  }
+}
+
+refinement oracle::refine_contraction(index_t element, double got, product_list& list) const {
+  thread_local exact_accumulator sum;
+  sum.clear();
+  layer_->products(pass_->name, element, list);
+  refinement r;
+  r.sure = true;
+  const auto account = [&](double x, double y) {
+    if (std::isfinite(x) && std::isfinite(y))
+      r.finite_size += std::fabs(x * y);
+    else
+      r.non_finite = true;
+  };
+  for (const auto& term : list.terms) {
+    sum.add_product(a_.data[term.a], b_.data[term.b]);
+    account(a_.data[term.a], b_.data[term.b]);
+  }
+  if (list.addend >= 0 && addend_.data != nullptr) {
+    sum.add(addend_.data[list.addend]);
+    account(addend_.data[list.addend], 1);
+  }
+  r.value = sum.to_double();
+  sum.add(-got);
+  r.error = std::fabs(sum.to_double());
+  return r;
+}
+
+// ------------------------------------------------------------------------------------------- definitions
+
+void oracle::run_definition() {
+  const auto in = reads_->map<running_error>([](double x) { return running_error(x); });
+  running_error::forget_doubts();
+  const auto out = evaluate_pass<running_error>(*layer_, *pass_, in);
+  const bool doubtful = running_error::doubts() > 0;
+  for (std::size_t k = 0; k < results_.size(); ++k) {
+    truths& t = results_[k];
+    const auto& e = out.at(t.name);
+    if (t.is_index) {
+      t.index = e.index.values();
+      continue;
+    }
+    const auto count = static_cast<std::size_t>(e.real.size());
+    for (auto* list : {&t.value, &t.radius, &t.size, &t.allowance, &t.largest}) list->resize(count);
+    t.terms.clear();
+    for (std::size_t i = 0; i < count; ++i) {
+      const running_error& x = e.real[static_cast<index_t>(i)];
+      t.value[i] = x.value();
+      t.radius[i] = x.radius();
+      t.size[i] = x.size();
+      t.allowance[i] = x.allowance();
+      t.largest[i] = std::fabs(x.value());
+    }
+  }
+  if (doubtful) settle_doubts();
+}
+
+#ifdef PLUMB_FEW_SCALARS
+bool oracle::escalate() { return false; }
+#else
+/// The whole pass in 100 digits, and in 50 to see how many of them hold.
+bool oracle::escalate() {
+  if (escalated_) return true;
+  const auto fine =
+      evaluate_pass<mp100>(*layer_, *pass_, reads_->map<mp100>([](double x) { return mp100(x); }));
+  const auto coarse =
+      evaluate_pass<mp50>(*layer_, *pass_, reads_->map<mp50>([](double x) { return mp50(x); }));
+  digits_.resize(results_.size());
+  for (std::size_t k = 0; k < results_.size(); ++k) {
+    digits& d = digits_[k];
+    const auto& e = fine.at(results_[k].name);
+    d.index = e.index.values();
+    d.high.clear();
+    d.low.clear();
+    d.spread.clear();
+    for (index_t i = 0; i < e.real.size(); ++i) {
+      const double high = static_cast<double>(e.real[i]);
+      const mp100 spread = abs(e.real[i] - mp100(coarse[results_[k].name][i]));
+      d.high.push_back(high);
+      d.low.push_back(std::isfinite(high) ? static_cast<double>(mp100(e.real[i] - high)) : 0.0);
+      d.spread.push_back(std::isfinite(high) ? static_cast<double>(spread) : 0.0);
+    }
+  }
+  escalated_ = true;
+  return true;
+}
+#endif
+
+/// A branch may have gone the wrong way in double: take every value from the evaluation in many digits.
+void oracle::settle_doubts() {
+  const bool many_digits = escalate();
+  for (std::size_t k = 0; k < results_.size(); ++k) {
+    truths& t = results_[k];
+    escalations_ += t.count();
+    if (!many_digits) {
+      std::ranges::fill(t.radius, infinity);
+      continue;
+    }
+    t.index = digits_[k].index;
+    for (std::size_t i = 0; i < t.value.size(); ++i) {
+      t.value[i] = digits_[k].high[i];
+      t.radius[i] = std::fabs(digits_[k].low[i]) + digits_[k].spread[i] + 0x1p-1074;
+    }
+  }
+}
+
+refinement oracle::refine_definition(std::size_t tensor, index_t i, double got) {
+  refinement r;
+  const auto at = static_cast<std::size_t>(i);
+  const truths& t = results_[tensor];
+  r.value = t.value[at];
+  r.finite_size = std::isfinite(t.size[at]) ? t.size[at] : 0;
+  r.non_finite = t.non_finite;
+  r.error = std::fabs(got - r.value);
+  if (!std::isfinite(r.value)) {
+    r.sure = true;
+    return r;
+  }
+  if (!escalate()) return r;
+  const digits& d = digits_[tensor];
+  r.value = d.high[at];
+  r.error = std::fabs((got - d.high[at]) - d.low[at]);
+  r.sure = d.spread[at] <= 1e-30 * std::fabs(r.value) + 0x1p-1022;
+  return r;
+}
+
+refinement oracle::refine(std::size_t tensor, index_t i, double got) {
+  ++escalations_;
+  if (pass_->contraction) return refine_contraction(results_[tensor].element(i), got, scratch_[0].list);
+  return refine_definition(tensor, i, got);
+}
+
+}  // namespace plumb
