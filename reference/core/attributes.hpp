@@ -55,22 +55,27 @@ struct range {
   index_t least = std::numeric_limits<index_t>::min();
   index_t most = std::numeric_limits<index_t>::max();
 };
-constexpr range at_least(index_t least) { return {least}; }
+/// For counts of cells: so far below 2^63 that sums and products of two of them cannot overflow.
+constexpr range at_least(index_t least) { return {least, 2147483647}; }
 
 namespace attribute {
 
 // read(text, value, allowed, rank): an empty string on success, else what was expected.
 
-inline std::string expected_integer(range allowed) {
-  if (allowed.least == std::numeric_limits<index_t>::min()) return "expected an integer";
-  return "expected an integer, at least " + std::to_string(allowed.least);
-}
-
 inline bool inside(index_t v, range allowed) { return allowed.least <= v && v <= allowed.most; }
+
+/// `, at least 1` or `, at most 2147483647`: the limit that matters for the values given.
+inline std::string limit(range allowed, const std::optional<std::vector<index_t>>& given) {
+  if (given && std::ranges::any_of(*given, [&](index_t v) { return v > allowed.most; }))
+    return ", at most " + std::to_string(allowed.most);
+  if (allowed.least == std::numeric_limits<index_t>::min()) return {};
+  return ", at least " + std::to_string(allowed.least);
+}
 
 inline std::string read(std::string_view text, index_t& value, range allowed) {
   const auto list = parse_integers(text);
-  if (!list || list->size() != 1 || !inside((*list)[0], allowed)) return expected_integer(allowed);
+  if (!list || list->size() != 1 || !inside((*list)[0], allowed))
+    return "expected an integer" + limit(allowed, list);
   value = (*list)[0];
   return {};
 }
@@ -89,11 +94,8 @@ std::string read(std::string_view text, std::array<index_t, Rank>& value, range 
     for (std::size_t axis = 0; axis < Rank; ++axis) value[axis] = (*list)[list->size() == 1 ? 0 : axis];
     return {};
   }
-  const std::string floor = allowed.least > std::numeric_limits<index_t>::min()
-                                ? ", each at least " + std::to_string(allowed.least)
-                                : std::string();
-  if constexpr (Rank == 1) return expected_integer(allowed);
-  return "expected one integer, or " + std::to_string(Rank) + " separated by `x`" + floor;
+  if constexpr (Rank == 1) return "expected an integer" + limit(allowed, list);
+  return "expected one integer, or " + std::to_string(Rank) + " separated by `x`" + limit(allowed, list);
 }
 
 template <int Rank>
@@ -115,14 +117,16 @@ std::string read(std::string_view text, per_side<Rank>& value, range allowed) {
       return {};
     }
   }
-  const std::string floor = allowed.least > std::numeric_limits<index_t>::min()
-                                ? ", each at least " + std::to_string(allowed.least)
-                                : std::string();
   return "expected one integer, one an axis separated by `x`, or one a side (" + std::to_string(2 * Rank) +
-         ") separated by `,`" + floor;
+         ") separated by `,`" + limit(allowed, list);
 }
 
-inline std::string read(std::string_view text, decimal& value, range) {
+inline std::string read(std::string_view text, decimal& value, range allowed) {
+  const bool limited = allowed.least > std::numeric_limits<index_t>::min();
+  const std::string expected =
+      "expected a decimal number such as 0.1" +
+      (limited ? ", from " + std::to_string(allowed.least) + " to " + std::to_string(allowed.most)
+               : std::string());
   std::string digits;
   index_t denominator = 1;
   bool point = false;
@@ -133,18 +137,21 @@ inline std::string read(std::string_view text, decimal& value, range) {
       digits += c;
       if (point) denominator *= 10;
     } else {
-      return "expected a decimal number such as 0.1";
+      return expected;
     }
     if (digits.size() > 17) return "expected a decimal number of at most 17 digits";
   }
   index_t numerator = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), numerator);
-  if (error != std::errc() || end != digits.data() + digits.size())
-    return "expected a decimal number such as 0.1";
+  if (error != std::errc() || end != digits.data() + digits.size()) return expected;
   while (denominator > 1 && numerator % 10 == 0) {
     numerator /= 10;
     denominator /= 10;
   }
+  // Floor and ceiling of the number, so that no product can overflow.
+  const index_t whole = numerator / denominator, rest = numerator % denominator;
+  if (whole - (rest < 0 ? 1 : 0) < allowed.least || whole + (rest > 0 ? 1 : 0) > allowed.most)
+    return expected;
   value = {numerator, denominator};
   return {};
 }

@@ -37,12 +37,24 @@ struct tensor_spec {
   bool optional = false;
   bool differentiable = true;
   int batch_axis = 0;  ///< the axis that counts independent samples, or no_batch (weights, a summed loss)
-  /// Index letters, one an axis, such as `nchw`, `kcrs`; empty: any rank, axes 0 and 1 are batch and channel.
+  /// Index letters, one an axis, such as `nchw`, `kcrs`; a `*` stands for any number of positions, as in
+  /// `nc*`. Empty: any rank, axes 0 and 1 are batch and channel.
   std::string axes = {};
 };
 
 /// The letters of a tensor's axes; element-wise tensors of any rank borrow those of an activation.
 inline std::string axis_letters(const tensor_spec& spec, int rank) {
+  const std::size_t star = spec.axes.find('*');
+  const std::size_t named = spec.axes.size() - 1;
+  if (star != std::string::npos && static_cast<std::size_t>(rank) <= named)
+    return spec.axes.substr(0, star)
+        .append(spec.axes, star + 1)
+        .substr(named - static_cast<std::size_t>(rank));
+  if (star != std::string::npos) {
+    constexpr std::string_view positions = "abefdhw";
+    const std::size_t count = std::min(static_cast<std::size_t>(rank) - named, positions.size());
+    return std::string(spec.axes).replace(star, 1, positions.substr(positions.size() - count));
+  }
   if (static_cast<int>(spec.axes.size()) == rank) return spec.axes;
   constexpr std::string_view by_rank[] = {"", "i", "nc", "ncw", "nchw", "ncdhw"};
   return rank < 6 ? std::string(by_rank[rank])

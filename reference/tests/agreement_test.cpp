@@ -11,7 +11,7 @@ namespace {
 using namespace five_definitions;
 
 rational draw_rational(std::mt19937& random) {
-  return rational(static_cast<int>(random() % 41) - 20) / rational(1 + static_cast<int>(random() % 5));
+  return rational(static_cast<int>(random() % 2001) - 1000) / rational(1 + static_cast<int>(random() % 5));
 }
 
 class exact_agreement : public testing::TestWithParam<const char*> {};
@@ -40,6 +40,42 @@ INSTANTIATE_TEST_SUITE_P(
                     "conv3d x=1x2x3x4x2 weight=2x2x2x3x1 bias=2 stride=1x2x1 pad=1x0x1",
                     "conv3d x=1x2x4x3x3 weight=4x1x2x2x3 groups=2 dilation=3x2x1 stride=1x1x2 "
                     "pad=1,0,0,1,2,1 flip=true"));
+
+INSTANTIATE_TEST_SUITE_P(
+    max_pool, exact_agreement,
+    testing::Values("max_pool1d x=2x2x7 window=3",
+                    "max_pool1d x=1x1x8 window=3 stride=2 pad=1,0 ceil_mode=true",
+                    "max_pool2d x=2x2x5x4 window=2x3 stride=1x2 pad=1x1",
+                    "max_pool2d x=1x2x7x6 window=3x2 stride=2 dilation=2x3 ceil_mode=true",
+                    "max_pool3d x=1x2x3x4x5 window=2x1x3 stride=1x2x2 pad=1,0,0,0,1,1 dilation=1x1x2"));
+
+INSTANTIATE_TEST_SUITE_P(linear, exact_agreement,
+                         testing::Values("linear x=3x4 weight=2x4 bias=2", "linear x=2x3x4 weight=5x4",
+                                         "linear x=3 weight=2x3 bias=2", "linear x=0x3 weight=2x3 bias=2",
+                                         "linear x=1x1 weight=1x1"));
+
+INSTANTIATE_TEST_SUITE_P(relu, exact_agreement, testing::Values("relu x=2x3x4", "relu x=1", "relu x=0x3"));
+
+mp50 draw_real(std::mt19937& random) { return mp50(static_cast<int>(random() % 8001) - 4000) / 1000; }
+
+class agreement_to_45_digits : public testing::TestWithParam<const char*> {};
+
+TEST_P(agreement_to_45_digits, in_mp50) {
+  const auto l = bind(GetParam());
+  std::mt19937 random(20131);
+  const auto in = random_inputs<mp50>(*l, random, draw_real);
+  EXPECT_EQ(blamed(*l, in, mp50("1e-45")), std::set<std::string>{});
+}
+
+INSTANTIATE_TEST_SUITE_P(sigmoid, agreement_to_45_digits, testing::Values("sigmoid x=3x4x2", "sigmoid x=0"));
+
+INSTANTIATE_TEST_SUITE_P(
+    cross_entropy, agreement_to_45_digits,
+    testing::Values("cross_entropy x=3x4 target=3", "cross_entropy x=2x3x4 target=2x4 reduction=sum",
+                    "cross_entropy x=2x5x2x3 target=2x2x3 weight=5 ignore_index=2 label_smoothing=0.1",
+                    "cross_entropy x=2x3x2 target=2x2 weight=3 reduction=none label_smoothing=1",
+                    "cross_entropy x=1x1 target=1",
+                    "cross_entropy x=4x3 target=4 weight=3 reduction=mean ignore_index=0"));
 
 }  // namespace
 }  // namespace plumb

@@ -4,7 +4,8 @@
 //   implicit     vjp<T> of every unit cotangent, row by row
 //   dual         forward<dual<T>> along every unit tangent, column by column
 //   difference   (f(x + h) - f(x - h)) / 2h: exact in rationals up to degree 2 in each coordinate; otherwise
-//                two Richardson steps from h = 1e-9, 2e-9 and 4e-9 in 50 digits, error O(h^6)
+//                ten such quotients, h = 1/1000 … 10/1000, extrapolated to h = 0 as a polynomial in h²
+//                (Richardson): 45 digits of 50 survive the cancellation
 // A fault in `forward` shows as dual and difference agreeing with each other against the other two.
 #pragma once
 
@@ -101,36 +102,43 @@ matrices<T> dual_jacobian(const layer& l, const tensor_set<T>& in) {
   return m;
 }
 
+/// Every differentiable output of the layer with x[j] moved by h, one after the other.
+template <class T>
+std::vector<T> outputs_at(const layer& l, tensor_set<T> in, const std::string& x, index_t j, const T& h) {
+  in[x][j] += h;
+  const tensor_set<T> out = outputs_of(l, in);
+  std::vector<T> list;
+  for (const std::string& y : differentiable(l, l.describe().outputs))
+    list.insert(list.end(), out[y].values().begin(), out[y].values().end());
+  return list;
+}
+
+/// Central differences over ±steps/1000 (in rationals ±1/1000 alone) extrapolated to 0 by Neville's scheme in
+/// h².
 template <class T>
 matrices<T> difference_jacobian(const layer& l, const tensor_set<T>& in) {
   matrices<T> m = zeros<T>(l);
-  const bool exact = is_exact_v<T>;
-  const T step = T(1) / T(exact ? 1024 : 1000000000);
+  const int levels = is_exact_v<T> ? 1 : 10;
   for (const std::string& x : differentiable(l, l.describe().inputs))
     for (index_t j = 0; j < l.shapes()[x].size(); ++j) {
-      const auto quotients = [&](int steps) {  // central difference over ±steps·step, for every output
-        const T h = T(steps) * step;
-        tensor_set<T> up = in, down = in;
-        up[x][j] += h;
-        down[x][j] -= h;
-        const tensor_set<T> above = outputs_of(l, up), below = outputs_of(l, down);
-        std::vector<T> list;
-        for (const std::string& y : differentiable(l, l.describe().outputs))
-          for (index_t i = 0; i < l.shapes()[y].size(); ++i)
-            list.push_back((above[y][i] - below[y][i]) / (h + h));
-        return list;
-      };
-      std::vector<T> slope = quotients(1);
-      if (!exact) {
-        const std::vector<T> twice = quotients(2), four = quotients(4);
-        for (std::size_t i = 0; i < slope.size(); ++i) {
-          const T a = (T(4) * slope[i] - twice[i]) / T(3), b = (T(4) * twice[i] - four[i]) / T(3);
-          slope[i] = (T(16) * a - b) / T(15);
-        }
+      std::vector<std::vector<T>> slopes;
+      for (int steps = 1; steps <= levels; ++steps) {
+        const T h = T(steps) / T(1000);
+        std::vector<T> slope = outputs_at<T>(l, in, x, j, h);
+        const std::vector<T> below = outputs_at<T>(l, in, x, j, -h);
+        for (std::size_t i = 0; i < slope.size(); ++i) slope[i] = (slope[i] - below[i]) / (h + h);
+        slopes.push_back(slope);
       }
+      for (int width = 1; width < levels; ++width)
+        for (int k = levels; k > width; --k) {
+          const T a = T(k * k), b = T((k - width) * (k - width));
+          auto &wide = slopes[static_cast<std::size_t>(k - 1)],
+               &narrow = slopes[static_cast<std::size_t>(k - 2)];
+          for (std::size_t i = 0; i < wide.size(); ++i) wide[i] = (a * narrow[i] - b * wide[i]) / (a - b);
+        }
       std::size_t at = 0;
       for (const std::string& y : differentiable(l, l.describe().outputs))
-        for (index_t i = 0; i < l.shapes()[y].size(); ++i) entry(m, l, y, i, x, j) = slope[at++];
+        for (index_t i = 0; i < l.shapes()[y].size(); ++i) entry(m, l, y, i, x, j) = slopes.back()[at++];
     }
   return m;
 }

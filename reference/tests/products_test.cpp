@@ -74,5 +74,9 @@ INSTANTIATE_TEST_SUITE_P(
                     "conv3d x=2x4x4x3x3 weight=4x2x2x2x3 bias=4 groups=2 dilation=3x2x1 stride=1x1x2 "
                     "pad=1,0,0,1,2,1 flip=true"));
 
+INSTANTIATE_TEST_SUITE_P(linear, contraction,
+                         testing::Values("linear x=3x4 weight=2x4 bias=2", "linear x=2x3x4 weight=5x4",
+                                         "linear x=3 weight=2x3 bias=2", "linear x=0x3 weight=2x3 bias=2"));
+
 }  // namespace
 }  // namespace plumb
