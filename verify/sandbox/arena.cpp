@@ -5,10 +5,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdlib>
 #include <cstring>
-#include <numeric>
 #include <stdexcept>
 #include <system_error>
 
@@ -83,20 +81,13 @@ std::optional<damage> find_gap_damage(const placed_tensor& t) {
 /// tensor.
 index_t number_at(index_t place, const placed_tensor& t) {
   const tensor_ref& r = t.here;
-  std::array<int, shape::max_rank> axes{};
-  std::iota(axes.begin(), axes.end(), 0);
-  const auto outermost_first = [&](int a, int b) { return std::abs(r.strides[a]) > std::abs(r.strides[b]); };
-  std::sort(axes.begin(), axes.begin() + r.extents.rank(), outermost_first);
-  shape at = r.extents;
-  for (int i = 0; i < r.extents.rank(); ++i) {
-    const int axis = axes[static_cast<std::size_t>(i)];
-    const index_t step = std::abs(r.strides[axis]);
-    const index_t coordinate = r.extents[axis] == 1 ? 0 : place / step;
-    place -= coordinate * step;
-    at[axis] = r.strides[axis] < 0 ? r.extents[axis] - 1 - coordinate : coordinate;
-  }
   index_t number = 0;
-  for (int axis = 0; axis < r.extents.rank(); ++axis) number = number * r.extents[axis] + at[axis];
+  for (int axis = 0; axis < r.extents.rank(); ++axis) {
+    const index_t extent = r.extents[axis];
+    const index_t step = std::abs(r.strides[axis]);
+    const index_t coordinate = extent == 1 ? 0 : place / step % extent;
+    number = number * extent + (r.strides[axis] < 0 ? extent - 1 - coordinate : coordinate);
+  }
   return number;
 }
 
@@ -268,7 +259,8 @@ placed_tensor arena::place(std::string_view name, dtype type, const shape& exten
 placed_tensor arena::place_read(std::string_view name, dtype type, const shape& extents, const shape& strides,
                                 placement where) {
   if (reads_ == wire::read_slots) throw std::length_error("no slot is left for `" + std::string(name) + "`");
-  placed_tensor t = place(name, type, extents, strides, where, reads_++);
+  placed_tensor t = place(name, type, extents, strides, where, reads_);
+  ++reads_;
   // Gaps between the elements hold a NaN too; a dense tensor is the caller's to fill.
   if (!is_dense(t)) lay(t.begin, t.end, wire::canary);
   return t;
@@ -278,7 +270,8 @@ placed_tensor arena::place_written(std::string_view name, dtype type, const shap
                                    const shape& strides, poison with, placement where) {
   if (writes_ == wire::write_slots)
     throw std::length_error("no slot is left for `" + std::string(name) + "`");
-  placed_tensor t = place(name, type, extents, strides, where, wire::read_slots + writes_++);
+  placed_tensor t = place(name, type, extents, strides, where, wire::read_slots + writes_);
+  ++writes_;
   t.filled_with = with;
   lay(t.begin, t.end, static_cast<unsigned char>(with));
   return t;

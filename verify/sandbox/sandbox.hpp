@@ -73,7 +73,7 @@ struct crash_site {
   where kind = where::unknown;
   std::string tensor;  ///< or `workspace`
   std::ptrdiff_t bytes =
-      0;  ///< past_end: 0 is the first byte after the tensor; before_start: 1 is the last one before
+      0;  ///< from the tensor: 1 is the neighbour; for write_to_input, from its lowest byte
   bool write = false;
 };
 

@@ -48,16 +48,16 @@ constexpr std::size_t region_offset(int slot) {
 // ---- the control block ----
 
 constexpr int max_arenas = 8;
-constexpr std::uint32_t no_run = 0xffffffff;  ///< control_block.run: a plan of an earlier batch
+constexpr std::uint32_t no_run = 0xffffffff;  ///< control_block.run: none yet, or a plan of an earlier batch
 enum class phase : std::uint32_t { starting, idle, running, releasing, service };
 
 /// Written by the worker only; read by the parent at any time.
 struct control_block {
   std::atomic<phase> at{phase::starting};
-  std::atomic<std::uint32_t> arena{0};
-  std::atomic<std::uint32_t> run{0};
-  std::atomic<std::int64_t> since_ns{0};  ///< CLOCK_MONOTONIC when the phase, or the current run, began
-  std::uint64_t region[max_arenas] = {};  ///< where each arena's slots lie in the worker
+  std::atomic<std::uint32_t> batch{0};     ///< serial number of the batch begun last
+  std::atomic<std::uint32_t> run{no_run};  ///< begun last in it
+  std::atomic<std::int64_t> since_ns{0};   ///< CLOCK_MONOTONIC when the phase, or the current run, began
+  std::uint64_t region[max_arenas] = {};   ///< where each arena's slots lie in the worker
   std::uint64_t stack_low = 0, stack_high = 0;
   char subject[256] = {};  ///< the kernel that runs or is released, the plugin that is being loaded
 
@@ -84,7 +84,7 @@ struct token {
   opcode what;
   std::uint32_t arena;
   std::uint32_t first;
-  std::uint32_t length;
+  std::uint32_t length;  ///< for a batch: its serial number, from 1
 };
 
 // ---- results ----

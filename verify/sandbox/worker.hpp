@@ -32,7 +32,7 @@ class mapped_arena {
 class executor {
  public:
   executor(const registry& kernels, wire::control_block& control) : kernels_(kernels), control_(control) {}
-  void run_batch(const mapped_arena& arena, std::uint32_t number, std::uint32_t first);
+  void run_batch(const mapped_arena& arena, std::uint32_t serial, std::uint32_t first);
 
  private:
   struct decoded_run;

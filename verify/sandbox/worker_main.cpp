@@ -115,7 +115,7 @@ int work(int arena_count, bool describing, const std::vector<std::string>& plugi
       if (!serve(kernels, t.length, *control)) break;
       continue;
     }
-    runs.run_batch(arenas[t.arena], t.arena, t.first);
+    runs.run_batch(arenas[t.arena], t.length, t.first);
     if (!answer({wire::opcode::batch, t.arena, 0, 0}, {})) break;
   }
   return 0;

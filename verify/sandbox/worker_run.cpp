@@ -109,10 +109,11 @@ void executor::enter(wire::phase at, std::uint32_t run, std::string_view subject
   control_.at.store(at, std::memory_order_release);
 }
 
-void executor::run_batch(const mapped_arena& arena, std::uint32_t number, std::uint32_t first) {
+void executor::run_batch(const mapped_arena& arena, std::uint32_t serial, std::uint32_t first) {
   wire::reader in(arena.commands());
   const auto count = in.get<std::uint32_t>();
-  control_.arena.store(number, std::memory_order_relaxed);
+  control_.run.store(wire::no_run, std::memory_order_relaxed);
+  control_.batch.store(serial, std::memory_order_relaxed);
   for (live_plan& kept : plans_) {
     kept.last_run = wire::no_run;
     kept.keep = false;
@@ -165,9 +166,9 @@ executor::live_plan* executor::make_plan(const decoded_run& run, const kernel& k
   const kernel_problem& problem = problem_of(run);
   if (k.supports)
     if (const support answer = k.supports(problem); !answer.ok) return decline(answer.reason);
-  live_plan fresh{
-      std::string(run.kernel), std::string(run.resolved), run.how, k.make_plan(problem), 0, false};
+  live_plan fresh{std::string(run.kernel), std::string(run.resolved), run.how, k.make_plan(problem)};
   if (!fresh.made) throw std::runtime_error("make_plan returned no plan");
+  fresh.implementation = fresh.made->implementation();
   if (live_plan* old = find_plan(run)) {
     *old = std::move(fresh);
     return old;

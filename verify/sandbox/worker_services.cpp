@@ -1,5 +1,6 @@
 // What the worker does besides judged runs. A service gets the kernels and a text, and answers with a text.
 #include "verify/sandbox/worker.hpp"
+#include "verify/sandbox/worker_bench.hpp"
 
 namespace plumb {
 namespace {
@@ -11,6 +12,7 @@ std::string echo(const registry&, const std::string& request) { return request; 
 const std::vector<service>& services() {
   static const std::vector<service> table = {
       {"echo", echo},
+      {"bench", serve_bench},
   };
   return table;
 }

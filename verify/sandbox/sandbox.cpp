@@ -1,0 +1,361 @@
+#include "verify/sandbox/sandbox.hpp"
+
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <climits>
+#include <cstdlib>
+#include <deque>
+#include <filesystem>
+
+#include "verify/sandbox/crash_report.hpp"
+#include "verify/sandbox/floating_point.hpp"
+#include "verify/sandbox/greeting.hpp"
+#include "verify/sandbox/worker_process.hpp"
+
+namespace plumb {
+namespace {
+
+constexpr double start_limit = 60;  ///< seconds for a worker to load its libraries, on a busy machine
+constexpr int most_vain_starts = 20;
+
+double now() {
+  timespec t{};
+  ::clock_gettime(CLOCK_MONOTONIC, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
+/// $PLUMB_WORKER, else `plumb-worker` beside the running executable, else in $PLUMB_BUILD_DIR (tests).
+std::string find_worker(const std::string& asked) {
+  if (!asked.empty()) return asked;
+  if (const char* given = std::getenv("PLUMB_WORKER")) return given;
+  char self[PATH_MAX];
+  const ssize_t length = ::readlink("/proc/self/exe", self, sizeof self);
+  std::filesystem::path beside("plumb-worker");
+  if (length > 0)
+    beside =
+        std::filesystem::path(std::string(self, static_cast<std::size_t>(length))).replace_filename(beside);
+  const char* const build = std::getenv("PLUMB_BUILD_DIR");
+  if (::access(beside.c_str(), X_OK) != 0 && build != nullptr) return std::string(build) + "/plumb-worker";
+  return beside;
+}
+
+/// Writes the runs of a batch into the arena's command area.
+void encode_runs(const std::vector<kernel_run>& runs, const arena& a) {
+  wire::writer out(a.commands(), wire::command_bytes);
+  out.put(static_cast<std::uint32_t>(runs.size()));
+  const auto put_tensors = [&](const std::vector<placed_tensor>& tensors) {
+    for (const placed_tensor& t : tensors) {
+      wire::tensor_record r;
+      r.slot = t.slot;
+      r.type = t.here.type;
+      r.extents = t.here.extents;
+      r.strides = t.here.strides;
+      if (t.slot >= 0) {
+        if (t.slot_begin != a.commands() + wire::slot_offset(t.slot))
+          throw std::logic_error("tensor `" + t.name + "` was placed in another arena than its batch");
+        r.offset = static_cast<std::uint64_t>(static_cast<std::byte*>(t.here.data) - t.slot_begin);
+      }
+      out.put(r);
+    }
+  };
+  for (const kernel_run& run : runs) {
+    out.put(run.kernel);
+    out.put(run.resolved);
+    out.put(run.canonical);
+    out.put(wire::run_record{run.layout, run.type, run.threads, static_cast<std::int32_t>(run.reads.size()),
+                             static_cast<std::int32_t>(run.writes.size()), run.workspace.skew,
+                             run.workspace.at_end, static_cast<unsigned char>(run.workspace_fill),
+                             run.reuse_plan, run.keep_plan, run.prepare, run.query});
+    put_tensors(run.reads);
+    put_tensors(run.writes);
+  }
+  if (out.full()) throw std::length_error("the batch is too large for the sandbox's command area of 1 MiB");
+}
+
+std::string distance_from_workspace(std::int64_t damage) {
+  const std::int64_t bytes = damage < 0 ? -damage : damage;
+  return "wrote " + std::to_string(bytes) + (bytes == 1 ? " byte" : " bytes") +
+         (damage < 0 ? " before the start" : " past the end") + " of the workspace";
+}
+
+run_result read_result(const wire::result_record& record) {
+  run_result result;
+  switch (record.what) {
+    case wire::outcome::ok:
+      result.status = run_status::ok;
+      break;
+    case wire::outcome::declined:
+      result.status = run_status::declined;
+      break;
+    default:
+      result.status = run_status::failed;
+  }
+  result.text = record.text;
+  result.implementation = record.implementation;
+  result.seconds = record.seconds;
+  result.cpu_seconds = record.cpu_seconds;
+  result.workspace_bytes = record.workspace_bytes;
+  result.first_in_process = record.first_in_process != 0;
+  if (record.fp_before != record.fp_after)
+    result.floating_point = describe_floating_point_change(record.fp_before, record.fp_after);
+  if (record.workspace_damage != 0)
+    result.workspace_damage = distance_from_workspace(record.workspace_damage);
+  return result;
+}
+
+}  // namespace
+
+struct sandbox::body {
+  struct batch {
+    std::vector<kernel_run> runs;
+    std::vector<run_result> results;
+    std::vector<bool> settled;  ///< decided here (a crash, a timeout), not by the worker's record
+    std::uint32_t serial = 0;
+    std::uint32_t first = 0;  ///< where a fresh worker has to go on
+  };
+
+  explicit body(sandbox_options o);
+
+  void start_worker(bool describing);
+  void await_greeting(worker_process& fresh);
+  void start_spares();
+  void send(int number);
+  void pump();
+  void finish_batch(int number);
+  void replace_worker(bool timed_out);
+  void settle(batch& b, int number, std::uint32_t run, bool timed_out, int wait_status,
+              const std::string& output);
+  double seconds_left() const;
+  const wire::result_record& record(int number, std::uint32_t run) const {
+    return reinterpret_cast<const wire::result_record*>(
+        arenas[static_cast<std::size_t>(number)]->results())[run];
+  }
+
+  sandbox_options options;
+  std::vector<std::unique_ptr<arena>> arenas;
+  std::vector<batch> batches;  ///< one an arena
+  std::deque<int> under_way;   ///< arenas in the order of submission
+  std::unique_ptr<worker_process> worker;
+  std::deque<std::unique_ptr<worker_process>> spares;
+  std::vector<kernel_info> kernels;
+  std::vector<stray_crash> strays;
+  sandbox_counters counters;
+  double last_sent = 0;
+  std::uint32_t serial = 0;
+  int vain_starts = 0;
+};
+
+sandbox::body::body(sandbox_options o) : options(std::move(o)) {
+  options.worker = find_worker(options.worker);
+  if (::access(options.worker.c_str(), X_OK) != 0)
+    throw sandbox_error("cannot start the sandbox: there is no program `" + options.worker +
+                        "` (build the target plumb_worker, or set PLUMB_WORKER)");
+  options.arenas = std::clamp(options.arenas, 1, wire::max_arenas);
+  for (int i = 0; i < options.arenas; ++i) arenas.push_back(std::make_unique<arena>(i));
+  batches.resize(arenas.size());
+  start_worker(true);
+}
+
+void sandbox::body::start_worker(bool describing) {
+  worker.reset();
+  if (!spares.empty() && !describing) {
+    worker = std::move(spares.front());
+    spares.pop_front();
+  } else {
+    worker = std::make_unique<worker_process>(options, arenas, describing);
+    ++counters.workers;
+  }
+  await_greeting(*worker);
+}
+
+void sandbox::body::await_greeting(worker_process& fresh) {
+  wire::token t{};
+  std::string text;
+  const worker_process::event seen = fresh.receive(t, text, start_limit);
+  if (seen == worker_process::event::token) {
+    if (text.empty()) return;
+    greeting hello = decode_greeting(text);
+    if (!hello.error.empty()) throw plugin_error(hello.error, hello.exit_code);
+    kernels = std::move(hello.kernels);
+    return;
+  }
+  const std::string subject = fresh.control().subject;
+  const std::string how =
+      seen == worker_process::event::nothing
+          ? "took longer than a minute"
+          : explain_crash(fresh.control(), fresh.finish(), fresh.output(), nullptr, 0, nullptr).text;
+  if (!subject.empty()) throw plugin_error("plugin `" + subject + "` could not be loaded: " + how, 2);
+  throw sandbox_error("the sandbox's worker did not start: " + how);
+}
+
+void sandbox::body::start_spares() {
+  while (static_cast<int>(spares.size()) < options.spares) {
+    spares.push_back(std::make_unique<worker_process>(options, arenas, false));
+    ++counters.workers;
+  }
+}
+
+void sandbox::body::send(int number) {
+  const batch& b = batches[static_cast<std::size_t>(number)];
+  worker->send({wire::opcode::batch, static_cast<std::uint32_t>(number), b.first, b.serial});
+  last_sent = now();
+}
+
+/// Until the phase that the worker is in has lasted too long.
+double sandbox::body::seconds_left() const {
+  const wire::control_block& control = worker->control();
+  const wire::phase at = control.at.load();
+  const double entered = 1e-9 * static_cast<double>(control.since_ns.load());
+  const bool in_a_kernel = at == wire::phase::running || at == wire::phase::releasing;
+  return options.time_limit.count() - (now() - (in_a_kernel ? entered : std::max(entered, last_sent)));
+}
+
+/// Waits for one event and deals with it.
+void sandbox::body::pump() {
+  wire::token t{};
+  std::string text;
+  switch (worker->receive(t, text, std::max(seconds_left(), 0.0))) {
+    case worker_process::event::token:
+      finish_batch(static_cast<int>(t.arena));
+      break;
+    case worker_process::event::gone:
+      replace_worker(false);
+      break;
+    case worker_process::event::nothing:
+      if (seconds_left() <= 0) replace_worker(true);
+      break;
+  }
+}
+
+void sandbox::body::finish_batch(int number) {
+  batch& b = batches[static_cast<std::size_t>(number)];
+  arena& a = *arenas[static_cast<std::size_t>(number)];
+  for (std::uint32_t i = 0; i < b.runs.size(); ++i) {
+    a.note_workspace(record(number, i).workspace_bytes);
+    if (b.settled[i]) continue;
+    b.results[i] = read_result(record(number, i));
+    if (b.results[i].status == run_status::failed) b.results[i].output = worker->output();
+    if (b.results[i].seconds > options.time_limit.count()) {
+      b.results[i].status = run_status::timeout;
+      b.results[i].text = "took " + std::to_string(b.results[i].seconds) + " s";
+    }
+  }
+  worker->drop_output();
+  a.busy = false;
+  std::erase(under_way, number);
+  vain_starts = 0;
+}
+
+/// The worker is dead or must die: blames the run it was in, if any, and lets a fresh one go on behind it.
+void sandbox::body::replace_worker(bool timed_out) {
+  const wire::control_block& words = worker->control();
+  const int wait_status = worker->finish();
+  const std::string output = worker->output();
+  const wire::phase at = words.at.load();
+  const std::uint32_t run = words.run.load();
+  batch* const b = under_way.empty() ? nullptr : &batches[static_cast<std::size_t>(under_way.front())];
+  const bool begun = b != nullptr && words.batch.load() == b->serial && run != wire::no_run;
+  if (begun && (at == wire::phase::running || at == wire::phase::releasing)) {
+    settle(*b, under_way.front(), run, timed_out, wait_status, output);
+    b->first = at == wire::phase::running ? run + 1 : static_cast<std::uint32_t>(b->runs.size());
+    vain_starts = 0;
+  } else {
+    const std::string how =
+        timed_out ? "did not come back" : explain_crash(words, wait_status, output, nullptr, 0, nullptr).text;
+    strays.push_back({words.subject, how + (at == wire::phase::releasing ? ", while its plan was released"
+                                                                         : ", outside every call")});
+    if (begun) b->first = run + 1;
+    if (++vain_starts > most_vain_starts)
+      throw sandbox_error("the sandbox's worker dies again and again: " + how);
+  }
+  ++(timed_out ? counters.timeouts : counters.crashes);
+  start_worker(false);
+  for (const int number : under_way) send(number);
+  start_spares();
+}
+
+void sandbox::body::settle(batch& b, int number, std::uint32_t run, bool timed_out, int wait_status,
+                           const std::string& output) {
+  run_result& result = b.results[run];
+  const wire::control_block& words = worker->control();
+  result = read_result(record(number, run));
+  result.output = output;
+  b.settled[run] = true;
+  const bool releasing = words.at.load() == wire::phase::releasing;
+  if (timed_out) {
+    result.status = run_status::timeout;
+    char limit[32];
+    std::snprintf(limit, sizeof limit, "%g", options.time_limit.count());
+    result.text =
+        std::string("did not finish ") + (releasing ? "releasing its plan " : "") + "within " + limit + " s";
+    return;
+  }
+  crash_report report = explain_crash(words, wait_status, output, &b.runs[run], number, &record(number, run));
+  result.status = run_status::crashed;
+  result.text = std::move(report.text) + (releasing ? ", while its plan was released" : "");
+  result.signal = std::move(report.signal);
+  result.site = std::move(report.site);
+}
+
+sandbox::sandbox(sandbox_options options) : body_(std::make_unique<body>(std::move(options))) {}
+sandbox::~sandbox() = default;
+
+const std::vector<kernel_info>& sandbox::kernels() const { return body_->kernels; }
+int sandbox::arenas() const { return static_cast<int>(body_->arenas.size()); }
+arena& sandbox::at(int number) { return *body_->arenas.at(static_cast<std::size_t>(number)); }
+const sandbox_counters& sandbox::counters() const { return body_->counters; }
+
+void sandbox::submit(arena& a, std::vector<kernel_run> runs) {
+  if (a.busy) throw std::logic_error("a batch of this arena is under way already");
+  if (runs.size() > max_runs)
+    throw std::length_error("more than " + std::to_string(max_runs) + " runs in a batch");
+  encode_runs(runs, a);
+  body::batch& b = body_->batches[static_cast<std::size_t>(a.number())];
+  b.results.assign(runs.size(), {});
+  b.settled.assign(runs.size(), false);
+  b.runs = std::move(runs);
+  b.serial = ++body_->serial;
+  b.first = 0;
+  a.busy = true;
+  body_->counters.runs += static_cast<long>(b.runs.size());
+  ++body_->counters.batches;
+  body_->under_way.push_back(a.number());
+  body_->send(a.number());
+  body_->start_spares();
+}
+
+std::vector<run_result> sandbox::wait(arena& a) {
+  while (a.busy) body_->pump();
+  return std::move(body_->batches[static_cast<std::size_t>(a.number())].results);
+}
+
+std::string sandbox::call(std::string_view name, const std::string& request,
+                          std::chrono::duration<double> time_limit) {
+  if (!body_->under_way.empty()) throw std::logic_error("a service was called while batches are under way");
+  const std::string text = std::string(name) + "\n" + request;
+  worker_process& worker = *body_->worker;
+  worker.send({wire::opcode::service, 0, 0, static_cast<std::uint32_t>(text.size())}, text);
+  wire::token t{};
+  std::string answer;
+  const worker_process::event seen = worker.receive(t, answer, time_limit.count());
+  if (seen == worker_process::event::token) {
+    if (t.first != 0) throw sandbox_error(answer);
+    return answer;
+  }
+  std::string how = "took longer than its time limit";
+  if (seen == worker_process::event::gone)
+    how = explain_crash(worker.control(), worker.finish(), worker.output(), nullptr, 0, nullptr).text;
+  restart();
+  throw sandbox_error("the worker's service `" + std::string(name) + "` did not answer: " + how);
+}
+
+std::vector<stray_crash> sandbox::take_stray_crashes() { return std::exchange(body_->strays, {}); }
+
+void sandbox::restart() {
+  if (!body_->under_way.empty()) throw std::logic_error("restart while batches are under way");
+  body_->start_worker(false);
+}
+
+}  // namespace plumb
