@@ -394,30 +394,93 @@ record::layer_check check_layer(const layer& l, const gradcheck_options& options
   return result;
 }
 
-std::string refuse_jacobian(const layer& l, double budget_bytes) {
-  const auto size_text = [](double bytes) {
-    const char* unit = "bytes";
-    for (const char* larger : {"KiB", "MiB", "GiB", "TiB", "PiB"}) {
-      if (bytes < 1024) break;
-      bytes /= 1024;
-      unit = larger;
+namespace {
+
+std::string size_text(double bytes) {
+  const char* unit = "bytes";
+  for (const char* larger : {"KiB", "MiB", "GiB", "TiB", "PiB"}) {
+    if (bytes < 1024) break;
+    bytes /= 1024;
+    unit = larger;
+  }
+  return fmt::format("{:.4g} {}", bytes, unit);
+}
+
+/// Entries of ∂out/∂in that can differ from zero. Sums of products: one for each product (or addend).
+/// Otherwise the entries that the explicit Jacobian emits at some point.
+double count_nonzeros(const layer& l, const std::string& out, const std::string& in) {
+  const pass_spec& forward = l.describe().passes.front();
+  double count = 0;
+  if (forward.contraction) {
+    product_list list;
+    for (index_t i = 0; i < l.shapes()[out].size(); ++i) {
+      l.products(forward.name, i, list);
+      count += in == forward.contraction->addend ? static_cast<double>(list.addend >= 0)
+                                                 : static_cast<double>(list.terms.size());
     }
-    return fmt::format("{:.4g} {}", bytes, unit);
-  };
+    return count;
+  }
+  const tensor_set<double> point = draw_point(l, 1, false);
+  l.as<double>().jacobian(point.views(),
+                          [&](std::string_view y, index_t, std::string_view x, index_t, double) {
+                            if (y == out && x == in) ++count;
+                          });
+  return count;
+}
+
+}  // namespace
+
+std::string refuse_jacobian(const layer& l, double budget_bytes) {
   const coordinates_of in = differentiable(l, l.describe().inputs);
   const coordinates_of out = differentiable(l, l.describe().outputs);
-  std::string sizes;
   double total = 0;
   for (const auto& y : out.ranges())
-    for (const auto& x : in.ranges()) {
-      const double bytes = 4 * static_cast<double>(y.size) * static_cast<double>(x.size);
-      total += bytes;
-      sizes += fmt::format("{}d{}/d{} is {} x {} = {} in f32", sizes.empty() ? "" : ", ", y.tensor, x.tensor,
-                           y.size, x.size, size_text(bytes));
-    }
+    for (const auto& x : in.ranges()) total += 4 * static_cast<double>(y.size) * static_cast<double>(x.size);
   if (total <= budget_bytes) return {};
-  return fmt::format("the explicit Jacobian of `{}` is over the budget of {}: {}", l.canonical().print(),
-                     size_text(budget_bytes), sizes);
+  std::string sizes;
+  for (const auto& y : out.ranges())
+    for (const auto& x : in.ranges())
+      sizes += fmt::format("{}d{}/d{} has {} x {} entries = {} in f32, of which {:.0f} are not zero",
+                           sizes.empty() ? "" : "; ", y.tensor, x.tensor, y.size, x.size,
+                           size_text(4 * static_cast<double>(y.size) * static_cast<double>(x.size)),
+                           count_nonzeros(l, y.tensor, x.tensor));
+  std::string inputs;
+  for (const tensor_spec& s : l.describe().inputs)
+    if (l.present(s.name)) inputs += fmt::format(" {0}={0}.npy", s.name);
+  const std::string& y = out.ranges().front().tensor;
+  const std::string& x = in.ranges().front().tensor;
+  return fmt::format(
+      "the explicit Jacobian of `{0}` is over the budget of {1}: {2}; ask for its products instead: "
+      "plumb eval '{0}' --pass vjp --in{3} d{4}=d{4}.npy --out d{5}=d{5}.npy",
+      l.canonical().print(), size_text(budget_bytes), sizes, inputs, y, x);
+}
+
+std::string print_jacobian(const layer& l, std::uint64_t seed) {
+  const differentiation<double> at(l, draw_point(l, seed, false));
+  const matrix<double> values = at.by_entries();
+  std::string text;
+  for (const auto& e : at.point().entries()) {
+    text += e.name + " =";
+    for (index_t i = 0; i < e.extents().size(); ++i)
+      text += e.is_index ? fmt::format(" {}", e.index[i]) : fmt::format(" {}", e.real[i]);
+    text += "\n";
+  }
+  for (const auto& y : at.outputs().ranges())
+    for (const auto& x : at.inputs().ranges()) {
+      index_t nonzeros = 0;
+      std::string rows;
+      for (index_t i = 0; i < y.size; ++i) {
+        for (index_t j = 0; j < x.size; ++j) {
+          const double v = values(y.first + i, x.first + j);
+          if (v != 0) ++nonzeros;
+          rows += fmt::format(" {:>8.4g}", v);
+        }
+        rows += "\n";
+      }
+      text += fmt::format("d{}/d{}: {} x {}, {} not zero (rows {}, columns {}, row-major)\n{}", y.tensor,
+                          x.tensor, y.size, x.size, nonzeros, y.tensor, x.tensor, rows);
+    }
+  return text;
 }
 
 }  // namespace plumb

@@ -28,4 +28,7 @@ record::layer_check check_layer(const layer& l, const gradcheck_options& options
 /// the implicit way to ask. Empty if it fits.
 std::string refuse_jacobian(const layer& l, double budget_bytes);
 
+/// The explicit Jacobian at a drawn point, as text: the point, then one dense block for each pair of tensors.
+std::string print_jacobian(const layer& l, std::uint64_t seed);
+
 }  // namespace plumb
