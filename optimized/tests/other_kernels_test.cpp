@@ -207,6 +207,7 @@ std::vector<pool_case> pool_cases() {
        .stride_w = 3,
        .pad_h = 1,
        .ceil = true},
+      {.n = 1, .c = 2, .h = 3, .w = 31, .window_h = 1, .window_w = 1, .stride_h = 2, .stride_w = 2},
       {.n = 2,
        .c = 4,
        .h = 3,
