@@ -83,6 +83,22 @@ TEST(plugin_header, fills_in_defaults_and_short_forms) {
   EXPECT_FALSE(p.bias);
 }
 
+TEST(plugin_header, turns_padding_rules_into_pads) {
+  EXPECT_EQ(read("conv2d x=1x1x9x9 weight=1x1x3x3 padding=valid").p, 7);
+  // Nine cells, a window of 4, stride 2: 5 outputs cover 12 cells, so 3 are missing.
+  const auto upper = read("conv2d x=1x1x9x5 weight=1x1x4x1 stride=2x1 padding=same_upper");
+  EXPECT_EQ(upper.p, 5);
+  EXPECT_EQ(upper.pad_top, 1);
+  EXPECT_EQ(upper.pad_bottom, 2);
+  EXPECT_EQ(upper.pad_left, 0);
+  EXPECT_EQ(upper.q, 5);
+  const auto lower = read("conv2d x=1x1x9x5 weight=1x1x4x1 stride=2x1 padding=same_lower fit=exact");
+  EXPECT_EQ(lower.pad_top, 2);
+  EXPECT_EQ(lower.pad_bottom, 1);
+  EXPECT_EQ(complaint_about("conv2d x=1x1x4x4 weight=1x1x3x3 padding=most"),
+            "does not understand `padding=most`");
+}
+
 TEST(plugin_header, declines_by_name_what_it_does_not_know) {
   EXPECT_EQ(complaint_about("conv2d x=1x1x4x4 weight=1x1x3x3 warp=9"), "does not know `warp`");
   EXPECT_EQ(complaint_about("conv2d x=1x1x4x4 weight=1x1x3x3 pad=some"), "does not understand `pad=some`");

@@ -142,38 +142,55 @@ struct conv2d_problem {
 
   /// Fills everything in from the text; what is not understood ends in the reader's complaint.
   static conv2d_problem read(problem_reader& reader, int threads) {
-    reader.knows_only({"x", "weight", "bias", "stride", "pad", "dilation", "groups"});
+    reader.knows_only({"x", "weight", "bias", "stride", "pad", "dilation", "groups", "padding", "fit"});
     if (reader.layer() != "conv2d") reader.complain("computes conv2d only");
     const auto x = reader.shape("x", 4);
     const auto weight = reader.shape("weight", 4);
     const auto stride = reader.per_axis("stride", 2, 1);
-    const auto pad = reader.per_side("pad", 2, 0);
+    auto pad = reader.per_side("pad", 2, 0);
     const auto dilation = reader.per_axis("dilation", 2, 1);
-    conv2d_problem a{x[0],
-                     x[1],
-                     x[2],
-                     x[3],
-                     weight[0],
-                     weight[2],
-                     weight[3],
-                     0,
-                     0,
-                     stride[0],
-                     stride[1],
-                     pad[0],
-                     pad[1],
-                     pad[2],
-                     pad[3],
-                     dilation[0],
-                     dilation[1],
-                     reader.integer("groups", 1),
-                     reader.has("bias"),
-                     threads};
-    if (a.stride_h < 1 || a.stride_w < 1) reader.complain("expected every stride to be at least 1");
+    const std::int64_t groups = reader.integer("groups", 1);
+    if (stride[0] < 1 || stride[1] < 1) reader.complain("expected every stride to be at least 1");
+    if (reader.complaint().empty())
+      pad = pads(reader, {x[2], x[3]}, {weight[2], weight[3]}, stride, pad, dilation);
+    const auto outputs = [&](std::size_t axis) {
+      const std::int64_t reach = dilation[axis] * (weight[2 + axis] - 1) + 1;
+      return (x[2 + axis] + pad[2 * axis] + pad[2 * axis + 1] - reach) / stride[axis] + 1;
+    };
+    conv2d_problem a{};
     if (!reader.complaint().empty()) return a;
-    a.p = (a.h + a.pad_top + a.pad_bottom - a.dilation_h * (a.r - 1) - 1) / a.stride_h + 1;
-    a.q = (a.w + a.pad_left + a.pad_right - a.dilation_w * (a.s - 1) - 1) / a.stride_w + 1;
+    a.n = x[0], a.c = x[1], a.h = x[2], a.w = x[3];
+    a.k = weight[0], a.r = weight[2], a.s = weight[3];
+    a.p = outputs(0), a.q = outputs(1);
+    a.stride_h = stride[0], a.stride_w = stride[1];
+    a.pad_top = pad[0], a.pad_bottom = pad[1], a.pad_left = pad[2], a.pad_right = pad[3];
+    a.dilation_h = dilation[0], a.dilation_w = dilation[1];
+    a.groups = groups;
+    a.bias = reader.has("bias");
+    a.threads = threads;
     return a;
+  }
+
+ private:
+  using list = std::vector<std::int64_t>;
+  /// The pads that the attribute `padding` stands for: as given, none, or as many as make ceil(size / stride)
+  /// outputs.
+  static list pads(problem_reader& reader, const list& size, const list& window, const list& stride,
+                   const list& given, const list& dilation) {
+    const std::string_view rule = reader.text("padding", "explicit");
+    if (rule == "explicit") return given;
+    list result(4, 0);
+    if (rule == "valid") return result;
+    if (rule != "same_upper" && rule != "same_lower")
+      reader.complain("does not understand `padding=" + std::string(rule) + "`");
+    for (std::size_t axis = 0; axis < 2; ++axis) {
+      const std::int64_t outputs = (size[axis] + stride[axis] - 1) / stride[axis];
+      const std::int64_t covered = (outputs - 1) * stride[axis] + dilation[axis] * (window[axis] - 1) + 1;
+      const std::int64_t missing = covered > size[axis] ? covered - size[axis] : 0;
+      result[2 * axis] = (missing + (rule == "same_lower" ? 1 : 0)) / 2;
+      result[2 * axis + 1] = missing - result[2 * axis];
+    }
+    return result;
   }
 };
 
