@@ -281,8 +281,16 @@ class plugin_kernel {
   std::shared_ptr<body> body_;
 };
 
+// Hidden, because two plugins in one process must each see their own list: GCC makes the static of an inline
+// function with default visibility one and the same in every library that has it.
+#if defined(__GNUC__) || defined(__clang__)
+#define PLUMB_HIDDEN __attribute__((visibility("hidden")))
+#else
+#define PLUMB_HIDDEN
+#endif
+
 /// The plugin defines this one function.
-std::vector<plugin_kernel> plugin_kernels();
+PLUMB_HIDDEN std::vector<plugin_kernel> plugin_kernels();
 
 template <class T>
 const T* read_pointer(const plumb_call& call, int index) {
@@ -314,7 +322,7 @@ plugin_kernel conv2d_backward(std::string name, F f) {
 }
 
 namespace plugin_detail {
-inline std::vector<plugin_kernel>& kernels() {
+PLUMB_HIDDEN inline std::vector<plugin_kernel>& kernels() {
   static std::vector<plugin_kernel> list = plugin_kernels();
   return list;
 }
