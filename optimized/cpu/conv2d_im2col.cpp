@@ -18,11 +18,12 @@ enum class direction { forward, backward_data, backward_weights };
 class im2col_plan final : public plan {
  public:
   im2col_plan(const tile_target& target, const kernel_problem& kp, direction pass)
-      : a_(read_conv_arguments(kp.problem)),
+      : target_(target),
+        a_(read_conv_arguments(kp.problem)),
         pass_(pass),
         last_(kp.layout == layout::nhwc),
         terms_(a_.group_c() * a_.taps()),
-        product_(make_product(target)) {}
+        product_(make_product()) {}
 
   std::size_t workspace_size() const override {
     return sizeof(float) * static_cast<std::size_t>(columns_size() + product_.workspace());
@@ -52,15 +53,15 @@ class im2col_plan final : public plan {
   }
 
  private:
-  matrix_product make_product(const tile_target& target) const {
+  matrix_product make_product() const {
     const index_t k = a_.group_k(), pixels = a_.out_size();
     switch (pass_) {
       case direction::forward:
-        return {target, last_ ? pixels : k, last_ ? k : pixels, terms_};
+        return {target_, last_ ? pixels : k, last_ ? k : pixels, terms_};
       case direction::backward_data:
-        return {target, terms_, pixels, k};
+        return {target_, terms_, pixels, k};
       default:
-        return {target, k, terms_, pixels};
+        return {target_, k, terms_, pixels};
     }
   }
   index_t columns_size() const { return aligned_buffer::padded(terms_ * a_.out_size()); }
@@ -103,60 +104,82 @@ class im2col_plan final : public plan {
                  dweight + g * a_.group_k() * terms_, terms_, scratch);
   }
 
-  /// Term (c,r,s) reads row `h` and column `w` of channel c at output (p,q); -1 if that is padding.
-  struct patch {
-    index_t c, r, s;
+  /// Filter tap number `tap` = (r, s) meets row `h` of the image at output row p; the outputs [q, end) of that row
+  /// read inside the image, the first of them column w. Nothing inside: q == end.
+  struct meeting {
+    index_t h, w, q, end;
   };
-  patch patch_of(index_t term) const {
-    const index_t taps = a_.width().taps, r = term / taps % a_.height().taps, s = term % taps;
-    return {term / a_.taps(), a_.flip ? a_.height().taps - 1 - r : r, a_.flip ? taps - 1 - s : s};
-  }
-  static index_t input_at(const conv_axis& axis, index_t o, index_t tap) {
-    const index_t i = o * axis.stride - axis.begin + tap * axis.dilation;
-    return i < axis.in ? i : -1;
+  meeting meet(index_t tap, index_t p) const {
+    const conv_axis &rows = a_.height(), &columns = a_.width();
+    const index_t r = tap / columns.taps, s = tap % columns.taps;
+    const index_t h = p * rows.stride - rows.begin + (a_.flip ? rows.taps - 1 - r : r) * rows.dilation;
+    const index_t shift = (a_.flip ? columns.taps - 1 - s : s) * columns.dilation - columns.begin;
+    if (h < 0 || h >= rows.in || shift >= columns.in) return {0, 0, 0, 0};
+    const index_t q = shift < 0 ? (-shift + columns.stride - 1) / columns.stride : 0;
+    const index_t end = std::min(columns.out, (columns.in - 1 - shift) / columns.stride + 1);
+    return {h, q * columns.stride + shift, q, std::max(q, end)};
   }
 
+  /// Each (p, tap) is a task: a row of every channel, copied (NCHW) or transposed (NHWC), with zeros around it.
   void fill_columns(const float* x, float* columns) const {
-    const index_t q = a_.width().out;
+    const index_t row = a_.width().out, step = a_.width().stride * x_pixel();
 #pragma omp for schedule(static)
-    for (index_t term = 0; term < terms_; ++term) {
-      const patch t = patch_of(term);
-      for (index_t p = 0; p < a_.height().out; ++p) {
-        float* to = columns + term * a_.out_size() + p * q;
-        const index_t h = input_at(a_.height(), p, t.r);
-        const float* row = x + t.c * x_channel() + std::max<index_t>(0, h) * a_.width().in * x_pixel();
-        for (index_t j = 0; j < q; ++j) {
-          const index_t w = input_at(a_.width(), j, t.s);
-          to[j] = h < 0 || w < 0 ? 0.0F : row[w * x_pixel()];
-        }
+    for (index_t task = 0; task < a_.height().out * a_.taps(); ++task) {
+      const index_t p = task / a_.taps(), tap = task % a_.taps();
+      const meeting m = meet(tap, p);
+      const float* from = x + (m.h * a_.width().in + m.w) * x_pixel();
+      float* to = columns + tap * a_.out_size() + p * row;
+      const index_t to_channel = a_.taps() * a_.out_size();
+      if (last_) target_.transpose(from, step, m.end - m.q, a_.group_c(), to + m.q, to_channel);
+      for (index_t c = 0; c < a_.group_c(); ++c) {
+        float* line = to + c * to_channel;
+        std::fill(line, line + m.q, 0.0F);
+        for (index_t q = m.q; q < m.end && !last_; ++q) line[q] = from[c * x_channel() + (q - m.q) * step];
+        std::fill(line + m.end, line + row, 0.0F);
       }
     }
   }
 
-  /// A channel belongs to one thread, and its taps are added in order.
+  /// col2im: a row of the image belongs to one thread, and its taps are added in order.
   void add_columns_back(const float* columns, float* dx) const {
-    const index_t q = a_.width().out;
+    const index_t width = a_.width().in;
 #pragma omp for schedule(static)
-    for (index_t c = 0; c < a_.group_c(); ++c) {
-      float* plane = dx + c * x_channel();
-      for (index_t i = 0; i < a_.in_size(); ++i) plane[i * x_pixel()] = 0;
-      for (index_t term = c * a_.taps(); term < (c + 1) * a_.taps(); ++term) {
-        const patch t = patch_of(term);
-        for (index_t i = 0; i < a_.out_size(); ++i) {
-          const index_t h = input_at(a_.height(), i / q, t.r), w = input_at(a_.width(), i % q, t.s);
-          if (h >= 0 && w >= 0)
-            plane[(h * a_.width().in + w) * x_pixel()] += columns[term * a_.out_size() + i];
+    for (index_t h = 0; h < a_.height().in; ++h) {
+      for_each(a_.group_c(), width,
+               [&](index_t c, index_t w) { dx[c * x_channel() + (h * width + w) * x_pixel()] = 0.0F; });
+      for (index_t tap = 0; tap < a_.taps(); ++tap)
+        for (index_t p = 0; p < a_.height().out; ++p) {
+          const meeting m = meet(tap, p);
+          if (m.q == m.end || m.h != h) continue;
+          const float* from = columns + tap * a_.out_size() + p * a_.width().out + m.q;
+          float* to = dx + (h * width + m.w) * x_pixel();
+          for_each(a_.group_c(), m.end - m.q, [&](index_t c, index_t q) {
+            to[c * x_channel() + q * a_.width().stride * x_pixel()] +=
+                from[c * a_.taps() * a_.out_size() + q];
+          });
         }
-      }
     }
+  }
+
+  /// Every channel and pixel of a row, the contiguous one fastest.
+  template <class F>
+  void for_each(index_t channels, index_t pixels, F&& f) const {
+    if (last_)
+      for (index_t i = 0; i < pixels; ++i)
+        for (index_t c = 0; c < channels; ++c) f(c, i);
+    else
+      for (index_t c = 0; c < channels; ++c)
+        for (index_t i = 0; i < pixels; ++i) f(c, i);
   }
 
   void fill_with_bias(const float* bias, float* y) const {
     const matrix_ref steps = y_matrix(y);
+    const index_t row = a_.width().out;
 #pragma omp for schedule(static)
-    for (index_t k = 0; k < a_.group_k(); ++k)
-      for (index_t i = 0; i < a_.out_size(); ++i)
-        y[k * steps.row_step + i * steps.column_step] = bias ? bias[k] : 0.0F;
+    for (index_t p = 0; p < a_.height().out; ++p)
+      for_each(a_.group_k(), row, [&](index_t k, index_t q) {
+        y[k * steps.row_step + (p * row + q) * steps.column_step] = bias ? bias[k] : 0.0F;
+      });
   }
 
   static void fill(float* to, index_t count, float value) {
@@ -164,6 +187,7 @@ class im2col_plan final : public plan {
     for (index_t i = 0; i < count; ++i) to[i] = value;
   }
 
+  const tile_target& target_;
   conv_arguments a_;
   direction pass_;
   bool last_;  ///< channels last
