@@ -1,0 +1,55 @@
+#include "properties/generators/problem_space.hpp"
+
+#include "reference/layers/catalogue.hpp"
+
+namespace plumb {
+
+point problem_space::draw(dice& d) const {
+  while (true) {
+    point at = propose(d);
+    if (build(at)) return at;
+  }
+}
+
+double draw_budget(dice& d) {
+  const index_t rarity = d.between(0, 199);
+  if (rarity == 0) return 1 << 20;
+  if (rarity < 8) return 1 << 17;
+  return static_cast<double>(index_t{1} << d.between(10, 14));
+}
+
+const problem_space* find_space(std::string_view layer) {
+  for (const family_row& row : families())
+    if (row.layer == layer) return row.space.get();
+  return nullptr;
+}
+
+std::string draw_problem(std::string_view layer, std::uint64_t seed) {
+  const problem_space* space = find_space(layer);
+  if (space == nullptr) {
+    std::vector<std::string> names;
+    for (const family_row& row : families()) names.push_back(row.layer);
+    throw text_error(std::string(layer), 0, "no problem family has this layer; expected " + list_of(names));
+  }
+  dice d{rc::Random(seed)};
+  return space->build(space->draw(d))->print();
+}
+
+std::vector<std::string> triggers(const layer& l) {
+  std::vector<std::string> names;
+  const problem_space* space = find_space(l.name());
+  const auto at = space == nullptr ? std::nullopt : space->recover(l);
+  if (!at) return names;
+  for (const trigger_rule& rule : space->triggers())
+    if (rule.pulled(*at)) names.push_back(rule.name);
+  return names;
+}
+
+std::vector<std::string> all_triggers(std::string_view layer) {
+  std::vector<std::string> names;
+  if (const problem_space* space = find_space(layer))
+    for (const trigger_rule& rule : space->triggers()) names.push_back(rule.name);
+  return names;
+}
+
+}  // namespace plumb

@@ -1,0 +1,89 @@
+// Problem spaces: the problems of one layer family as points with integer coordinates. A space draws points
+// that are never the neutral case, writes them as problem text, and reads any problem back into a point, so
+// that a counterexample can be shrunk coordinate by coordinate whoever wrote it. The rows of families.list
+// say which space and which laws belong to a layer.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "properties/generators/dice.hpp"
+#include "reference/layers/layer.hpp"
+#include "verify/law.hpp"
+
+namespace plumb {
+
+/// One coordinate. Shrinking moves it toward `simplest`; earlier coordinates count more than later ones.
+struct parameter {
+  std::string name;
+  index_t simplest = 0;
+};
+
+using point = std::vector<index_t>;
+
+/// A kind of problem that once broke a real kernel (operators.md 14).
+struct trigger_rule {
+  std::string name;
+  std::function<bool(const point&)> pulled;
+};
+
+class problem_space {
+ public:
+  virtual ~problem_space() = default;
+
+  const std::string& layer() const { return layer_; }
+  const std::vector<parameter>& parameters() const { return parameters_; }
+  const std::vector<trigger_rule>& triggers() const { return triggers_; }
+
+  /// A point that `build` accepts.
+  point draw(dice& d) const;
+  /// The canonical text, or nothing if the shapes do not fit.
+  virtual std::optional<problem> build(const point& at) const = 0;
+  /// The point of a problem, or nothing if it lies outside the space. build(recover(p)) == p.
+  virtual std::optional<point> recover(const plumb::layer& l) const = 0;
+  /// Simpler points that differ in several coordinates at once and keep what a single step would lose.
+  virtual std::vector<point> moves(const point& /*from*/) const { return {}; }
+  /// Multiplications or element visits of one forward pass: the measure by which draws are kept small.
+  virtual double work(const point& at) const = 0;
+
+ protected:
+  explicit problem_space(std::string layer) : layer_(std::move(layer)) {}
+  virtual point propose(dice& d) const = 0;
+  void add(std::string name, index_t simplest) { parameters_.push_back({std::move(name), simplest}); }
+  void trigger(std::string name, std::function<bool(const point&)> pulled) {
+    triggers_.push_back({std::move(name), std::move(pulled)});
+  }
+
+ private:
+  std::string layer_;
+  std::vector<parameter> parameters_;
+  std::vector<trigger_rule> triggers_;
+};
+
+/// How much work a drawn problem may be: about 2^10 … 2^14, now and then up to 2^20.
+double draw_budget(dice& d);
+
+/// One row of families.list.
+struct family_row {
+  std::string layer;
+  std::unique_ptr<problem_space> space;
+  std::function<std::vector<law>()> laws;
+};
+
+const std::vector<family_row>& families();
+/// The space of a layer, or nullptr.
+const problem_space* find_space(std::string_view layer);
+
+/// One problem of the layer, in canonical text. Throws text_error if no family has the layer.
+std::string draw_problem(std::string_view layer, std::uint64_t seed);
+/// The triggers that a problem pulls; none for problems outside the space of their layer.
+std::vector<std::string> triggers(const layer& l);
+/// Every trigger of a layer: those whose frequency is worth a line in the record.
+std::vector<std::string> all_triggers(std::string_view layer);
+
+}  // namespace plumb

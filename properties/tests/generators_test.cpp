@@ -1,0 +1,80 @@
+// Generators: every drawn problem binds, prints canonically and is recovered from its layer; every trigger is
+// pulled often enough; the typical problem is small.
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <map>
+
+#include "properties/generators/problem_space.hpp"
+#include "reference/layers/catalogue.hpp"
+
+namespace plumb {
+namespace {
+
+constexpr int draws = 2000;
+
+class families_of : public testing::TestWithParam<std::string> {};
+
+TEST_P(families_of, draws_canonical_problems_that_bind_and_are_recovered) {
+  const problem_space* space = find_space(GetParam());
+  for (std::uint64_t seed = 0; seed < draws; ++seed) {
+    const std::string text = draw_problem(GetParam(), seed);
+    const auto bound = plumb::bind(text);
+    ASSERT_EQ(bound->canonical().print(), text);
+    const auto at = space->recover(*bound);
+    ASSERT_TRUE(at.has_value()) << text;
+    ASSERT_EQ(at->size(), space->parameters().size());
+    ASSERT_EQ(space->build(*at)->print(), text);
+    ASSERT_EQ(draw_problem(GetParam(), seed), text) << "one seed, one problem";
+  }
+}
+
+TEST_P(families_of, pull_every_trigger_in_one_draw_of_a_hundred) {
+  std::map<std::string, int> pulled;
+  for (std::uint64_t seed = 0; seed < draws; ++seed)
+    for (const std::string& name : triggers(*plumb::bind(draw_problem(GetParam(), seed)))) ++pulled[name];
+  for (const std::string& name : all_triggers(GetParam()))
+    EXPECT_GE(pulled[name], draws / 100) << "trigger `" << name << "`";
+}
+
+TEST_P(families_of, draw_small_problems) {
+  const problem_space* space = find_space(GetParam());
+  std::vector<double> work;
+  for (std::uint64_t seed = 0; seed < draws; ++seed) {
+    dice d{rc::Random(seed)};
+    work.push_back(space->work(space->draw(d)));
+  }
+  std::ranges::sort(work);
+  RecordProperty("median", std::to_string(work[draws / 2]));
+  RecordProperty("ninety_percent", std::to_string(work[draws * 9 / 10]));
+  EXPECT_LE(work[draws / 2], 5000);
+  EXPECT_LE(work[draws * 9 / 10], 50000);
+  EXPECT_LE(work.back(), 1 << 20);
+}
+
+INSTANTIATE_TEST_SUITE_P(properties, families_of, testing::ValuesIn([] {
+                           std::vector<std::string> names;
+                           for (const family_row& row : families()) names.push_back(row.layer);
+                           return names;
+                         }()),
+                         [](const auto& instance) { return instance.param; });
+
+TEST(families, have_a_row_for_every_layer) {
+  for (const layer_row& row : layer_catalogue())
+    EXPECT_NE(find_space(row.name), nullptr)
+        << "properties/families.list has no row for `" << row.name << "`";
+}
+
+TEST(families, draw_in_a_few_microseconds) {
+  for (const family_row& row : families()) {
+    const auto start = std::chrono::steady_clock::now();
+    std::size_t length = 0;
+    for (std::uint64_t seed = 0; seed < draws; ++seed) length += draw_problem(row.layer, seed).size();
+    const std::chrono::duration<double, std::micro> taken = std::chrono::steady_clock::now() - start;
+    EXPECT_GT(length, 0U);
+    RecordProperty(row.layer + "_ns_each", static_cast<int>(1000 * taken.count() / draws));
+  }
+}
+
+}  // namespace
+}  // namespace plumb
