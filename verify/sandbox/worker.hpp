@@ -12,7 +12,7 @@
 namespace plumb {
 
 /// One arena as the worker sees it: commands and read slots read-only, the other slots writable, gaps
-/// inaccessible.
+/// inaccessible. A slot is mapped when it is first asked for: most workers need few, and some live for one call.
 class mapped_arena {
  public:
   /// Throws std::system_error.
@@ -20,9 +20,11 @@ class mapped_arena {
   const std::byte* commands() const { return commands_; }
   wire::result_record* results() const { return results_; }
   std::byte* region() const { return region_; }
-  std::byte* slot(int number) const { return region_ + wire::region_offset(number); }
+  std::byte* slot(int number);
 
  private:
+  int descriptor_;
+  std::vector<bool> mapped_;
   const std::byte* commands_ = nullptr;
   wire::result_record* results_ = nullptr;
   std::byte* region_ = nullptr;
@@ -32,7 +34,7 @@ class mapped_arena {
 class executor {
  public:
   executor(const registry& kernels, wire::control_block& control) : kernels_(kernels), control_(control) {}
-  void run_batch(const mapped_arena& arena, std::uint32_t serial, std::uint32_t first);
+  void run_batch(mapped_arena& arena, std::uint32_t serial, std::uint32_t first);
 
  private:
   struct decoded_run;
@@ -45,13 +47,12 @@ class executor {
     bool keep = false;
   };
 
-  static void decode(wire::reader& in, decoded_run& run, const mapped_arena& arena);
-  void execute(const decoded_run& run, std::uint32_t index, const mapped_arena& arena,
-               wire::result_record& result);
+  static void decode(wire::reader& in, decoded_run& run, mapped_arena& arena);
+  void execute(const decoded_run& run, std::uint32_t index, mapped_arena& arena, wire::result_record& result);
   const kernel_problem& problem_of(const decoded_run& run);
   live_plan* find_plan(const decoded_run& run);
   live_plan* make_plan(const decoded_run& run, const kernel& k, wire::result_record& result);
-  void call(const decoded_run& run, plan& p, const mapped_arena& arena, wire::result_record& result);
+  void call(const decoded_run& run, plan& p, mapped_arena& arena, wire::result_record& result);
   void release_plans();
   void enter(wire::phase at, std::uint32_t run, std::string_view subject);
 

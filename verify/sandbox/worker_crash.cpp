@@ -36,7 +36,9 @@ void leave_last_words(int number, siginfo_t* info, void* context) {
   ::_exit(128 + number);
 }
 
+/// Reads the process's whole memory map, so once, before the arenas are mapped.
 void note_stack_limits() {
+  if (control->stack_high != 0) return;
   pthread_attr_t attributes;
   void* low = nullptr;
   std::size_t size = 0;

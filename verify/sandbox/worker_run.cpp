@@ -70,14 +70,21 @@ struct workspace {
 
 }  // namespace
 
-mapped_arena::mapped_arena(int descriptor) {
+mapped_arena::mapped_arena(int descriptor) : descriptor_(descriptor), mapped_(wire::slot_count, false) {
   commands_ = map(nullptr, wire::command_bytes, PROT_READ, MAP_SHARED, descriptor, 0);
   results_ = reinterpret_cast<wire::result_record*>(
       map(nullptr, wire::result_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, wire::command_bytes));
   region_ = map(nullptr, wire::region_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  for (int i = 0; i < wire::slot_count; ++i)
-    map(slot(i), wire::slot_bytes, i < wire::read_slots ? PROT_READ : PROT_READ | PROT_WRITE,
-        MAP_SHARED | MAP_FIXED | MAP_NORESERVE, descriptor, wire::slot_offset(i));
+}
+
+std::byte* mapped_arena::slot(int number) {
+  std::byte* const at = region_ + wire::region_offset(number);
+  if (const auto i = static_cast<std::size_t>(number); !mapped_[i]) {
+    map(at, wire::slot_bytes, number < wire::read_slots ? PROT_READ : PROT_READ | PROT_WRITE,
+        MAP_SHARED | MAP_FIXED | MAP_NORESERVE, descriptor_, wire::slot_offset(number));
+    mapped_[i] = true;
+  }
+  return at;
 }
 
 struct executor::decoded_run {
@@ -86,7 +93,7 @@ struct executor::decoded_run {
   std::vector<tensor_ref> reads, writes;
 };
 
-void executor::decode(wire::reader& in, decoded_run& run, const mapped_arena& arena) {
+void executor::decode(wire::reader& in, decoded_run& run, mapped_arena& arena) {
   run.kernel = in.text();
   run.resolved = in.text();
   run.canonical = in.text();
@@ -109,7 +116,7 @@ void executor::enter(wire::phase at, std::uint32_t run, std::string_view subject
   control_.at.store(at, std::memory_order_release);
 }
 
-void executor::run_batch(const mapped_arena& arena, std::uint32_t serial, std::uint32_t first) {
+void executor::run_batch(mapped_arena& arena, std::uint32_t serial, std::uint32_t first) {
   wire::reader in(arena.commands());
   const auto count = in.get<std::uint32_t>();
   control_.run.store(wire::no_run, std::memory_order_relaxed);
@@ -177,7 +184,7 @@ executor::live_plan* executor::make_plan(const decoded_run& run, const kernel& k
   return &plans_.back();
 }
 
-void executor::execute(const decoded_run& run, std::uint32_t index, const mapped_arena& arena,
+void executor::execute(const decoded_run& run, std::uint32_t index, mapped_arena& arena,
                        wire::result_record& result) {
   result = {};
   result.what = wire::outcome::failed;
@@ -211,7 +218,7 @@ void executor::execute(const decoded_run& run, std::uint32_t index, const mapped
   }
 }
 
-void executor::call(const decoded_run& run, plan& p, const mapped_arena& arena, wire::result_record& result) {
+void executor::call(const decoded_run& run, plan& p, mapped_arena& arena, wire::result_record& result) {
   std::optional<workspace> scratch;
   if (result.workspace_bytes != 0) {
     std::byte* const slot = arena.slot(wire::workspace_slot);
