@@ -137,7 +137,6 @@ class runner {
   // ---- problems from the generator, for a number of seconds ----
 
   void generated() {
-    std::optional<pending> before;
     while (left() > 0) {
       group* g = nullptr;
       for (group& each : groups_) {
@@ -147,15 +146,15 @@ class runner {
       }
       if (g == nullptr) break;
       const clock::time_point began = clock::now();
-      std::optional<pending> next = set_exam(*g);
-      if (before) conclude(*before);
-      before = std::move(next);
+      std::unique_ptr<pending> next = set_exam(*g);
+      drain();
+      under_way_ = std::move(next);
       settle_failures();
-      if (before && law_seconds_ < law_share * since(start_)) one_law(*g, *before);
+      if (under_way_ && law_seconds_ < law_share * since(start_)) one_law(*g, *under_way_);
       g->spent += since(began);
       report(g->layer + "." + g->pass);
     }
-    if (before) conclude(*before);
+    drain();
     settle_failures();
   }
 
@@ -166,7 +165,7 @@ class runner {
   };
 
   /// Draws the next problem of the group and hands it to the worker.
-  std::optional<pending> set_exam(group& g) {
+  std::unique_ptr<pending> set_exam(group& g) {
     // One problem in eight comes back two exams later, in the same buffers with fresh values: a kernel that
     // remembers an address or a shape instead of computing gives itself away.
     const std::uint64_t number = g.drawn++;
@@ -177,7 +176,7 @@ class runner {
                                static_cast<std::uint64_t>(options_.shard);
     std::shared_ptr<const layer> l = plumb::bind(options_.draw_problem(g.layer, seed));
     const pass_spec* pass = l->find_pass(g.pass);
-    if (pass == nullptr) return std::nullopt;
+    if (pass == nullptr) return nullptr;
     if (options_.triggers)
       for (const std::string& t : options_.triggers(*l)) ++g.triggers[t];
     ++problems_[g.layer];
@@ -185,15 +184,15 @@ class runner {
     how.type = g.type;
     how.layout = identity % 2 == 0 ? layout::nchw : layout::nhwc;
     how.thorough = identity % 8 == 3;
-    pending p;
-    p.from = &g;
-    p.members = takers(g, how);
-    if (p.members.empty()) return std::nullopt;
+    auto p = std::make_unique<pending>();
+    p->from = &g;
+    p->members = takers(g, how);
+    if (p->members.empty()) return nullptr;
     std::vector<exam::question> questions;
     for (const std::string_view r : regime_names)
       questions.push_back({std::string(r), seed + number * 7919, {}});
-    p.paper = std::make_unique<exam>(l, *pass, how, std::move(questions), run_statistics{});
-    send(p);
+    p->paper = std::make_unique<exam>(l, *pass, how, std::move(questions), run_statistics{});
+    send(*p);
     return p;
   }
 
@@ -210,6 +209,7 @@ class runner {
   void send(pending& p) {
     const std::size_t portion = p.paper->kernels_at_once();
     std::vector<candidate*> waiting = p.members;
+    if (waiting.size() > portion) drain();  // the portions need the arena of the exam before
     while (waiting.size() > portion) {
       const std::vector<candidate*> part(waiting.begin(),
                                          waiting.begin() + static_cast<std::ptrdiff_t>(portion));
@@ -230,9 +230,12 @@ class runner {
     paper.submit(box_, box_.at(arena_), std::move(kernels));
   }
 
-  void conclude(pending& p) {
-    collect(*p.paper);
-    if (++exams_ % 64 == 0) naive_histogram(p);
+  /// Judges the exam that the worker was given before the present one.
+  void drain() {
+    if (!under_way_) return;
+    collect(*under_way_->paper);
+    if (++exams_ % 64 == 0) naive_histogram(*under_way_);
+    under_way_.reset();
   }
 
   void collect(exam& paper) {
@@ -442,7 +445,7 @@ class runner {
                      std::size_t done) {
     const bool large = work_of(*l, pass) > large_work;
     std::vector<regime> regimes(all_regimes.begin(), all_regimes.end());
-    if (large) regimes = {regime::zero_mean, regime::positive, regime::lattice};
+    if (large) regimes = options_.large_regimes;
     std::map<candidate*, record::problem_result> results;
     std::map<candidate*, int> certifying;  // zero-mean and positive data, all elements within all thresholds
     std::map<candidate*, bool> trusted;
@@ -637,6 +640,7 @@ class runner {
   std::map<std::string, std::int64_t> problems_;
   std::int64_t cases_ = 0;
   std::int64_t calls_ = 0;
+  std::unique_ptr<pending> under_way_;
   std::uint64_t exams_ = 0;
   int arena_ = 0;
   std::size_t next_law_ = 0;

@@ -40,6 +40,8 @@ struct verify_options {
                             double seconds)>
       shrink;
   std::function<void(const run_progress&)> progress;
+  /// For listed problems of many operations; small ones get every regime.
+  std::vector<regime> large_regimes = {regime::zero_mean, regime::positive, regime::lattice};
   bool stop_at_first_failure = false;  ///< of each kernel: later cases are not worth their time
 };
 
