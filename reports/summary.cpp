@@ -32,7 +32,9 @@ std::string breakdown(const verdict_tally& tally) {
   for (const verdict v : {verdict::fail, verdict::crashed, verdict::timeout, verdict::mistrusted}) {
     if (tally.of(v) == 0) continue;
     text += (text.empty() ? "" : ", ") + count(tally.of(v)) + " " +
-            std::string(v == verdict::fail ? "wrong" : record::name_of(v));
+            std::string(v == verdict::fail      ? "wrong"
+                        : v == verdict::timeout ? "timed out"
+                                                : record::name_of(v));
   }
   return text;
 }
@@ -43,8 +45,8 @@ sentence judge(const verdict_tally& tally, std::string_view thing) {
   if (judged == 0) return {tone::unsure, "No " + std::string(thing) + " was judged"};
   const std::string things = plural(judged, thing);
   if (tally.bad() > 0) {
-    const std::string verb = tally.bad() == 1 ? " fails (" : " fail (";
-    return {tone::bad, count(tally.bad()) + " of " + things + verb + breakdown(tally) + ")"};
+    if (judged == 1) return {tone::bad, "The " + std::string(thing) + " fails: " + breakdown(tally)};
+    return {tone::bad, count(tally.bad()) + " of " + things + (tally.bad() == 1 ? " fails" : " fail")};
   }
   if (const int undecided = tally.of(verdict::inconclusive); undecided > 0) {
     return {tone::unsure,
@@ -71,6 +73,7 @@ void add_verify(const record::verify_section& section, summary& s) {
 void say_verify(summary& s) {
   if (s.kernels.total > 0 || (s.peers.total == 0 && s.planted == 0))
     s.lines.push_back(judge(s.kernels, "kernel"));
+  if (s.kernels.bad() > 0 && s.kernels.total > 1) s.lines.push_back({tone::bad, breakdown(s.kernels), false});
   if (const int skipped = s.kernels.of(verdict::skipped); skipped > 0) {
     s.lines.push_back({tone::neutral, plural(skipped, "kernel") + " skipped"});
   }
@@ -84,9 +87,10 @@ void say_verify(summary& s) {
                             false});
   }
   if (s.planted > 0) {
-    const bool all = s.planted_caught == s.planted;
-    s.lines.push_back({all ? tone::good : tone::bad,
-                       count(s.planted_caught) + " of " + plural(s.planted, "planted bug") + " caught"});
+    const std::string bugs = plural(s.planted, "planted bug");
+    s.lines.push_back(s.planted_caught == s.planted
+                          ? sentence{tone::good, (s.planted > 1 ? "All " : "") + bugs + " caught"}
+                          : sentence{tone::bad, count(s.planted_caught) + " of " + bugs + " caught"});
   }
 }
 

@@ -13,7 +13,7 @@ std::string number(double value, int digits) {
   if (std::isinf(value)) return value > 0 ? "∞" : "−∞";
   if (value == 0) return "0";
   const double magnitude = std::abs(value);
-  if (magnitude < 1e-3 || magnitude >= 1e6) return fmt::format("{:.{}e}", value, std::max(digits - 2, 0));
+  if (magnitude < 1e-3 || magnitude >= 1e5) return fmt::format("{:.{}e}", value, std::max(digits - 2, 0));
   return fmt::format("{:.{}g}", value, magnitude >= 1000 ? 6 : digits);
 }
 
@@ -45,8 +45,9 @@ std::string duration(double seconds) {
 
 std::string share(const std::optional<double>& value) { return value ? number(*value) : "–"; }
 
-std::string plural(std::int64_t n, std::string_view word) {
-  return fmt::format("{} {}{}", count(n), word, n == 1 ? "" : "s");
+std::string plural(std::int64_t n, std::string_view word, std::string_view words) {
+  if (n == 1) return fmt::format("1 {}", word);
+  return words.empty() ? fmt::format("{} {}s", count(n), word) : fmt::format("{} {}", count(n), words);
 }
 
 std::string extents(const std::vector<std::int64_t>& shape) {

@@ -26,8 +26,8 @@ std::string count(std::int64_t value);
 std::string duration(double seconds);
 /// A share of a bound, or `–` where there was none.
 std::string share(const std::optional<double>& value);
-/// `1 kernel`, `3 kernels`
-std::string plural(std::int64_t n, std::string_view word);
+/// `1 kernel`, `3 kernels`; words that do not just take an s bring their plural.
+std::string plural(std::int64_t n, std::string_view word, std::string_view words = {});
 /// `16×3×5`
 std::string extents(const std::vector<std::int64_t>& shape);
 /// `n=0 k=3 p=5 q=1`

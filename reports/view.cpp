@@ -97,7 +97,7 @@ json run_stats(const summary& s) {
   if (s.cases > 0) {
     add_stat(stats, count(s.cases), "cases");
     add_stat(stats, count(s.calls), "kernel calls");
-    add_stat(stats, duration(s.seconds), "judging");
+    add_stat(stats, duration(s.seconds), "run time");
     if (s.seconds > 0) {
       add_stat(stats, count(std::llround(static_cast<double>(s.cases) / s.seconds)), "cases / s");
       add_stat(stats, count(std::llround(static_cast<double>(s.calls) / s.seconds)), "calls / s");

@@ -15,7 +15,8 @@ using record::timing;
 
 const char* tone_of(record::comparison c) {
   if (c == record::comparison::faster) return "good";
-  return c == record::comparison::slower ? "bad" : "neutral";
+  if (c == record::comparison::slower) return "bad";
+  return c == record::comparison::ambiguous ? "unsure" : "neutral";
 }
 
 std::string ratio_text(const record::time_ratio& r) {
@@ -41,6 +42,9 @@ std::vector<std::string> distinct(const std::vector<const timing*>& timings, Key
 
 /// `conv2d.forward` of `conv2d.forward/direct@avx3`: implementations with the same stem do the same job.
 std::string stem(const std::string& kernel) { return kernel.substr(0, kernel.find('/')); }
+
+/// The rest: `direct@avx3`.
+std::string algorithm(const std::string& kernel) { return kernel.substr(kernel.find('/') + 1); }
 
 std::string no_number(const timing& t) {
   return t.reason.empty() ? std::string(record::name_of(t.verdict)) : clean(t.reason);
@@ -85,7 +89,8 @@ json set_card(const std::string& set, const std::string& job, const std::vector<
   for (const std::string& kernel : kernels) {
     const timing& t =
         **std::ranges::find_if(timings, [&](const timing* each) { return label(*each) == kernel; });
-    bars["kernels"].push_back({{"name", clean(kernel, 300)}, {"peer", t.peer}, {"baseline", t.baseline}});
+    bars["kernels"].push_back(
+        {{"name", clean(algorithm(kernel), 300)}, {"peer", t.peer}, {"baseline", t.baseline}});
   }
   for (const std::string& problem : problems) {
     json cells = json::array();
@@ -125,8 +130,10 @@ json set_card(const std::string& set, const std::string& job, const std::vector<
 }
 
 json total_rows(const record::bench_section& bench) {
+  std::vector<record::set_total> totals = bench.sets;
+  std::ranges::stable_sort(totals, {}, [](const auto& t) { return std::pair(t.set, t.seconds); });
   json rows = json::array();
-  for (const record::set_total& total : bench.sets) {
+  for (const record::set_total& total : totals) {
     json row = {{"set", clean(total.set, 200)},
                 {"kernel", clean(total.kernel, 300)},
                 {"mark", total.peer                       ? "peer"

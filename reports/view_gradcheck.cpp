@@ -31,40 +31,50 @@ json agreement_rows(const record::layer_check& layer) {
   return rows;
 }
 
-/// One chart a derivative, with a curve for each scalar type.
-json curve_charts(const record::layer_check& layer, chart_book& charts) {
-  std::vector<std::pair<std::string, json>> by_derivative;
+/// The V-curves of one derivative, one a scalar type, as one chart; empty if there are none.
+std::string curve_chart(const record::layer_check& layer, const std::string& derivative, chart_book& charts) {
+  json curves = json::array();
   for (const record::v_curve& curve : layer.curves) {
-    auto at = std::ranges::find(by_derivative, curve.derivative, &std::pair<std::string, json>::first);
-    if (at == by_derivative.end()) at = by_derivative.insert(at, {curve.derivative, json::array()});
-    at->second.push_back({{"scalar", clean(curve.scalar, 40)},
-                          {"step", json_numbers(curve.step)},
-                          {"error", json_numbers(curve.error)},
-                          {"truncation", json_number(curve.truncation_slope)},
-                          {"rounding", json_number(curve.rounding_slope)}});
+    if (curve.derivative != derivative) continue;
+    curves.push_back({{"scalar", clean(curve.scalar, 40)},
+                      {"step", json_numbers(curve.step)},
+                      {"error", json_numbers(curve.error)},
+                      {"truncation", json_number(curve.truncation_slope)},
+                      {"rounding", json_number(curve.rounding_slope)}});
   }
-  json list = json::array();
-  for (auto& [derivative, curves] : by_derivative) {
-    list.push_back(
-        {{"derivative", clean(derivative, 60)}, {"chart", charts.add("v", {{"curves", std::move(curves)}})}});
-  }
-  return list;
+  return curves.empty() ? "" : charts.add("v", {{"curves", std::move(curves)}});
 }
 
-json jacobian_charts(const record::layer_check& layer, chart_book& charts) {
+json jacobian_chart(const record::jacobian_image& image, chart_book& charts) {
+  const std::string id = charts.add("jacobian", {{"rows", image.rows},
+                                                 {"cols", image.cols},
+                                                 {"explicit", json_numbers(image.explicit_values)},
+                                                 {"numeric", json_numbers(image.numeric_values)}});
+  std::string size = extents({image.full_rows, image.full_cols}) + ", " +
+                     plural(image.nonzeros, "entry", "entries") + " not zero";
+  if (image.rows != image.full_rows || image.cols != image.full_cols) {
+    size += "; the upper left " + extents({image.rows, image.cols}) + " is shown";
+  }
+  return {{"chart", id}, {"size", size}};
+}
+
+/// Derivative by derivative: its V-curves, then its Jacobians.
+json pictures(const record::layer_check& layer, chart_book& charts) {
+  std::vector<std::string> derivatives;
+  const auto note = [&](const std::string& name) {
+    if (std::ranges::find(derivatives, name) == derivatives.end()) derivatives.push_back(name);
+  };
+  for (const record::v_curve& curve : layer.curves) note(curve.derivative);
+  for (const record::jacobian_image& image : layer.jacobians) note(image.derivative);
   json list = json::array();
-  for (const record::jacobian_image& image : layer.jacobians) {
-    const std::string id = charts.add("jacobian", {{"rows", image.rows},
-                                                   {"cols", image.cols},
-                                                   {"explicit", json_numbers(image.explicit_values)},
-                                                   {"numeric", json_numbers(image.numeric_values)}});
-    const std::int64_t cells = image.full_rows * image.full_cols;
-    std::string size = extents({image.full_rows, image.full_cols}) + ", " + count(image.nonzeros) + " of " +
-                       count(cells) + " entries are not zero";
-    if (image.rows != image.full_rows || image.cols != image.full_cols) {
-      size += "; the upper left " + extents({image.rows, image.cols}) + " is shown";
+  for (const std::string& derivative : derivatives) {
+    json jacobians = json::array();
+    const std::string curve = curve_chart(layer, derivative, charts);
+    for (const record::jacobian_image& image : layer.jacobians) {
+      if (image.derivative == derivative) jacobians.push_back(jacobian_chart(image, charts));
     }
-    list.push_back({{"derivative", clean(image.derivative, 60)}, {"chart", id}, {"size", size}});
+    list.push_back(
+        {{"derivative", clean(derivative, 60)}, {"curve", curve}, {"jacobians", std::move(jacobians)}});
   }
   return list;
 }
@@ -101,9 +111,23 @@ json layer_card(const record::layer_check& layer, std::size_t at, chart_book& ch
                {"kinks", layer.kinks_excluded > 0 ? plural(layer.kinks_excluded, "kink") + " excluded" : ""},
                {"seconds", duration(layer.seconds)},
                {"agreements", agreement_rows(layer)},
-               {"curves", curve_charts(layer, charts)},
-               {"jacobians", jacobian_charts(layer, charts)},
+               {"pictures", pictures(layer, charts)},
                {"kernel_rows", kernel_rows(layer, charts)}});
+  return card;
+}
+
+/// The entry among the failures: the evidence is in the layer's own card.
+json failure_card(const record::layer_check& layer, std::size_t at) {
+  json card = verdict_cell(layer.verdict);
+  card.update({{"kernel", "gradient of " + clean(layer.problem, 600)},
+               {"id", "layer" + std::to_string(at)},
+               {"reason", clean(layer.reason)},
+               {"origin", ""},
+               {"peer", false},
+               {"planted", false},
+               {"more", ""},
+               {"heat", json::array()},
+               {"counterexamples", json::array()}});
   return card;
 }
 
@@ -118,8 +142,10 @@ void view_gradcheck(std::span<const record::run> runs, chart_book& charts, json&
   std::ranges::stable_sort(layers, {},
                            [](const auto* layer) { return record::is_bad(layer->verdict) ? 0 : 1; });
   view["layers"] = json::array();
-  for (std::size_t at = 0; at < layers.size(); ++at)
+  for (std::size_t at = 0; at < layers.size(); ++at) {
     view["layers"].push_back(layer_card(*layers[at], at, charts));
+    if (record::is_bad(layers[at]->verdict)) view["failures"].push_back(failure_card(*layers[at], at));
+  }
   view["has_layers"] = !layers.empty();
 }
 

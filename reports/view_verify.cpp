@@ -136,9 +136,28 @@ json draw_counterexample(const record::counterexample& c) {
   return drawn;
 }
 
+/// The heat map as a list of one figure, or of none.
+json heat_figure(const kernel_result& k, chart_book& charts) {
+  json list = json::array();
+  if (!k.heat || k.heat->tiles.empty()) return list;
+  const record::heat_map& map = *k.heat;
+  std::string note;
+  if (map.tiles_left_out > 0) note += "; " + plural(map.tiles_left_out, "channel") + " not shown";
+  if (map.row_step > 1 || map.col_step > 1) {
+    note += "; each cell is the worst of " + extents({map.row_step, map.col_step}) + " elements";
+  }
+  list.push_back({{"chart", heat_chart(charts, map)},
+                  {"tensor", clean(map.tensor, 40)},
+                  {"problem", clean(map.problem, 600)},
+                  {"regime", clean(map.regime, 60)},
+                  {"bound", clean(map.bound, 40)},
+                  {"note", note}});
+  return list;
+}
+
 std::string kernel_id(std::size_t number) { return "kernel" + std::to_string(number); }
 
-json failure_card(const kernel_result& k, std::size_t at) {
+json failure_card(const kernel_result& k, std::size_t at, const json& heat) {
   json card = verdict_cell(k.verdict);
   card.update({{"kernel", clean(k.name, 300)},
                {"id", kernel_id(at)},
@@ -147,9 +166,12 @@ json failure_card(const kernel_result& k, std::size_t at) {
                {"peer", k.peer},
                {"planted", k.planted},
                {"more", ""},
+               {"heat", heat},
                {"counterexamples", json::array()}});
   for (std::size_t i = 0; i < std::min(k.counterexamples.size(), most_counterexamples); ++i) {
-    card["counterexamples"].push_back(draw_counterexample(k.counterexamples[i]));
+    json drawn = draw_counterexample(k.counterexamples[i]);
+    if (drawn["message"] == card["reason"]) drawn["message"] = "";
+    card["counterexamples"].push_back(std::move(drawn));
   }
   if (k.counterexamples.size() > most_counterexamples) {
     card["more"] =
@@ -243,8 +265,7 @@ json kernel_facts(const kernel_result& k) {
   add_fact(facts, "Calls", count(k.calls));
   if (k.elements > 0) add_fact(facts, "Elements compared", count(k.elements));
   if (k.elements > 0) add_fact(facts, "Oracle escalations", count(k.oracle_escalations));
-  if (k.detection_power)
-    add_fact(facts, "Would have seen", "a single term off by " + number(*k.detection_power));
+  if (k.detection_power) add_fact(facts, "Detection power", number(*k.detection_power) + " of a term");
   add_fact(facts, "Accepted", count(k.accepted) + " of " + plural(k.offered, "problem"));
   add_fact(facts, "Time", duration(k.seconds));
   return facts;
@@ -282,6 +303,14 @@ json coverage_rows(const kernel_result& k) {
   return rows;
 }
 
+/// The line beside a closed card.
+std::string glance(const kernel_result& k) {
+  if (k.cases == 0) return {};
+  std::string text = plural(k.cases, "case");
+  if (k.detection_power) text += ", would see " + number(*k.detection_power) + " of a term";
+  return text;
+}
+
 json kernel_card(const kernel_result& k, std::size_t at, chart_book& charts) {
   json card = verdict_cell(k.verdict);
   card.update({{"kernel", clean(k.name, 300)},
@@ -298,26 +327,14 @@ json kernel_card(const kernel_result& k, std::size_t at, chart_book& charts) {
                {"worst", json::array()},
                {"problems", problem_rows(k)},
                {"problem_count", plural(std::ssize(k.problems), "problem")},
-               {"heat", json::array()},
+               {"heat", heat_figure(k, charts)},
+               {"glance", glance(k)},
                {"ulps", json::array()}});
   for (const record::reason_count& d : k.declined) {
     card["declined"].push_back({{"reason", clean(d.reason, 400)}, {"count", count(d.count)}});
   }
   for (std::size_t i = 0; i < std::min(k.worst.size(), most_worst); ++i) {
     card["worst"].push_back(element_row(k.worst[i]));
-  }
-  if (k.heat && !k.heat->tiles.empty()) {
-    std::string note;
-    if (k.heat->tiles_left_out > 0) note += "; " + plural(k.heat->tiles_left_out, "channel") + " not shown";
-    if (k.heat->row_step > 1 || k.heat->col_step > 1) {
-      note += "; each cell is the worst of " + extents({k.heat->row_step, k.heat->col_step}) + " elements";
-    }
-    card["heat"].push_back({{"chart", heat_chart(charts, *k.heat)},
-                            {"tensor", clean(k.heat->tensor, 40)},
-                            {"problem", clean(k.heat->problem, 600)},
-                            {"regime", clean(k.heat->regime, 60)},
-                            {"bound", clean(k.heat->bound, 40)},
-                            {"note", note}});
   }
   if (k.ulps && !k.ulps->counts.empty()) card["ulps"].push_back({{"chart", ulp_chart(charts, *k.ulps)}});
   card["has_charts"] = !card["heat"].empty() || !card["ulps"].empty();
@@ -366,15 +383,14 @@ void view_verify(std::span<const record::run> runs, chart_book& charts, json& vi
   view["kernels"] = json::array();
   for (std::size_t at = 0; at < kernels.size(); ++at) {
     const kernel_result& k = *kernels[at];
+    json card = kernel_card(k, at, charts);
     const bool bad = record::is_bad(k.verdict);
     if (bad || k.planted) {
       // A planted bug that got away is a failure of the judge.
-      view[k.planted && bad ? "caught"
-           : bad && k.peer  ? "findings"
-                            : "failures"]
-          .push_back(failure_card(k, at));
+      const char* const list = k.planted && bad ? "caught" : k.peer ? "findings" : "failures";
+      view[list].push_back(failure_card(k, at, card["heat"]));
     }
-    view["kernels"].push_back(kernel_card(k, at, charts));
+    view["kernels"].push_back(std::move(card));
   }
   view["regimes"] = matrix(kernels, &kernel_result::regimes, &record::regime_tally::regime, regime_cell);
   view["laws"] = matrix(kernels, &kernel_result::laws, &record::law_tally::law, law_cell);

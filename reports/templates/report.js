@@ -19,11 +19,14 @@
 
   // ------------------------------------------------------------------------------------------ looks
   const theme = () => dark.matches && !printing
-    ? { ink: "#c9d0db", soft: "#8b95a6", rule: "#313845", sunk: "#20252f", zero: "#191d25", good: "#6fd396", grey: "#5a6372" }
-    : { ink: "#2b313b", soft: "#6a7382", rule: "#e3e7ec", sunk: "#f5f6f8", zero: "#ffffff", good: "#1a7f45", grey: "#c3c9d2" };
-  // Okabe and Ito's palette, told apart by every kind of colour vision (yellow left out: unseen on white).
-  const palette = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c8cff", "#a6761d", "#66a61e", "#999999"];
-  const colour = (i) => palette[i % palette.length];
+    ? { ink: "#c9d0db", soft: "#8b95a6", rule: "#313845", zero: "#191d25", grey: "#5a6372", bad: "#ff9087", lost: "#ff6bff",
+      palette: ["#5aaee6", "#f0b440", "#35c79a", "#e39ac4", "#9fd4f5", "#ff8a4c", "#a8a8ff", "#d0a050", "#9fce5a", "#b5b5b5"],
+      heat: ["#d6ecff", "#4aa3ff", "#3a5680", "#7d5636", "#ff5b33", "#ffd9c9"] }
+    : { ink: "#2b313b", soft: "#6a7382", rule: "#e3e7ec", zero: "#ffffff", grey: "#c3c9d2", bad: "#b3261e", lost: "#b000b0",
+      palette: ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c8cff", "#a6761d", "#66a61e", "#999999"],
+      heat: ["#0b2a6b", "#1f57c3", "#8db4ec", "#f2b184", "#d4371c", "#6f0d0a"] };
+  // Okabe and Ito's colours first: told apart by every kind of colour vision (their yellow is left out).
+  const colour = (i) => { const { palette } = theme(); return palette[i % palette.length]; };
 
   const axis = (more) => {
     const t = theme();
@@ -42,7 +45,24 @@
       legend: { orientation: "h", y: -0.22, x: 0, font: { size: 11 } }, dragmode: false,
     }, more);
   };
-  const powers = { exponentformat: "power", dtick: undefined, nticks: 8 };
+  // A logarithmic axis over these values: 1, 2, 5 where it spans little, powers of ten where it spans much.
+  const superscript = (n) => String(n).replace(/./g, (c) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(c)]);
+  const logAxis = (list, more) => {
+    const exponents = list.filter((x) => x > 0 && Number.isFinite(x)).map(Math.log10);
+    const low = Math.min(...exponents), high = Math.max(...exponents);
+    if (!exponents.length) return axis({ type: "log", ...more });
+    const pad = Math.max(0.12, (high - low) * 0.06), range = [low - pad, high + pad];
+    const tickvals = [], ticktext = [];
+    const few = high - low < 2.2, step = few ? 1 : Math.ceil((high - low) / 7);
+    for (let n = Math.floor(range[0]); n <= Math.ceil(range[1]); ++n) {
+      if (n % step) continue;
+      for (const digit of high - low < 0.7 ? [1, 1.5, 2, 3, 4, 5, 7] : few ? [1, 2, 5] : [1]) {
+        tickvals.push(digit * 10 ** n);
+        ticktext.push(n >= -2 && n <= 3 ? String(+(digit * 10 ** n).toPrecision(3)) : (digit > 1 ? digit + "·" : "") + "10" + superscript(n));
+      }
+    }
+    return axis({ type: "log", range, tickvals, ticktext, ...more });
+  };
 
   // ------------------------------------------------------------------------------------------ kinds of chart
   const coordinates = (flat, chart) => {
@@ -64,9 +84,9 @@
     const shown = size <= 0 ? Math.max(0, (size + floorDecades) / floorDecades) : 1 + Math.min(size, topDecades) / topDecades;
     return Math.sign(share) * shown;
   };
-  // Share 1 lies at ±1 of ±2: inside pale to middling, outside dark, with a step between.
-  const heatColours = (zero) => [[0, "#0b2a6b"], [0.2499, "#1f57c3"], [0.25, "#8db4ec"], [0.5, zero], [0.75, "#f2b184"],
-    [0.7501, "#d4371c"], [1, "#6f0d0a"]];
+  // Share 1 lies at ±1 of ±2: muted inside the bound, vivid outside, with a step between.
+  const heatColours = ({ zero, heat: [below, under, minus, plus, over, above] }) => [[0, below], [0.2499, under], [0.25, minus],
+    [0.5, zero], [0.75, plus], [0.7501, over], [1, above]];
 
   function heat(chart) {
     const t = theme();
@@ -96,11 +116,12 @@
         yanchor: "bottom", font: { size: 10, color: t.soft } });
     });
     const traces = [{ type: "heatmap", z, text, hovertemplate: "%{text}<extra></extra>", hoverongaps: false, zmin: -2, zmax: 2,
-      colorscale: heatColours(t.zero), colorbar: { thickness: 10, outlinewidth: 0, len: 0.9, tickfont: { size: 10, color: t.soft },
+      colorscale: heatColours(t), colorbar: { thickness: 10, outlinewidth: 0, len: 0.9, tickfont: { size: 10, color: t.soft },
         tickvals: [-2, -1, -0.5, 0, 0.5, 1, 2], ticktext: ["≤−100", "−1", "−0.01", "0", "0.01", "1", "≥100"] } }];
     if (lost.x.length) traces.push({ type: "scatter", mode: "markers", x: lost.x, y: lost.y, text: lost.text, name: "not a number",
-      hovertemplate: "%{text}<extra></extra>", marker: { symbol: "x", color: "#b000b0", size: 9 } });
+      hovertemplate: "%{text}<extra></extra>", marker: { symbol: "x", color: t.lost, size: 9 } });
     return { traces, layout: layout({ annotations, shapes, showlegend: lost.x.length > 0, margin: { l: 8, r: 8, t: 8, b: 8 },
+      legend: { orientation: "h", x: 0, y: 0, yanchor: "top", font: { size: 11 } },
       height: Math.min(720, Math.max(260, 90 + 400 * height / Math.max(width, 1))),
       xaxis: axis({ visible: false, constrain: "domain" }),
       yaxis: axis({ visible: false, autorange: "reversed", scaleanchor: "x", constrain: "domain" }) }) };
@@ -109,19 +130,22 @@
   function ulps(chart) {
     const edges = values(chart.edges);
     const label = (i) => i === 0 && edges[0] === 0 && edges[1] <= 1e-9 ? "0" : Number.isFinite(edges[i + 1])
-      ? `${short(edges[i])}–${short(edges[i + 1])}` : `≥ ${short(edges[i])}`;
+      ? (edges[i] < 1e-6 ? `< ${short(edges[i + 1])}` : `${short(edges[i])}–${short(edges[i + 1])}`) : `≥ ${short(edges[i])}`;
     const x = chart.counts.map((_, i) => label(i));
     const t = theme();
-    const traces = [{ type: "bar", name: "this kernel", x, y: chart.counts, marker: { color: palette[0] },
+    const traces = [{ type: "bar", name: "this kernel", x, y: chart.counts, marker: { color: colour(0) },
       hovertemplate: "%{x} ulp: %{y} elements<extra></extra>" }];
     if (chart.naive && chart.naive.length) traces.unshift({ type: "bar", name: "plain loops in float", x, y: chart.naive,
       marker: { color: t.grey }, hovertemplate: "%{x} ulp: %{y} elements (plain loops)<extra></extra>" });
     return { traces, layout: layout({ barmode: "group", bargap: 0.15,
-      xaxis: axis({ title: "ulps from the true value", type: "category" }), yaxis: axis({ title: "elements", type: "log", ...powers }) }) };
+      xaxis: axis({ title: "ulps from the true value", type: "category" }), yaxis: logAxis([...chart.counts, ...(chart.naive || []), 1], { title: "elements" }) }) };
   }
 
   function v(chart) {
     const traces = [];
+    const all = chart.curves.flatMap((curve) => values(curve.error)).filter((e) => e > 0 && Number.isFinite(e));
+    const steps = chart.curves.flatMap((curve) => values(curve.step));
+    const decades = all.length ? Math.log10(Math.max(...all) / Math.min(...all)) : 0;
     chart.curves.forEach((curve, number) => {
       const h = values(curve.step), e = values(curve.error);
       const points = h.map((step, i) => [step, e[i]]).filter(([step, error]) => step > 0 && error > 0 && Number.isFinite(error))
@@ -140,14 +164,14 @@
       const slope = (arm, exponent) => {
         if (arm.length < 3 || !Number.isFinite(exponent)) return;
         const middle = arm[Math.floor(arm.length / 2)], ends = [arm[0][0], arm[arm.length - 1][0]];
+        const lift = Math.pow(10, 0.025 * decades);  // beside the curve, not on it
         traces.push({ type: "scatter", mode: "lines", showlegend: false, hoverinfo: "skip", x: ends,
-          y: ends.map((step) => middle[1] * Math.pow(step / middle[0], exponent)), line: { color: colour(number), width: 1.2, dash: "dash" } });
+          y: ends.map((step) => lift * middle[1] * Math.pow(step / middle[0], exponent)), line: { color: theme().soft, width: 1.2, dash: "dash" } });
       };
       slope(points.filter((p) => p[0] >= best[0]), value(curve.truncation));
       slope(points.filter((p) => p[0] <= best[0]), value(curve.rounding));
     });
-    return { traces, layout: layout({ xaxis: axis({ title: "step h", type: "log", ...powers }),
-      yaxis: axis({ title: "relative error", type: "log", ...powers }) }) };
+    return { traces, layout: layout({ xaxis: logAxis(steps, { title: "step h" }), yaxis: logAxis(all, { title: "relative error" }) }) };
   }
 
   function jacobian(chart) {
@@ -163,7 +187,7 @@
       const suffix = number ? String(number + 1) : "", biggest = most(list), limit = name === "difference" ? biggest || 1 : scale;
       const from = number / images.length, to = (number + 0.94) / images.length;
       traces.push({ type: "heatmap", z: cut(list), xaxis: "x" + suffix, yaxis: "y" + suffix, zmin: -limit, zmax: limit, showscale: false,
-        colorscale: [[0, "#1f57c3"], [0.5, t.zero], [1, "#d4371c"]],
+        colorscale: [[0, t.heat[1]], [0.5, t.zero], [1, t.heat[4]]],
         hovertemplate: "output %{y}, input %{x}<br>%{z:.6g}<extra>" + name + "</extra>" });
       shape["xaxis" + suffix] = axis({ domain: [from, to], showgrid: false, zeroline: false, mirror: true, showline: true, title: "input element" });
       shape["yaxis" + suffix] = axis({ autorange: "reversed", anchor: "x" + suffix, showgrid: false, zeroline: false, mirror: true,
@@ -176,17 +200,20 @@
 
   function bars(chart) {
     const t = theme(), count = chart.kernels.length, pitch = count + 1.7;
+    const labels = { type: "scatter", mode: "text", x: [], y: [], text: [], textposition: "middle right", showlegend: false, hoverinfo: "skip",
+      cliponaxis: false, textfont: { size: 10, color: t.soft } };
     const traces = chart.kernels.map((kernel, k) => {
       const trace = { type: "bar", orientation: "h", name: plain(kernel.name) + (kernel.baseline ? " (baseline)" : ""), x: [], y: [],
-        width: 0.86, text: [], hovertext: [], hovertemplate: "%{hovertext}<extra></extra>", textposition: "outside", cliponaxis: false,
-        textfont: { size: 10, color: t.soft }, error_x: { type: "data", symmetric: false, array: [], arrayminus: [], thickness: 1, width: 2, color: t.ink },
-        marker: { color: colour(k), pattern: { shape: kernel.peer ? "/" : "", size: 5, solidity: 0.35, fgcolor: t.zero } } };
+        width: 0.86, hovertext: [], hovertemplate: "%{hovertext}<extra></extra>", error_x: { type: "data", symmetric: false, array: [], arrayminus: [], thickness: 1, width: 2, color: t.ink },
+        marker: { color: colour(k), pattern: { shape: kernel.peer ? "/" : "", size: 7, solidity: 0.14, bgcolor: colour(k), fgcolor: t.zero } } };
       chart.bars.forEach((row, p) => {
         const bar = row[k], speed = value(bar.gflops);
         if (!Number.isFinite(speed)) return;
         trace.x.push(speed);
         trace.y.push(p * pitch + k + 1);
-        trace.text.push(short(+speed.toPrecision(3)) + (bar.ratio ? "  " + plain(bar.ratio) : ""));
+        labels.x.push(Math.max(speed, value(bar.high) || 0));
+        labels.y.push(p * pitch + k + 1);
+        labels.text.push(" " + short(+speed.toPrecision(3)) + (bar.ratio ? "  " + plain(bar.ratio) : ""));
         trace.hovertext.push(plain(kernel.name) + "<br>" + plain(bar.title).replace(/([;,]) /g, "$1<br>"));
         trace.error_x.array.push(Math.max(0, value(bar.high) - speed));
         trace.error_x.arrayminus.push(Math.max(0, speed - value(bar.low)));
@@ -199,9 +226,10 @@
         font: { size: 11, color: t.ink, family: "monospace" } });
       chart.bars[p].forEach((bar, k) => {
         if (bar.why) annotations.push({ x: 0, y: p * pitch + k + 1, text: "no number: " + plain(bar.why), showarrow: false, xanchor: "left",
-          yanchor: "middle", font: { size: 10, color: "#c0392b" } });
+          yanchor: "middle", font: { size: 10, color: t.bad } });
       });
     });
+    traces.push(labels);
     return { traces, layout: layout({ barmode: "overlay", annotations, height: 90 + chart.problems.length * pitch * 17,
       margin: { l: 8, r: 70, t: 30, b: 40 }, legend: { orientation: "h", y: 1, yanchor: "bottom", x: 0, font: { size: 11 } },
       xaxis: axis({ title: "GFLOP/s", rangemode: "tozero" }),
@@ -227,8 +255,8 @@
         hovertemplate: "%{text}<br>%{y:.3g} GFLOP/s<extra>" + plain(kernel) + "</extra>",
         marker: { size: 7, color: colour(number++), symbol: points[0].peer ? "diamond-open" : "circle", opacity: 0.85 } });
     }
-    return { traces, layout: layout({ height: 400, xaxis: axis({ title: "FLOP per byte", type: "log", ...powers }),
-      yaxis: axis({ title: "GFLOP/s", type: "log", ...powers }) }) };
+    return { traces, layout: layout({ height: 400, xaxis: logAxis([low, high], { title: "FLOP per byte" }),
+      yaxis: logAxis([...chart.points.map((p) => value(p.gflops)), chart.gflops], { title: "GFLOP/s" }) }) };
   }
 
   function pareto(chart) {
@@ -239,7 +267,8 @@
       marker: { size: 12, color: colour(number), symbol: point.peer ? "diamond-open" : "circle", line: { width: 2 } },
       hovertemplate: `${plain(point.kernel)}<br>%{x:.3g} GFLOP/s over ${point.problems} problems<br>worst ${short(value(point.ulps))} ulp<extra></extra>` }));
     return { traces, layout: layout({ height: 400, showlegend: false, margin: { l: 54, r: 40, t: 30, b: 44 },
-      xaxis: axis({ title: "GFLOP/s, geometric mean", rangemode: "tozero" }), yaxis: axis({ title: "worst error in ulps", type: "log", ...powers }) }) };
+      xaxis: axis({ title: "GFLOP/s, geometric mean", range: [0, 1.2 * Math.max(...chart.points.map((p) => value(p.gflops)))] }),
+      yaxis: logAxis(chart.points.map((p) => Math.max(value(p.ulps), 0.01)), { title: "worst error in ulps" }) }) };
   }
 
   const kinds = { heat, ulps, v, jacobian, bars, roofline, pareto };
@@ -263,17 +292,28 @@
     place.dataset.drawn = "yes";
   }
 
+  // What is on the screen, or within a screen of it. Asked after every event that can change it: an observer would
+  // wait for a frame, which a page in the background or a machine without a display may never get.
   const places = [...document.querySelectorAll("[data-chart]")];
   const drawn = () => places.filter((place) => place.dataset.drawn);
-  const watch = new IntersectionObserver((entries) => {
-    for (const entry of entries) {
-      if (!entry.isIntersecting) continue;
-      watch.unobserve(entry.target);
-      draw(entry.target);
+  let asked = false;
+  function drawNear() {
+    asked = false;
+    const reach = 2 * window.innerHeight;
+    for (const place of places) {
+      if (place.dataset.drawn) continue;
+      const box = place.getBoundingClientRect();
+      if (box.width > 0 && box.top < reach && box.bottom > -window.innerHeight) draw(place);
     }
-  }, { rootMargin: "600px" });
-  // One frame after the verdict is on the screen.
-  requestAnimationFrame(() => setTimeout(() => places.forEach((place) => watch.observe(place)), 0));
+  }
+  function ask() {
+    if (!asked) setTimeout(drawNear, 0);
+    asked = true;
+  }
+  window.addEventListener("load", ask);
+  window.addEventListener("scroll", ask, { passive: true });
+  window.addEventListener("resize", ask);
+  document.addEventListener("toggle", ask, true);
   dark.addEventListener("change", () => drawn().forEach(draw));
 
   let opened = [];
