@@ -6,10 +6,13 @@
 //   loss     = -(1-ε)·w[t]·log p[t] - ε/C·Σ_c w[c]·log p[c]         (the second term only if ε ≠ 0)
 //
 //   weight           w, a factor for each class; 1 if left out. Zero and negative ones are legal
-//   ignore_index     positions with this target count as loss 0 and have gradient 0; it need not be a class
+//   ignore_index     positions with this target count as loss 0 and have gradient 0, whatever their scores;
+//   it
+//                    need not be a class
 //   label_smoothing  ε, between 0 and 1
 //   reduction        none: y[n,i] = loss.   sum: y = Σ loss.   mean: y = Σ loss / Σ w[t], both sums over the
-//                    positions that are not ignored; if Σ w[t] = 0, y is NaN and the gradient is 0
+//                    positions that are not ignored. Nothing guards the division: if all are ignored y = 0/0
+//                    = NaN (and the gradient still 0), if their weights cancel both are divided by 0
 // Shapes: x = N,C,…   target = N,…   weight = C (optional)   y = one number, or N,… with reduction=none
 // A target that is neither a class nor ignore_index is an error. Conventions as torch 1.13.1.
 //
@@ -156,7 +159,7 @@ struct cross_entropy {
     for (index_t at = 0; at < target.size(); ++at) {
       const index_t first = at / I * C * I + at % I;  // the scores of this position: first + c·I
       const index_t t = target[at];
-      if (t == ignore_index || divisor == Scalar(0)) {
+      if (t == ignore_index) {
         for (index_t c = 0; c < C; ++c) dx[first + c * I] = Scalar(0);
         continue;
       }
@@ -197,7 +200,7 @@ struct cross_entropy {
     for_each_index(target.extents(), [&](const shape& at) {
       const index_t row = reduction == reduction_rule::none ? position : 0, t = target(at);
       ++position;
-      if (t == ignore_index || (reduction == reduction_rule::mean && total == Scalar(0))) return;
+      if (t == ignore_index) return;
       require_class(t, position - 1, extents[1]);
       shape score;  // coordinates in x of this position, class to be filled in
       for (int axis = 0; axis < extents.rank(); ++axis)
