@@ -62,6 +62,9 @@ double magnitude(const T& x) {
   return static_cast<double>(positive);
 }
 
+/// Digits that stand for "every difference is zero".
+constexpr int exactly = 1000;
+
 /// Collects the differences between two definitions, relative to the larger magnitude (at least 1e-3, so that
 /// an entry that cancels to nothing does not count its last digit).
 class tally {
@@ -128,6 +131,26 @@ tensor_set<T> convert(const tensor_set<double>& point) {
   return point.map<T>([](double v) { return T(v); });
 }
 
+/// The five comparisons of a check, over all its points.
+struct comparisons {
+  explicit comparisons(const std::string& scalar)
+      : dual_vjp("dual", "vjp", scalar),
+        dual_entries("dual", "jacobian", scalar),
+        vjp_entries("vjp", "jacobian", scalar),
+        numeric_entries("numeric", "jacobian", scalar),
+        numeric_dual("numeric", "dual", scalar) {}
+  tally dual_vjp, dual_entries, vjp_entries, numeric_entries, numeric_dual;
+
+  std::vector<record::agreement> finish(int digits) {
+    std::vector<record::agreement> list;
+    for (tally* t : {&dual_vjp, &dual_entries, &vjp_entries, &numeric_entries, &numeric_dual}) {
+      record::agreement a = t->finish(digits);
+      if (a.compared != 0) list.push_back(std::move(a));
+    }
+    return list;
+  }
+};
+
 /// Everything that is asked of one layer at one point over the scalar T.
 template <class T>
 class point_check {
@@ -136,9 +159,11 @@ class point_check {
   static constexpr double step = exact ? 0x1p-10 : 0x1p-14;
   static constexpr int levels = 9;
 
-  point_check(const layer& l, const tensor_set<double>& point, const gradcheck_options& options)
+  point_check(const layer& l, const tensor_set<double>& point, const gradcheck_options& options,
+              comparisons& to)
       : layer_(l),
         options_(options),
+        to_(to),
         at_(l, convert<T>(point)),
         kinked_(kinked_columns(l, {l, point}, step)) {}
 
@@ -152,9 +177,9 @@ class point_check {
     const matrix<T> by_entries = at_.by_entries();
     for (index_t i = 0; i < by_dual.rows(); ++i)
       for (index_t j = 0; j < by_dual.cols(); ++j) {
-        dual_vjp_.compare(by_dual(i, j), by_vjp(i, j), T(0));
-        dual_entries_.compare(by_dual(i, j), by_entries(i, j), T(0));
-        vjp_entries_.compare(by_vjp(i, j), by_entries(i, j), T(0));
+        to_.dual_vjp.compare(by_dual(i, j), by_vjp(i, j), T(0));
+        to_.dual_entries.compare(by_dual(i, j), by_entries(i, j), T(0));
+        to_.vjp_entries.compare(by_vjp(i, j), by_entries(i, j), T(0));
       }
     if (!numeric_applies()) return;
     for (index_t j = 0; j < by_entries.cols(); ++j) {
@@ -162,8 +187,8 @@ class point_check {
       const auto e = estimate([&](const T& h) { return at_.moved(j, h); });
       for (index_t i = 0; i < by_entries.rows(); ++i) {
         const auto row = static_cast<std::size_t>(i);
-        numeric_entries_.compare(e.value[row], by_entries(i, j), e.error[row]);
-        numeric_dual_.compare(e.value[row], by_dual(i, j), e.error[row]);
+        to_.numeric_entries.compare(e.value[row], by_entries(i, j), e.error[row]);
+        to_.numeric_dual.compare(e.value[row], by_dual(i, j), e.error[row]);
       }
     }
   }
@@ -188,24 +213,17 @@ class point_check {
       const std::vector<T> gradient = at_.vjp_product(u);
       T from_dual(0), from_entries(0), from_vjp(0);
       for (std::size_t i = 0; i < u.size(); ++i) {
-        dual_entries_.compare(dual[i], entries[i], T(0));
+        to_.dual_entries.compare(dual[i], entries[i], T(0));
         from_dual += u[i] * dual[i];
         from_entries += u[i] * entries[i];
       }
       for (std::size_t j = 0; j < v.size(); ++j) from_vjp += gradient[j] * v[j];
-      dual_vjp_.compare(from_dual, from_vjp, T(0));
-      vjp_entries_.compare(from_vjp, from_entries, T(0));
+      to_.dual_vjp.compare(from_dual, from_vjp, T(0));
+      to_.vjp_entries.compare(from_vjp, from_entries, T(0));
       // Several inputs move at once, so a product of two of them is of degree 2 in h: still exact.
       if (!numeric_applies() || kinks() != 0 || (exact && layer_.degree() > 1)) continue;
       const auto e = estimate([&](const T& h) { return at_.moved(v, h); });
-      for (std::size_t i = 0; i < u.size(); ++i) numeric_dual_.compare(e.value[i], dual[i], e.error[i]);
-    }
-  }
-
-  void finish(std::vector<record::agreement>& list) {
-    for (tally* t : {&dual_vjp_, &dual_entries_, &vjp_entries_, &numeric_entries_, &numeric_dual_}) {
-      record::agreement a = t->finish(exact ? 1000 : options_.digits);
-      if (a.compared != 0) list.push_back(std::move(a));
+      for (std::size_t i = 0; i < u.size(); ++i) to_.numeric_dual.compare(e.value[i], dual[i], e.error[i]);
     }
   }
 
@@ -220,17 +238,11 @@ class point_check {
       return at_.richardson(at, T(1) / T(16384), levels);
   }
 
-  static std::string scalar_name() { return exact ? "rational" : "mp100"; }
-
   const layer& layer_;
   const gradcheck_options& options_;
+  comparisons& to_;
   differentiation<T> at_;
   std::vector<bool> kinked_;
-  tally dual_vjp_{"dual", "vjp", scalar_name()};
-  tally dual_entries_{"dual", "jacobian", scalar_name()};
-  tally vjp_entries_{"vjp", "jacobian", scalar_name()};
-  tally numeric_entries_{"numeric", "jacobian", scalar_name()};
-  tally numeric_dual_{"numeric", "dual", scalar_name()};
 };
 
 /// With one definition wrong, exactly the pairs that contain it disagree.
@@ -258,12 +270,14 @@ std::string blame(const std::vector<record::agreement>& agreements) {
 
 template <class T>
 void check_points(const layer& l, const gradcheck_options& options, record::layer_check& result) {
+  comparisons all(is_exact_v<T> ? "rational" : "mp100");
   index_t columns = 0;
+  index_t kinks = 0;
   // The second point is all ties: a definition that sends the gradient elsewhere than to the winner shows
   // there.
   for (const bool ties : {false, true}) {
     if (ties && !l.has_winners()) continue;
-    point_check<T> check(l, draw_point(l, options.seed, ties), options);
+    point_check<T> check(l, draw_point(l, options.seed, ties), options, all);
     const bool small = static_cast<double>(check.at().inputs().total()) *
                            static_cast<double>(check.at().outputs().total()) <=
                        static_cast<double>(options.dense_entries);
@@ -271,13 +285,14 @@ void check_points(const layer& l, const gradcheck_options& options, record::laye
       check.dense();
     else
       check.directional(3);
-    check.finish(result.agreements);
     ++result.points;
+    result.kinks_excluded += check.kinks();
     if (!ties) {
-      columns += check.columns();
-      result.kinks_excluded += check.kinks();
+      columns = check.columns();
+      kinks = check.kinks();
     }
   }
+  result.agreements = all.finish(is_exact_v<T> ? exactly : options.digits);
   if (result.agreements.empty()) {
     result.verdict = verdict::inconclusive;
     result.reason = "nothing to compare: a differentiable tensor is empty";
@@ -295,9 +310,9 @@ void check_points(const layer& l, const gradcheck_options& options, record::laye
       result.reason = a.reason;
     }
   }
-  if (result.kinks_excluded * 4 > columns) {
+  if (kinks * 4 > columns) {
     result.verdict = verdict::mistrusted;
-    result.reason = fmt::format("{} of {} coordinates sit on a kink", result.kinks_excluded, columns);
+    result.reason = fmt::format("{} of {} coordinates of a general point sit on a kink", kinks, columns);
   }
 }
 
