@@ -5,7 +5,7 @@
 #include <plumb/plugin.hpp>
 
 #include "reference/core/problem.hpp"
-#include "verify/sandbox/tests/harness.hpp"
+#include "verify/sandbox/sandbox.hpp"
 
 /// The header reads problem text for this test; a plugin it is not.
 std::vector<plumb::plugin_kernel> plumb::plugin_kernels() { return {}; }
@@ -38,9 +38,9 @@ struct outcome {
 class examples : public testing::Test {
  protected:
   static sandbox& box() {
-    sandbox_options options = test_options();
-    for (const char* name : {"my_conv", "broken_conv"})
-      options.plugins.push_back(std::string(PLUGIN_DIR) + "/lib" + name + ".so");
+    sandbox_options options;
+    options.worker = TEST_WORKER;
+    options.plugins = {PLUGINS "/libmy_conv.so", PLUGINS "/libbroken_conv.so"};
     static sandbox shared(options);
     return shared;
   }

@@ -105,6 +105,22 @@ run_result read_result(const wire::result_record& record) {
   return result;
 }
 
+/// Where in the kernel's life a crash or a timeout came, unless in a plain `run`: ", in make_plan".
+std::string when(const wire::control_block& words) {
+  if (words.at.load() == wire::phase::releasing) return ", while its plan was released";
+  switch (words.in.load()) {
+    case wire::stage::supports:
+      return ", in supports";
+    case wire::stage::make_plan:
+      return ", in make_plan";
+    case wire::stage::prepare:
+      return ", in prepare";
+    case wire::stage::run:
+      break;
+  }
+  return {};
+}
+
 }  // namespace
 
 struct sandbox::body {
@@ -283,18 +299,16 @@ void sandbox::body::settle(batch& b, int number, std::uint32_t run, bool timed_o
   result = read_result(record(number, run));
   result.output = output;
   b.settled[run] = true;
-  const bool releasing = words.at.load() == wire::phase::releasing;
   if (timed_out) {
     result.status = run_status::timeout;
-    char limit[32];
-    std::snprintf(limit, sizeof limit, "%g", options.time_limit.count());
-    result.text =
-        std::string("did not finish ") + (releasing ? "releasing its plan " : "") + "within " + limit + " s";
+    char text[64];
+    std::snprintf(text, sizeof text, "did not finish within %g s", options.time_limit.count());
+    result.text = text + when(words);
     return;
   }
   crash_report report = explain_crash(words, wait_status, output, &b.runs[run], number, &record(number, run));
   result.status = run_status::crashed;
-  result.text = std::move(report.text) + (releasing ? ", while its plan was released" : "");
+  result.text = report.text + when(words);
   result.signal = std::move(report.signal);
   result.site = std::move(report.site);
 }

@@ -39,7 +39,7 @@ constexpr std::size_t file_bytes = slot_offset(slot_count);
 
 // In the worker, slots lie apart by an inaccessible gap, so wide that a wrong row or plane index still lands
 // in it.
-constexpr std::size_t guard_bytes = std::size_t{1} << 30;
+constexpr std::size_t guard_bytes = std::size_t{256} << 20;
 constexpr std::size_t region_bytes = guard_bytes + slot_count * (slot_bytes + guard_bytes);
 constexpr std::size_t region_offset(int slot) {
   return guard_bytes + static_cast<std::size_t>(slot) * (slot_bytes + guard_bytes);
@@ -50,10 +50,13 @@ constexpr std::size_t region_offset(int slot) {
 constexpr int max_arenas = 8;
 constexpr std::uint32_t no_run = 0xffffffff;  ///< control_block.run: none yet, or a plan of an earlier batch
 enum class phase : std::uint32_t { starting, idle, running, releasing, service };
+/// Which of the kernel's functions is being called while the phase is `running`.
+enum class stage : std::uint32_t { run, supports, make_plan, prepare };
 
 /// Written by the worker only; read by the parent at any time.
 struct control_block {
   std::atomic<phase> at{phase::starting};
+  std::atomic<stage> in{stage::run};
   std::atomic<std::uint32_t> batch{0};     ///< serial number of the batch begun last
   std::atomic<std::uint32_t> run{no_run};  ///< begun last in it
   std::atomic<std::int64_t> since_ns{0};   ///< CLOCK_MONOTONIC when the phase, or the current run, began

@@ -171,8 +171,10 @@ executor::live_plan* executor::make_plan(const decoded_run& run, const kernel& k
   if (std::ranges::find(k.layouts, run.how.layout) == k.layouts.end())
     return decline("does not take " + std::string(name_of(run.how.layout)));
   const kernel_problem& problem = problem_of(run);
+  control_.in.store(wire::stage::supports, std::memory_order_relaxed);
   if (k.supports)
     if (const support answer = k.supports(problem); !answer.ok) return decline(answer.reason);
+  control_.in.store(wire::stage::make_plan, std::memory_order_relaxed);
   live_plan fresh{std::string(run.kernel), std::string(run.resolved), run.how, k.make_plan(problem)};
   if (!fresh.made) throw std::runtime_error("make_plan returned no plan");
   fresh.implementation = fresh.made->implementation();
@@ -205,7 +207,9 @@ void executor::execute(const decoded_run& run, std::uint32_t index, mapped_arena
     copy_text(result.implementation, live->implementation);
     result.workspace_bytes = p.workspace_size();
     if (!run.how.query) {
+      control_.in.store(wire::stage::prepare, std::memory_order_relaxed);
       if (made_now || run.how.prepare) p.prepare(run.reads);
+      control_.in.store(wire::stage::run, std::memory_order_relaxed);
       call(run, p, arena, result);
     }
     const auto* const reporting = dynamic_cast<const reporting_plan*>(&p);

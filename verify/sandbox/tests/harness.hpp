@@ -3,15 +3,21 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "verify/sandbox/sandbox.hpp"
 
 namespace plumb {
 
-inline sandbox_options test_options(std::vector<std::string> plugins = {}) {
+/// Where this test, its worker and its plugins lie.
+inline std::string own_directory() {
+  return std::filesystem::read_symlink("/proc/self/exe").parent_path().string();
+}
+
+inline sandbox_options test_options(const std::vector<std::string>& plugins = {}) {
   sandbox_options options;
-  options.worker = TEST_WORKER;
-  for (std::string& name : plugins) options.plugins.push_back(std::string(PLUGIN_DIR) + "/" + name + ".so");
-  options.time_limit = std::chrono::seconds(10);
+  options.worker = own_directory() + "/plumb-test-worker";
+  for (const std::string& name : plugins) options.plugins.push_back(own_directory() + "/" + name + ".so");
   return options;
 }
 

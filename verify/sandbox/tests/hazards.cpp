@@ -33,6 +33,22 @@ plumb::plugin_kernel hazard(const std::string& name, void (*misdeed)(const opera
       });
 }
 
+/// Crashes when it reads the problem: in `supports`, or the second time, in `open`.
+template <int Call>
+struct crashing_problem {
+  static crashing_problem read(plumb::problem_reader&, int) {
+    static int calls = 0;
+    if (++calls == Call) std::abort();
+    return {};
+  }
+};
+
+template <int Call>
+plumb::plugin_kernel crashing(const std::string& name) {
+  return plumb::plugin_kernel::of<crashing_problem<Call>>("copy.forward/" + name + "@bad",
+                                                          [](const auto&, const plumb_call&) {});
+}
+
 void copy(const operands& o) {
   for (std::int64_t i = 0; i < o.n; ++i) o.y[i] = o.x[i];
 }
@@ -115,6 +131,8 @@ std::vector<plumb::plugin_kernel> plumb::plugin_kernels() {
                };
                if (pthread_create(&thread, nullptr, late, nullptr) == 0) pthread_detach(thread);
              }),
+      crashing<1>("crashes_in_supports"),
+      crashing<2>("crashes_in_open"),
       hazard("closes_everything",
              [](const operands& o) {
                copy(o);
