@@ -121,7 +121,11 @@ summary summarize(std::span<const record::run> runs) {
     if (r.verify) verified = true, add_verify(*r.verify, s);
     if (r.gradcheck) {
       checked = true;
-      for (const record::layer_check& layer : r.gradcheck->layers) s.layers.add(layer.verdict);
+      for (const record::layer_check& layer : r.gradcheck->layers) {
+        s.layers.add(layer.verdict);
+        s.kinks += layer.kinks_excluded;
+        for (const record::agreement& a : layer.agreements) s.derivatives += a.compared;
+      }
     }
     if (r.bench) {
       benched = true;

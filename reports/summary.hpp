@@ -37,11 +37,13 @@ struct sentence {
 struct summary {
   verdict_tally kernels;  ///< ours and the plugins'
   verdict_tally peers;
-  int planted = 0;         ///< kernels wrong on purpose
-  int planted_caught = 0;  ///< of them, with a bad verdict
-  verdict_tally layers;    ///< gradient checks
-  int timed = 0;           ///< kernel × problem with a number
-  int untimed = 0;         ///< without, whatever the reason
+  int planted = 0;               ///< kernels wrong on purpose
+  int planted_caught = 0;        ///< of them, with a bad verdict
+  verdict_tally layers;          ///< gradient checks
+  std::int64_t derivatives = 0;  ///< compared, over all pairs of definitions
+  std::int64_t kinks = 0;        ///< coordinates excluded
+  int timed = 0;                 ///< kernel × problem with a number
+  int untimed = 0;               ///< without, whatever the reason
   std::int64_t cases = 0;
   std::int64_t calls = 0;
   double seconds = 0;

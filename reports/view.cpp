@@ -103,6 +103,8 @@ json run_stats(const summary& s) {
       add_stat(stats, count(std::llround(static_cast<double>(s.calls) / s.seconds)), "calls / s");
     }
   }
+  if (s.derivatives > 0) add_stat(stats, count(s.derivatives), "derivatives compared");
+  if (s.kinks > 0) add_stat(stats, count(s.kinks), "kinks excluded");
   return stats;
 }
 

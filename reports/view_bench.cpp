@@ -13,6 +13,9 @@ namespace {
 
 using record::timing;
 
+// Bars for more problems would be a chart nobody scrolls through; the table has them all.
+constexpr std::size_t most_bars = 40;
+
 const char* tone_of(record::comparison c) {
   if (c == record::comparison::faster) return "good";
   if (c == record::comparison::slower) return "bad";
@@ -77,53 +80,56 @@ json timing_cell(const timing* t) {
   return cell;
 }
 
-/// One set of problems (and one stem): the table and the bars.
+json bar(const timing* t, const json& cell) {
+  if (t == nullptr) return {{"why", ""}};
+  if (!t->measurement) return {{"why", no_number(*t)}};
+  const record::measurement& m = *t->measurement;
+  const auto speed = [&](double seconds) { return json_number(m.flops / seconds * 1e-9); };
+  return {{"gflops", json_number(m.gflops)},
+          {"low", speed(m.high)},
+          {"high", speed(m.low)},
+          {"title", cell["title"]},
+          {"ratio", cell["ratio"]}};
+}
+
+std::string mark_of(bool peer, bool baseline) {
+  return peer && baseline ? "peer, baseline" : peer ? "peer" : baseline ? "baseline" : "";
+}
+
+/// One set of problems (and one job): the table and the bars.
 json set_card(const std::string& set, const std::string& job, const std::vector<const timing*>& timings,
               chart_book& charts) {
   const std::vector<std::string> kernels = distinct(timings, label);
   const std::vector<std::string> problems = distinct(timings, problem_of);
   std::map<std::pair<std::string, std::string>, const timing*> cell_of;
   for (const timing* t : timings) cell_of.emplace(std::pair(t->problem, label(*t)), t);
-  json rows = json::array();
-  json bars = {{"problems", json::array()}, {"kernels", json::array()}, {"bars", json::array()}};
+  json heads = json::array();
   for (const std::string& kernel : kernels) {
     const timing& t =
         **std::ranges::find_if(timings, [&](const timing* each) { return label(*each) == kernel; });
-    bars["kernels"].push_back(
-        {{"name", clean(algorithm(kernel), 300)}, {"peer", t.peer}, {"baseline", t.baseline}});
+    heads.push_back({{"name", clean(algorithm(kernel), 300)}, {"mark", mark_of(t.peer, t.baseline)}});
   }
+  json rows = json::array();
+  json bars = {{"problems", json::array()}, {"kernels", heads}, {"bars", json::array()}};
   for (const std::string& problem : problems) {
     json cells = json::array();
-    json heights = json::array();
+    json group = json::array();
     for (const std::string& kernel : kernels) {
       const auto at = cell_of.find({problem, kernel});
       const timing* t = at == cell_of.end() ? nullptr : at->second;
       cells.push_back(timing_cell(t));
-      json bar = {{"why", t != nullptr && !t->measurement ? no_number(*t) : ""}};
-      if (t != nullptr && t->measurement) {
-        const record::measurement& m = *t->measurement;
-        bar = {{"gflops", json_number(m.gflops)},
-               {"low", json_number(m.flops / m.high * 1e-9)},
-               {"high", json_number(m.flops / m.low * 1e-9)},
-               {"title", cells.back()["title"]},
-               {"ratio", cells.back()["ratio"]}};
-      }
-      heights.push_back(std::move(bar));
+      group.push_back(bar(t, cells.back()));
     }
     rows.push_back({{"problem", clean(problem, 600)}, {"cells", std::move(cells)}});
+    if (rows.size() > most_bars) continue;
     bars["problems"].push_back(clean(problem, 200));
-    bars["bars"].push_back(std::move(heights));
+    bars["bars"].push_back(std::move(group));
   }
-  json heads = json::array();
-  for (const json& kernel : bars["kernels"]) {
-    heads.push_back({{"name", kernel["name"]},
-                     {"mark", kernel["peer"]       ? "peer"
-                              : kernel["baseline"] ? "baseline"
-                                                   : ""}});
-  }
+  const bool cut = problems.size() > most_bars;
   return {{"set", clean(set, 200)},
           {"job", clean(job, 200)},
           {"count", plural(std::ssize(problems), "problem")},
+          {"cut", cut ? "; the first " + std::to_string(most_bars) + ", the table has all" : ""},
           {"kernels", std::move(heads)},
           {"rows", std::move(rows)},
           {"chart", charts.add("bars", std::move(bars))}};
@@ -132,13 +138,15 @@ json set_card(const std::string& set, const std::string& job, const std::vector<
 json total_rows(const record::bench_section& bench) {
   std::vector<record::set_total> totals = bench.sets;
   std::ranges::stable_sort(totals, {}, [](const auto& t) { return std::pair(t.set, t.seconds); });
+  std::set<std::string> baselines = {bench.baseline};
+  for (const timing& t : bench.timings) {
+    if (t.baseline) baselines.insert(t.kernel);
+  }
   json rows = json::array();
   for (const record::set_total& total : totals) {
     json row = {{"set", clean(total.set, 200)},
                 {"kernel", clean(total.kernel, 300)},
-                {"mark", total.peer                       ? "peer"
-                         : total.kernel == bench.baseline ? "baseline"
-                                                          : ""},
+                {"mark", mark_of(total.peer, baselines.contains(total.kernel))},
                 {"problems", count(total.problems)},
                 {"seconds", duration(total.seconds)},
                 {"ratio", ""},

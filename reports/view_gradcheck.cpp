@@ -111,6 +111,8 @@ json layer_card(const record::layer_check& layer, std::size_t at, chart_book& ch
                {"kinks", layer.kinks_excluded > 0 ? plural(layer.kinks_excluded, "kink") + " excluded" : ""},
                {"seconds", duration(layer.seconds)},
                {"agreements", agreement_rows(layer)},
+               {"has_derivatives",
+                std::ranges::any_of(layer.agreements, [](const auto& a) { return !a.derivative.empty(); })},
                {"pictures", pictures(layer, charts)},
                {"kernel_rows", kernel_rows(layer, charts)}});
   return card;

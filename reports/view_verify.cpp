@@ -96,10 +96,18 @@ json draw_tensor(const record::tensor_dump& t) {
           {"more", planes > most_planes ? plural(planes - most_planes, "plane") + " more" : ""}};
 }
 
+/// An expected tensor without marks of its own shows those of what was got.
 json draw_tensors(const record::counterexample& c, record::tensor_role role) {
   json list = json::array();
   for (const record::tensor_dump& t : c.tensors) {
-    if (t.role == role) list.push_back(draw_tensor(t));
+    if (t.role != role) continue;
+    record::tensor_dump shown = t;
+    for (const record::tensor_dump& other : c.tensors) {
+      const bool is_got =
+          other.role == record::tensor_role::got && other.name == t.name && other.shape == t.shape;
+      if (role == record::tensor_role::expected && is_got && t.marked.empty()) shown.marked = other.marked;
+    }
+    list.push_back(draw_tensor(shown));
   }
   return list;
 }
@@ -141,6 +149,8 @@ json heat_figure(const kernel_result& k, chart_book& charts) {
   json list = json::array();
   if (!k.heat || k.heat->tiles.empty()) return list;
   const record::heat_map& map = *k.heat;
+  std::string unit = "in units of the " + clean(map.bound, 40) + " bound";
+  if (map.bound == "ulp") unit = "where every bit had to match";
   std::string note;
   if (map.tiles_left_out > 0) note += "; " + plural(map.tiles_left_out, "channel") + " not shown";
   if (map.row_step > 1 || map.col_step > 1) {
@@ -150,7 +160,7 @@ json heat_figure(const kernel_result& k, chart_book& charts) {
                   {"tensor", clean(map.tensor, 40)},
                   {"problem", clean(map.problem, 600)},
                   {"regime", clean(map.regime, 60)},
-                  {"bound", clean(map.bound, 40)},
+                  {"unit", unit},
                   {"note", note}});
   return list;
 }
@@ -173,6 +183,8 @@ json failure_card(const kernel_result& k, std::size_t at, const json& heat) {
     if (drawn["message"] == card["reason"]) drawn["message"] = "";
     card["counterexamples"].push_back(std::move(drawn));
   }
+  // The reason is often just what the first counterexample says better.
+  if (!k.counterexamples.empty() && k.reason == k.counterexamples.front().kind) card["reason"] = "";
   if (k.counterexamples.size() > most_counterexamples) {
     card["more"] =
         plural(std::ssize(k.counterexamples) - std::ssize(card["counterexamples"]), "counterexample") +

@@ -94,8 +94,10 @@ record::heat_tile tile_of(const exam& paper, const truths& t, const thresholds& 
                                  t.is_index    ? 0
                                  : statistical ? bounds.statistical[n]
                                                : bounds.proven[n]);
-          if (std::fabs(s) > worst) {
-            worst = std::fabs(s);
+          // Nothing is worse than a NaN, and no comparison with it is true.
+          const double size = std::isnan(s) ? std::numeric_limits<double>::infinity() : std::fabs(s);
+          if (size > worst) {
+            worst = size;
             worst_share = s;
             worst_got = g;
             worst_truth = v;

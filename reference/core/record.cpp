@@ -481,6 +481,8 @@ run from_json(std::string_view text, const std::string& origin) {
     document = json::parse(text);
   } catch (const json::parse_error& error) {
     throw record_error(origin + " " + syntax_complaint(text, error.byte));
+  } catch (const json::exception&) {
+    throw record_error(origin + " holds a number that no double can hold");
   }
   try {
     const auto schema = document.is_object() ? document.find("schema") : document.end();

@@ -203,20 +203,22 @@
     const labels = { type: "scatter", mode: "text", x: [], y: [], text: [], textposition: "middle right", showlegend: false, hoverinfo: "skip",
       cliponaxis: false, textfont: { size: 10, color: t.soft } };
     const traces = chart.kernels.map((kernel, k) => {
-      const trace = { type: "bar", orientation: "h", name: plain(kernel.name) + (kernel.baseline ? " (baseline)" : ""), x: [], y: [],
+      const trace = { type: "bar", orientation: "h", name: plain(kernel.name) + (kernel.mark ? ` (${kernel.mark})` : ""), x: [], y: [],
         width: 0.86, hovertext: [], hovertemplate: "%{hovertext}<extra></extra>", error_x: { type: "data", symmetric: false, array: [], arrayminus: [], thickness: 1, width: 2, color: t.ink },
-        marker: { color: colour(k), pattern: { shape: kernel.peer ? "/" : "", size: 7, solidity: 0.14, bgcolor: colour(k), fgcolor: t.zero } } };
+        marker: { color: colour(k), pattern: { shape: kernel.mark.startsWith("peer") ? "/" : "", size: 7, solidity: 0.14, bgcolor: colour(k), fgcolor: t.zero } } };
       chart.bars.forEach((row, p) => {
         const bar = row[k], speed = value(bar.gflops);
         if (!Number.isFinite(speed)) return;
         trace.x.push(speed);
         trace.y.push(p * pitch + k + 1);
-        labels.x.push(Math.max(speed, value(bar.high) || 0));
+        const high = Number.isFinite(value(bar.high)) ? Math.max(speed, value(bar.high)) : speed;
+        const low = Number.isFinite(value(bar.low)) ? Math.min(speed, value(bar.low)) : speed;
+        labels.x.push(high);
         labels.y.push(p * pitch + k + 1);
         labels.text.push(" " + short(+speed.toPrecision(3)) + (bar.ratio ? "  " + plain(bar.ratio) : ""));
         trace.hovertext.push(plain(kernel.name) + "<br>" + plain(bar.title).replace(/([;,]) /g, "$1<br>"));
-        trace.error_x.array.push(Math.max(0, value(bar.high) - speed));
-        trace.error_x.arrayminus.push(Math.max(0, speed - value(bar.low)));
+        trace.error_x.array.push(high - speed);
+        trace.error_x.arrayminus.push(speed - low);
       });
       return trace;
     });

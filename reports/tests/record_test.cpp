@@ -9,6 +9,7 @@
 #include <csignal>
 #include <fstream>
 #include <limits>
+#include <random>
 #include <regex>
 #include <set>
 #include <sstream>
@@ -184,6 +185,31 @@ TEST(record, refuses_every_truncation) {
               "r.json ends in the middle of the record, after " + std::to_string(length) + " bytes");
   }
   EXPECT_EQ(refusal("{\"schema\": 1, oops"), "r.json is not JSON from byte 15 on");
+}
+
+TEST(record, refuses_what_json_allows_and_a_double_does_not) {
+  EXPECT_EQ(refusal(with("\"cores\": 2", "\"cores\": 1e999")),
+            "r.json holds a number that no double can hold");
+  EXPECT_EQ(refusal(std::string(100000, '[')), "r.json ends in the middle of the record, after 100000 bytes");
+}
+
+// Whatever a bit flip makes of a record: it is read, or refused in one sentence.
+TEST(record, takes_any_damage_calmly) {
+  record::run run = rich_run();
+  run.verify->kernels.erase(run.verify->kernels.begin() + 3, run.verify->kernels.end());
+  run.gradcheck.reset();
+  for (record::kernel_result& k : run.verify->kernels) k.heat.reset();
+  const std::string text = record::to_json(run);
+  std::mt19937 bits(1);
+  int refused = 0;
+  for (int i = 0; i < 1000; ++i) {
+    std::string damaged = text;
+    for (int n = 0; n < 3; ++n) damaged[bits() % damaged.size()] ^= static_cast<char>(1U << (bits() % 7));
+    const std::string sentence = refusal(damaged);
+    refused += sentence.empty() ? 0 : 1;
+    EXPECT_EQ(sentence.find('\n'), std::string::npos) << sentence;
+  }
+  EXPECT_GT(refused, 300);
 }
 
 TEST(record, survives_text_that_is_no_utf8) {

@@ -67,6 +67,30 @@ TEST(html, draws_the_counterexample) {
   EXPECT_TRUE(contains(page, "shrunk in 41 steps from conv2d x=3x17x31x29"));
 }
 
+TEST(html, marks_the_expected_value_of_a_wrong_element) {
+  record::run r = rich_run();
+  for (record::kernel_result& k : r.verify->kernels) {
+    for (record::counterexample& c : k.counterexamples) {
+      if (!c.tensors.empty()) c.tensors[3].marked.clear();
+    }
+  }
+  EXPECT_TRUE(contains(markup_of(html_of(r)), "<td class=\"wrong\" title=\"y[n=0 k=0 p=1 q=2] = 4\">4</td>"));
+}
+
+TEST(html, cuts_tensors_that_are_no_minimal_counterexample) {
+  record::run r = rich_run();
+  record::tensor_dump& x = r.verify->kernels[1].counterexamples[0].tensors[0];
+  x.shape = {1, 40, 30, 100};
+  x.values.assign(40 * 30 * 100, 0);
+  x.values[35 * 3000 + 29 * 100 + 99] = 77;
+  x.marked = {35 * 3000 + 29 * 100 + 99, -5, 1 << 30};
+  const std::string page = markup_of(html_of(r));
+  EXPECT_TRUE(contains(page, ">77</td>")) << "the marked element is within the cut";
+  EXPECT_TRUE(contains(page, "cut from 30×100, starting at row 6, column 76"));
+  EXPECT_TRUE(contains(page, "28 planes more"));
+  EXPECT_LT(page.size(), 2U << 20);
+}
+
 TEST(html, a_kernel_without_a_number_says_why) {
   const std::string page = markup_of(html_of(rich_run()));
   EXPECT_EQ(
