@@ -15,44 +15,13 @@ namespace {
 constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr double unit = 0x1p-53;
 constexpr double slack = 1 + 0x1p-20;          ///< pays for the roundings of S and of the radius itself
+constexpr index_t chunk = 256;                 ///< elements summed by one thread without a break
 constexpr index_t work_for_threads = 200'000;  ///< terms below which a team costs more than it saves
 
 double largest_of(double most, double x) { return x > most ? x : most; }  // a NaN shows in S
 
 /// Bits of the largest integer.
 int bits_of(double integer) { return integer == 0 ? 0 : std::ilogb(integer) + 1; }
-
-/// Running sums of one element: Σ a·b, Σ|a·b|, max|a·b|.
-struct sums {
-  double sum = 0, size = 0, largest = 0;
-};
-
-/// Products are exact in double; eight independent sums keep the adders busy.
-sums plain_sums(const product_list::term* term, std::size_t n, const double* a, const double* b) {
-  constexpr std::size_t lanes = 8;
-  std::array<double, lanes> sum{}, size{}, most{};
-  std::size_t i = 0;
-  for (; i + lanes <= n; i += lanes)
-    for (std::size_t l = 0; l < lanes; ++l) {
-      const double p = a[term[i + l].a] * b[term[i + l].b];
-      sum[l] += p;
-      size[l] += std::fabs(p);
-      most[l] = largest_of(most[l], std::fabs(p));
-    }
-  for (std::size_t l = 0; i < n; ++i, ++l) {
-    const double p = a[term[i].a] * b[term[i].b];
-    sum[l] += p;
-    size[l] += std::fabs(p);
-    most[l] = largest_of(most[l], std::fabs(p));
-  }
-  sums total;
-  for (std::size_t l = 0; l < lanes; ++l) {
-    total.sum += sum[l];
-    total.size += size[l];
-    total.largest = largest_of(total.largest, most[l]);
-  }
-  return total;
-}
 
 /// a·b = product + error, exactly (Veltkamp's split, Dekker's product).
 double product_error(double a, double b, double product) {
@@ -70,9 +39,9 @@ double sum_error(double a, double b, double sum) {
 }
 
 /// Ogita, Rump & Oishi's Dot2: as if computed in twice the precision, then rounded.
-sums compensated_sums(const product_list::term* term, std::size_t n, const double* a, const double* b,
-                      double addend) {
-  sums total{addend, std::fabs(addend), 0};
+product_sums compensated_sums(const product_list::term* term, std::size_t n, const double* a, const double* b,
+                              double addend) {
+  product_sums total{addend, std::fabs(addend), 0};
   double rest = 0;
   for (std::size_t i = 0; i < n; ++i) {
     const double x = a[term[i].a], y = b[term[i].b];
@@ -175,19 +144,14 @@ void oracle::contract(std::span<const index_t> elements, int threads) {
   t.allowance.clear();
   if (scratch_.size() < static_cast<std::size_t>(std::max(threads, 1)))
     scratch_.resize(static_cast<std::size_t>(std::max(threads, 1)));
-  index_t work = 0;
-  if (count > 0) {
-    layer_->products(pass_->name, t.element(count / 2), scratch_[0].list);
-    work = count * static_cast<index_t>(scratch_[0].list.terms.size());
-  }
-  if (threads <= 1 || work < work_for_threads) {
-    contract_range(0, count, scratch_[0]);
-  } else {
-    const index_t chunk = std::max<index_t>(1, count / (16 * threads));
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
-    for (index_t first = 0; first < count; first += chunk)
-      contract_range(first, std::min(first + chunk, count),
-                     scratch_[static_cast<std::size_t>(omp_get_thread_num())]);
+  const bool team = threads > 1 && count > chunk && work(count) > work_for_threads;
+#pragma omp parallel for schedule(dynamic) num_threads(threads) if (team)
+  for (index_t first = 0; first < count; first += chunk) {
+    scratch& s = scratch_[static_cast<std::size_t>(omp_get_thread_num())];
+    if (wide_)
+      contract_wide(first, std::min(first + chunk, count), s);
+    else
+      contract_range(first, std::min(first + chunk, count), s);
   }
   for (const double n : t.terms) t.most_terms = std::max(t.most_terms, n);
   t.largest_left = a_.largest;
@@ -198,40 +162,83 @@ void oracle::contract(std::span<const index_t> elements, int threads) {
   if (t.integral) std::ranges::fill(t.radius, 0.0);
 }
 
+/// An estimate of the number of terms of `count` elements.
+index_t oracle::work(index_t count) {
+  product_list& list = scratch_.front().list;
+  list.listed = false;
+  layer_->products(pass_->name, results_.front().element(count / 2), list);
+  return count * list.count();
+}
+
+/// Neighbours whose loops are the same, and whose operands start at a fixed distance, are summed together.
 void oracle::contract_range(index_t first, index_t last, scratch& s) {
-  truths& t = results_.front();
-  for (index_t i = first; i < last; ++i) {
-    layer_->products(pass_->name, t.element(i), s.list);
-    const std::size_t terms = s.list.terms.size();
-    const bool has_addend = s.list.addend >= 0 && addend_.data != nullptr;
-    const double c = has_addend ? addend_.data[s.list.addend] : 0;
-    const double n = static_cast<double>(terms) + (has_addend ? 1 : 0);
-    sums total;
-    double radius;
-    if (wide_) {
-      total = compensated_sums(s.list.terms.data(), terms, a_.data, b_.data, c);
-      const double nu = n * unit;
-      radius = (unit * std::fabs(total.sum) + 2 * nu * nu * total.size) * slack + n * 0x1p-1020;
-    } else {
-      total = plain_sums(s.list.terms.data(), terms, a_.data, b_.data);
+  const truths& t = results_.front();
+  product_list &head = s.list, &next = s.next;
+  head.listed = next.listed = false;
+  std::array<product_sums, chunk> sums;
+  layer_->products(pass_->name, t.element(first), head);
+  while (first < last) {
+    index_t run = 1, a_step = 0, b_step = 0;
+    s.addends.assign(1, head.addend);
+    for (; first + run < last; ++run) {
+      layer_->products(pass_->name, t.element(first + run), next);
+      if (run == 1) {
+        a_step = next.first_a - head.first_a;
+        b_step = next.first_b - head.first_b;
+      }
+      if (next.loops != head.loops || next.first_a != head.first_a + run * a_step ||
+          next.first_b != head.first_b + run * b_step)
+        break;
+      s.addends.push_back(next.addend);
+    }
+    sum_products(head, a_.data, a_step, b_.data, b_step, run, sums.data());
+    for (index_t e = 0; e < run; ++e) {
+      product_sums& total = sums[static_cast<std::size_t>(e)];
+      const index_t addend = addend_.data == nullptr ? -1 : s.addends[static_cast<std::size_t>(e)];
+      const double c = addend < 0 ? 0 : addend_.data[addend];
+      const double n = static_cast<double>(head.count()) + (addend < 0 ? 0 : 1);
       total.sum += c;
       total.size += std::fabs(c);
-      radius = (n + 2) * unit * total.size * slack;
+      store(first + e, n, total, (n + 2) * unit * total.size * slack);
     }
-    const auto at = static_cast<std::size_t>(i);
-    t.value[at] = total.sum;
-    t.radius[at] = std::isfinite(total.sum) ? radius : 0;
-    t.size[at] = total.size;
-    t.terms[at] = n;
-    t.largest[at] = total.largest;
-    if (wide_ && !std::isfinite(total.sum) && a_.finite && b_.finite && addend_.finite)
-      t.value[at] = refine_contraction(t.element(i), 0, s.list).value;  // the splitting overflowed
+    first += run;
+    std::swap(head, next);
   }
+}
+
+/// f64 data: element by element in twice the precision.
+void oracle::contract_wide(index_t first, index_t last, scratch& s) {
+  const truths& t = results_.front();
+  s.list.listed = true;
+  const bool finite = a_.finite && b_.finite && addend_.finite;
+  for (index_t i = first; i < last; ++i) {
+    layer_->products(pass_->name, t.element(i), s.list);
+    const bool has_addend = s.list.addend >= 0 && addend_.data != nullptr;
+    const double c = has_addend ? addend_.data[s.list.addend] : 0;
+    const double n = static_cast<double>(s.list.count()) + (has_addend ? 1 : 0);
+    product_sums total = compensated_sums(s.list.terms.data(), s.list.terms.size(), a_.data, b_.data, c);
+    const double nu = n * unit;
+    const double radius = (unit * std::fabs(total.sum) + 2 * nu * nu * total.size) * slack + n * 0x1p-1020;
+    const bool overflowed = finite && !std::isfinite(total.sum);  // the splitting did, or the sum itself
+    if (overflowed) total.sum = refine_contraction(t.element(i), 0, s.list).value;
+    store(i, n, total, overflowed ? unit * std::fabs(total.sum) * slack : radius);
+  }
+}
+
+void oracle::store(index_t i, double terms, const product_sums& total, double radius) {
+  truths& t = results_.front();
+  const auto at = static_cast<std::size_t>(i);
+  t.value[at] = total.sum;
+  t.radius[at] = std::isfinite(total.sum) ? radius : 0;
+  t.size[at] = total.size;
+  t.terms[at] = terms;
+  t.largest[at] = total.largest;
 }
 
 refinement oracle::refine_contraction(index_t element, double got, product_list& list) const {
   thread_local exact_accumulator sum;
   sum.clear();
+  list.listed = true;
   layer_->products(pass_->name, element, list);
   refinement r;
   r.sure = true;

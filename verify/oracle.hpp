@@ -14,6 +14,7 @@
 
 #include "reference/core/dtype.hpp"
 #include "reference/layers/layer.hpp"
+#include "verify/nest_sums.hpp"
 
 namespace plumb {
 
@@ -88,7 +89,8 @@ class oracle final : public refiner {
     double largest = 0;
   };
   struct scratch {
-    product_list list;
+    product_list list, next;
+    std::vector<index_t> addends;
   };
   /// A written tensor in many digits: truth = high + low, spread = what 50 digits and 100 differ by.
   struct digits {
@@ -99,7 +101,10 @@ class oracle final : public refiner {
   void begin(const layer& l, const pass_spec& pass, const tensor_set<double>& reads, dtype type);
   static operand survey(const tensor<double>& t);
   void contract(std::span<const index_t> elements, int threads);
+  index_t work(index_t count);
   void contract_range(index_t first, index_t last, scratch& s);
+  void contract_wide(index_t first, index_t last, scratch& s);
+  void store(index_t i, double terms, const product_sums& total, double radius);
   refinement refine_contraction(index_t element, double got, product_list& list) const;
   void run_definition();
   bool escalate();

@@ -22,11 +22,12 @@ index_t terms_of(const layer& l, const pass_spec& pass, const counter_random& di
   if (count == 0) return 0;
   index_t middle = 0;
   for (int axis = 0; axis < extents.rank(); ++axis) middle = middle * extents[axis] + extents[axis] / 2;
-  thread_local product_list list;
+  product_list list;
+  list.listed = false;
   index_t most = 0;
   const auto look = [&](index_t at) {
     l.products(pass.name, at, list);
-    most = std::max(most, static_cast<index_t>(list.terms.size()));
+    most = std::max(most, list.count());
   };
   look(0);
   look(count - 1);
@@ -34,6 +35,11 @@ index_t terms_of(const layer& l, const pass_spec& pass, const counter_random& di
   for (std::uint64_t i = 0; i < 9; ++i)
     look(static_cast<index_t>(dice.bits(i) % static_cast<std::uint64_t>(count)));
   return most;
+}
+
+/// A saved output: it comes from the forward pass and is not drawn.
+bool is_output(const layer& l, std::string_view name) {
+  return std::ranges::any_of(l.describe().outputs, [&](const tensor_spec& s) { return s.name == name; });
 }
 
 /// The choices that hold for all tensors of one case.
@@ -171,7 +177,8 @@ void drawing::choose_flavour() {
 void drawing::choose_impulse() {
   std::vector<std::string_view> candidates;
   for (const std::string& name : pass_.reads)
-    if (layer_.present(name) && layer_.spec(name).kind == element::real && role_of(name) != role::addend)
+    if (layer_.present(name) && layer_.spec(name).kind == element::real && role_of(name) != role::addend &&
+        !is_output(layer_, name))
       candidates.push_back(name);
   if (!candidates.empty()) hot_ = candidates[dice_.below(draws::hot, candidates.size())];
 }
@@ -337,11 +344,8 @@ void add_drawn(tensor_set<double>& set, const layer& l, const drawing& d, const 
 tensor_set<double> draw(const layer& l, const pass_spec& pass, regime r, std::uint64_t seed, dtype type) {
   const drawing d(l, pass, r, seed, type);
   const signature& sig = l.describe();
-  const auto is_saved = [&](const std::string& name) {
-    return std::ranges::any_of(sig.outputs, [&](const tensor_spec& s) { return s.name == name; });
-  };
   tensor_set<double> saved;
-  if (std::ranges::any_of(pass.reads, is_saved)) {
+  if (std::ranges::any_of(pass.reads, [&](const std::string& name) { return is_output(l, name); })) {
     tensor_set<double> inputs;
     for (const tensor_spec& s : sig.inputs)
       if (l.present(s.name)) add_drawn(inputs, l, d, s.name);

@@ -1,7 +1,7 @@
-// The terms of one element of a contraction: the element is Σ a[i]·b[j] (+ addend), and a layer lists the
+// The terms of one element of a contraction: the element is Σ a[i]·b[j] (+ addend), and a layer names the
 // pairs (i, j). They always form a nest of loops along which both operands advance by fixed steps, so a layer
-// states the loops and `term_nest` writes the pairs, about one a nanosecond: exact sums over whole networks
-// stand on it.
+// states the loops; `term_nest` writes the pairs, about one a nanosecond, or only the loops for those who walk
+// them on their own. Exact sums over whole networks stand on it.
 #pragma once
 
 #include <array>
@@ -17,8 +17,20 @@ struct product_list {
   struct term {
     index_t a, b;
   };
+  struct loop {
+    index_t count = 1, a_step = 0, b_step = 0;
+    bool operator==(const loop&) const = default;
+  };
+
+  bool listed = true;  ///< set by the caller: false leaves `terms` as it is
   std::vector<term> terms;
   index_t addend = -1;
+  std::array<loop, 4> loops;  ///< the same terms, the innermost loop first,
+  index_t first_a = 0;        ///< starting from here
+  index_t first_b = 0;
+
+  /// Number of terms.
+  index_t count() const { return loops[0].count * loops[1].count * loops[2].count * loops[3].count; }
 };
 
 class term_nest {
@@ -30,15 +42,19 @@ class term_nest {
 
   /// The innermost loop first; at most four.
   void add(const loop& l) {
-    loops_[depth_++] = {l.count > 0 ? l.count : 0, 0, l.a_step, 0, l.b_step};
+    loops_[depth_++] = {l.count > 0 ? l.count : 0, l.a_step, l.b_step};
     a_ += l.a;
     b_ += l.b;
   }
 
   /// Replaces the terms of `list`.
   void write(product_list& list) const {
-    const loop &l0 = loops_[0], &l1 = loops_[1], &l2 = loops_[2], &l3 = loops_[3];
-    list.terms.resize(static_cast<std::size_t>(l0.count * l1.count * l2.count * l3.count));
+    list.loops = loops_;
+    list.first_a = a_;
+    list.first_b = b_;
+    if (!list.listed) return;
+    const auto &l0 = loops_[0], &l1 = loops_[1], &l2 = loops_[2], &l3 = loops_[3];
+    list.terms.resize(static_cast<std::size_t>(list.count()));
     product_list::term* term = list.terms.data();
     for (index_t i3 = 0; i3 < l3.count; ++i3)
       for (index_t i2 = 0; i2 < l2.count; ++i2)
@@ -50,8 +66,7 @@ class term_nest {
   }
 
  private:
-  static constexpr loop once = {1, 0, 0, 0, 0};
-  std::array<loop, 4> loops_ = {once, once, once, once};
+  std::array<product_list::loop, 4> loops_;
   std::size_t depth_ = 0;
   index_t a_ = 0, b_ = 0;
 };

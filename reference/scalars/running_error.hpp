@@ -85,6 +85,7 @@ class running_error {
     r.radius_ = (a.radius_ + r.size_ * b.radius_) / divisor + unit * r.size_ + tiny;
     if (std::isinf(divisor)) r.radius_ = tiny * (1 + std::fabs(a.value_));  // it may have overflowed
     r.carried_ = (a.allowance() + r.size_ * b.allowance()) / std::fabs(b.value_) + 2 * r.size_;
+    if (!b.is_first_order()) r.carried_ = infinity;
     return r.settled();
   }
 
@@ -121,7 +122,7 @@ class running_error {
     const double least = a.value_ - a.radius_;
     if (!(least > 0)) return r.unknown();
     r.radius_ = a.radius_ / least + libm * r.size_ + tiny;
-    r.carried_ = a.allowance() / a.value_ + function_roundings * r.size_;
+    r.carried_ = a.is_first_order() ? a.allowance() / a.value_ + function_roundings * r.size_ : infinity;
     return r.settled();
   }
   friend running_error sqrt(const running_error& a) {
@@ -148,6 +149,7 @@ class running_error {
   static constexpr double libm = 0x1p-51 * (1 + 0x1p-20);
   // Above every error of a result that underflows in double, and of the radius's own products that do.
   static constexpr double tiny = 0x1p-1022;
+  static constexpr double infinity = std::numeric_limits<double>::infinity();
   static constexpr double function_roundings = 4;
   static constexpr double exact_sum = 0x1p24;
 
@@ -162,21 +164,23 @@ class running_error {
   static void doubt(const running_error& a, const running_error& b) {
     if (std::fabs(a.value_ - b.value_) <= a.radius_ + b.radius_ && a.radius_ + b.radius_ > 0) ++doubts_;
   }
+  /// A kernel in f32 still has this number right to 6 bits: dividing by it keeps errors first order.
+  bool is_first_order() const { return allowance() * 0x1p-24 <= std::fabs(value_) * 0x1p-6; }
   /// Zero for certain, in any kernel too.
   bool is_zero() const { return size_ == 0 && radius_ == 0 && carried_ == 0; }
   /// The truth may be anything: a divisor that may be zero, a logarithm of what may be negative.
   running_error unknown() const {
     running_error r = *this;
-    r.radius_ = std::isfinite(value_) ? std::numeric_limits<double>::infinity() : 0;
-    r.carried_ = 0;
+    r.radius_ = infinity;
+    r.carried_ = infinity;
     return r.settled();
   }
   /// ±inf and NaN are judged as classes; they have no radius and no allowance.
   running_error settled() const {
-    if (std::isfinite(value_)) return *this;
     running_error r = *this;
-    r.radius_ = 0;
-    r.carried_ = 0;
+    if (!std::isfinite(value_)) r.radius_ = r.carried_ = 0;
+    if (!(r.radius_ >= 0)) r.radius_ = infinity;  // 0·∞: nothing is known
+    if (!(r.carried_ >= 0)) r.carried_ = infinity;
     return r;
   }
 
