@@ -33,12 +33,13 @@ struct law {
   std::string statement;  ///< one line, the formula
   /// Whether the law speaks about this pass of this layer.
   std::function<bool(const layer&, const pass_spec&)> applies;
-  /// On the reference. `reference` evaluates any pass of any problem in exact rationals (or mp50 where the
-  /// layer is not rational, with a tolerance of 10^-40).
+  /// On the reference alone: exact in rationals; where the layer is not rational, in 50 digits with 40 of
+  /// them demanded.
   std::function<law_verdict(const layer&, const pass_spec&, std::uint64_t seed)> on_reference;
-  /// On a kernel that computes this pass, given as an evaluator over doubles that hold its f32 inputs and
-  /// outputs; inputs are drawn by the law so that exact arithmetic is exact in the kernel too (lattice), or
-  /// compared within `slack` × the pass's error bound where that is impossible.
+  /// On a kernel that computes this pass, given as an evaluator over doubles that hold its inputs and
+  /// outputs. It is called for problems of this layer and this pass only; everything else that the law needs
+  /// comes from the reference. Inputs are small integers, so that a sum of products must match bit for bit;
+  /// passes with other operations are held to the bound of an f32 kernel.
   std::function<law_verdict(const layer&, const pass_spec&, std::uint64_t seed,
                             const evaluator<double>& kernel)>
       on_kernel;

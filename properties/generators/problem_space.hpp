@@ -72,7 +72,8 @@ double draw_budget(dice& d);
 struct family_row {
   std::string layer;
   std::unique_ptr<problem_space> space;
-  std::function<std::vector<law>()> laws;
+  std::string family;                      ///< layers of one family share their laws
+  std::function<std::vector<law>()> laws;  ///< beyond the common ones
 };
 
 const std::vector<family_row>& families();

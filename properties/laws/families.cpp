@@ -1,7 +1,5 @@
 #include "verify/law.hpp"
-namespace plumb {
-std::vector<law> conv_laws() { return {}; }
-}  // namespace plumb
+namespace plumb {}  // namespace plumb
 namespace plumb {
 std::vector<law> max_pool_laws() { return {}; }
 }  // namespace plumb
