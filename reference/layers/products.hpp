@@ -21,12 +21,13 @@ struct product_list {
     index_t count = 1, a_step = 0, b_step = 0;
     bool operator==(const loop&) const = default;
   };
+  using nest = std::array<loop, 4>;  ///< the innermost loop first
 
   bool listed = true;  ///< set by the caller: false leaves `terms` as it is
   std::vector<term> terms;
   index_t addend = -1;
-  std::array<loop, 4> loops;  ///< the same terms, the innermost loop first,
-  index_t first_a = 0;        ///< starting from here
+  nest loops;           ///< the same terms,
+  index_t first_a = 0;  ///< starting from here
   index_t first_b = 0;
 
   /// Number of terms.
@@ -66,7 +67,7 @@ class term_nest {
   }
 
  private:
-  std::array<product_list::loop, 4> loops_;
+  product_list::nest loops_;
   std::size_t depth_ = 0;
   index_t a_ = 0, b_ = 0;
 };

@@ -1,7 +1,7 @@
 // Rectified linear unit, element by element: y = max(x, 0) (Nair & Hinton 2010).
 //   forward    y = x if x > 0, else 0; NaN passes through
-//   backward   dx = dy if x > 0, else 0: the derivative at the kink x = 0 is taken as 0
-//   Jacobian   diag(1 if x > 0 else 0)
+//   backward   dx = 0 if x <= 0, else dy: the derivative at the kink x = 0 is taken as 0, at NaN as 1
+//   Jacobian   diag(0 if x <= 0 else 1)
 // Conventions as torch 1.13.1.
 #pragma once
 
@@ -50,7 +50,7 @@ struct relu {
   void jacobian(const bundle<const T>& in, Emit&& emit) const {
     const auto x = in["x"];
     for (index_t i = 0; i < x.size(); ++i)
-      if (x[i] > T(0)) emit("y", i, "x", i, T(1));
+      if (!(x[i] <= T(0))) emit("y", i, "x", i, T(1));
   }
 
   /// The winner of max(x, 0): 1 where x won.

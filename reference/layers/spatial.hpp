@@ -70,8 +70,9 @@ inline std::string named(std::string_view name, const shape& s) {
 inline void require_rank(std::string_view name, const shape& s, int rank, std::string_view axes,
                          bool batch_may_be_empty) {
   if (s.rank() != rank)
-    throw shape_error(named(name, s) + " has " + std::to_string(s.rank()) + " axes; expected " +
-                      std::to_string(rank) + ": " + std::string(axes));
+    throw shape_error(named(name, s) + " has " + std::to_string(s.rank()) +
+                      (s.rank() == 1 ? " axis" : " axes") + "; expected " + std::to_string(rank) + ": " +
+                      std::string(axes));
   for (int axis = batch_may_be_empty ? 1 : 0; axis < rank; ++axis)
     if (s[axis] < 1)
       throw shape_error(named(name, s) + " is empty along axis " + std::to_string(axis) +
@@ -95,9 +96,13 @@ struct window_axis {
       if (pad != 0) text += "+" + std::to_string(pad);
     return text + "-" + std::to_string(span());
   }
+  /// `3`, or with gaps `2*(3-1)+1 = 5`.
   std::string effective_window() const {
-    return dilation == 1 ? std::to_string(window)
-                         : std::to_string(dilation) + "*(" + std::to_string(window) + "-1)+1";
+    if (dilation == 1) return std::to_string(window);
+    index_t product;
+    const bool countable = !__builtin_mul_overflow(dilation, window - 1, &product);
+    return std::to_string(dilation) + "*(" + std::to_string(window) + "-1)+1" +
+           (countable ? " = " + std::to_string(product + 1) : std::string());
   }
 };
 
@@ -115,7 +120,7 @@ inline void require_exact_fit(const window_axis& a) {
   std::snprintf(outputs, sizeof outputs, "%.2f",
                 static_cast<double>(room) / static_cast<double>(a.stride) + 1);
   throw shape_error("axis " + std::string(1, a.letter) + ": (" + a.room() + ")/" + std::to_string(a.stride) +
-                    "+1 = " + outputs + " does not fit; with fit=exact the stride must divide the room");
+                    "+1 = " + outputs + " does not fit; fit=exact demands a whole number of outputs");
 }
 
 }  // namespace plumb
