@@ -125,11 +125,13 @@ std::string sentence(const crash_site& site, const wire::control_block& words) {
   return {};
 }
 
-std::string last_line(const std::string& output) {
+/// ", last printing `the last line`", or nothing.
+std::string last_words(const std::string& output) {
   const std::size_t end = output.find_last_not_of(" \n\r\t") + 1;  // npos + 1 is 0
   if (end == 0) return {};
-  const std::size_t begin = output.find_last_of('\n', end - 1) + 1;
-  return output.substr(begin, end - begin);
+  const std::size_t line = output.find_last_of('\n', end - 1) + 1;
+  const std::size_t begin = output.find_first_not_of(" \t", line);
+  return ", last printing `" + output.substr(begin, end - begin) + "`";
 }
 
 std::string signal_detail(const wire::control_block& words, const std::string& output) {
@@ -138,10 +140,8 @@ std::string signal_detail(const wire::control_block& words, const std::string& o
       return words.signal_code == FPE_INTDIV ? "divided an integer by zero" : "trapped on arithmetic";
     case SIGILL:
       return "executed an instruction that this processor does not know, or a trap";
-    case SIGABRT: {
-      const std::string line = last_line(output);
-      return line.empty() ? "aborted" : "aborted, last printing `" + line + "`";
-    }
+    case SIGABRT:
+      return "aborted" + last_words(output);
     default:
       return {};
   }
@@ -155,7 +155,8 @@ crash_report explain_crash(const wire::control_block& words, int wait_status, co
   const int number = words.signal.load();
   if (number <= 0) {
     if (WIFEXITED(wait_status)) {
-      report.text = "ended the process with exit status " + std::to_string(WEXITSTATUS(wait_status));
+      report.text = "ended the process with exit status " + std::to_string(WEXITSTATUS(wait_status)) +
+                    last_words(output);
     } else {
       report.signal = signal_name(WTERMSIG(wait_status));
       report.text =

@@ -260,7 +260,7 @@ INSTANTIATE_TEST_SUITE_P(
         misdeed{"writes_its_input", run_status::crashed, "SIGSEGV: wrote to its input `x` (byte 4)"},
         misdeed{"aborts", run_status::crashed, "SIGABRT: aborted"},
         misdeed{"asserts", run_status::crashed, "SIGABRT: aborted, last printing `the sky must not fall`"},
-        misdeed{"throws", run_status::crashed, "SIGABRT: aborted, last printing `  what():  thrown in run`"},
+        misdeed{"throws", run_status::crashed, "SIGABRT: aborted, last printing `what():  thrown in run`"},
         misdeed{"exits", run_status::crashed, "ended the process with exit status 3"},
         misdeed{"divides_by_zero", run_status::crashed, "SIGFPE: divided an integer by zero"},
         misdeed{"illegal", run_status::crashed,
