@@ -1,0 +1,291 @@
+#include "bench/contest.hpp"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <stdexcept>
+#include <system_error>
+
+#include "bench/work.hpp"
+#include "verify/compare.hpp"
+#include "verify/counter_random.hpp"
+#include "verify/exam.hpp"
+
+namespace plumb::bench {
+
+shared_memory::shared_memory(std::uint64_t bytes)
+    : descriptor_(::memfd_create("plumb-bench", MFD_CLOEXEC)),
+      data_(nullptr),
+      bytes_(std::max<std::uint64_t>(bytes, 1)) {
+  void* at = MAP_FAILED;
+  if (descriptor_ >= 0 && ::ftruncate(descriptor_, static_cast<off_t>(bytes_)) == 0)
+    at = ::mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor_, 0);
+  if (at == MAP_FAILED) {
+    const std::error_code why(errno, std::system_category());
+    if (descriptor_ >= 0) ::close(descriptor_);
+    throw std::system_error(why, "cannot get memory for a benchmark");
+  }
+  data_ = static_cast<std::byte*>(at);
+}
+
+shared_memory::~shared_memory() {
+  ::munmap(data_, bytes_);
+  ::close(descriptor_);
+}
+
+std::string shared_memory::path() const {
+  return "/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(descriptor_);
+}
+
+namespace {
+
+constexpr std::uint64_t line = 64;  ///< tensors begin at cache lines
+
+std::uint64_t aligned(std::uint64_t offset) { return (offset + line - 1) / line * line; }
+
+void store(dtype type, double value, std::byte* to) {
+  const auto put = [&](auto stored) { std::memcpy(to, &stored, sizeof stored); };
+  switch (type) {
+    case dtype::f32:
+      return put(static_cast<float>(value));
+    case dtype::f64:
+      return put(value);
+    case dtype::bf16:
+      return put(bf16(static_cast<float>(value)));
+    case dtype::f16:
+      return put(f16(static_cast<float>(value)));
+    case dtype::i64:
+      return put(static_cast<std::int64_t>(value));
+  }
+}
+
+/// First, last and middle element, and `count` drawn ones; sorted, each once.
+std::vector<index_t> sample_of(index_t size, index_t count, std::uint64_t seed) {
+  std::vector<index_t> numbers = {0, size - 1, size / 2};
+  const counter_random dice(seed, "picks");
+  for (index_t i = 0; i < count; ++i)
+    numbers.push_back(
+        static_cast<index_t>(dice.bits(static_cast<std::uint64_t>(i)) % static_cast<std::uint64_t>(size)));
+  std::sort(numbers.begin(), numbers.end());
+  numbers.erase(std::unique(numbers.begin(), numbers.end()), numbers.end());
+  return numbers;
+}
+
+}  // namespace
+
+contest::contest(std::shared_ptr<const layer> l, const pass_spec& pass,
+                 std::vector<const kernel_info*> kernels, const contest_conditions& how)
+    : layer_(std::move(l)), pass_(&pass), kernels_(std::move(kernels)), how_(how) {
+  request_.resolved = layer_->resolved().print();
+  request_.canonical = layer_->canonical().print();
+  request_.layout = how.layout;
+  request_.threads = how.threads;
+  request_.sets = sets;
+  request_.rounds = how.rounds;
+  request_.seed = how.seed;
+  request_.traffic = static_cast<std::uint64_t>(compulsory_bytes(*layer_, pass, dtype::f32));
+  for (const std::string& name : pass.reads) request_.reads.push_back(place(name, false));
+  for (const std::string& name : pass.writes) request_.writes.push_back(place(name, true));
+  choose_picks();
+  if (request_.file_bytes > most_bytes)
+    throw std::length_error(fmt::format("timing it would take {:.1f} GiB of memory, more than the {} allowed",
+                                        static_cast<double>(request_.file_bytes) * 0x1p-30,
+                                        most_bytes >> 30));
+  memory_ = std::make_unique<shared_memory>(request_.file_bytes);
+  request_.file = memory_->path();
+  data_ = draw(*layer_, pass, regime::zero_mean, how.seed, dtype::f32);
+  write_picks();
+}
+
+/// Room for a tensor: once for parameters that are read (they stay in place from call to call), else once a
+/// set.
+tensor_place contest::place(const std::string& name, bool written) {
+  tensor_place t;
+  t.name = name;
+  t.present = layer_->present(name);
+  if (!t.present) return t;
+  const tensor_spec& spec = layer_->spec(name);
+  t.type = spec.kind == element::index ? dtype::i64 : dtype::f32;
+  t.extents = layer_->shapes()[name];
+  const bool last = how_.layout == layout::nhwc && follows_layout(spec, t.extents.rank());
+  t.strides = last ? channels_last(t.extents) : row_major(t.extents);
+  t.offset = aligned(request_.file_bytes);
+  const bool parameter = !written && spec.batch_axis == tensor_spec::no_batch;
+  t.step = parameter ? 0 : aligned(t.bytes());
+  request_.file_bytes = t.offset + (parameter ? t.bytes() : t.step * (sets + 1));
+  return t;
+}
+
+/// As many elements as the oracle works out in a fraction of a second. What is no contraction it evaluates
+/// whole.
+void contest::choose_picks() {
+  constexpr double products = 2e7;
+  for (const tensor_place& t : request_.writes) {
+    std::vector<index_t> numbers;
+    if (pass_->contraction && t.extents.size() > 0) {
+      const double terms = count_products(*layer_, *pass_) / static_cast<double>(t.extents.size());
+      const auto count = static_cast<index_t>(std::max(64.0, products / std::max(terms, 1.0)));
+      if (count < t.extents.size()) numbers = sample_of(t.extents.size(), count, how_.seed);
+    }
+    element_picks p;
+    p.count = static_cast<std::uint64_t>(numbers.empty() ? t.extents.size() : std::ssize(numbers));
+    if (!numbers.empty()) {
+      p.numbers = aligned(request_.file_bytes);
+      request_.file_bytes = p.numbers + p.count * sizeof(std::int64_t);
+    }
+    p.values = aligned(request_.file_bytes);
+    p.step = aligned(p.count * size_of(t.type));
+    request_.file_bytes = p.values + p.step * kernels_.size();
+    request_.picks.push_back(p);
+    picks_.push_back(std::move(numbers));
+  }
+}
+
+void contest::write_picks() {
+  for (std::size_t i = 0; i < picks_.size(); ++i)
+    if (!picks_[i].empty())
+      std::copy(picks_[i].begin(), picks_[i].end(),
+                reinterpret_cast<std::int64_t*>(memory_->at(request_.picks[i].numbers)));
+}
+
+/// Set 0 is what was drawn; in set s every real tensor is turned round by a share of its length.
+void contest::write_inputs() {
+  for (const tensor_place& t : request_.reads) {
+    if (!t.present) continue;
+    const auto& entry = data_.at(t.name);
+    const index_t size = t.extents.size();
+    const std::size_t bytes = size_of(t.type);
+    for (int set = 0; set < (t.step == 0 ? 1 : sets); ++set) {
+      std::byte* const to = memory_->at(t.offset + t.step * static_cast<std::uint64_t>(set));
+      index_t from = entry.is_index ? 0 : size / sets * set;
+      for_each_index(t.extents, [&](const shape& at) {
+        index_t offset = 0;
+        for (int axis = 0; axis < at.rank(); ++axis) offset += at[axis] * t.strides[axis];
+        std::byte* const element = to + static_cast<std::size_t>(offset) * bytes;
+        if (entry.is_index)
+          std::memcpy(element, &entry.index[from], bytes);
+        else
+          store(t.type, entry.real[from], element);
+        if (++from == size) from = 0;
+      });
+    }
+  }
+}
+
+std::string contest::serve(sandbox& box, const std::vector<std::size_t>& who, double seconds_per_kernel) {
+  constexpr double patience = 60, slowness = 20;
+  write_inputs();
+  request asked = request_;
+  for (const std::size_t i : who) asked.kernels.push_back(kernels_[i]->name);
+  asked.seconds_per_kernel = seconds_per_kernel;
+  if (seconds_per_kernel == 0) asked.rounds = 0;
+  const double limit = patience + slowness * seconds_per_kernel * static_cast<double>(who.size());
+  return box.call("bench", encode(asked), std::chrono::duration<double>(limit));
+}
+
+/// After a crash or a hang: every kernel on its own, untimed; the ones that bring the worker down stay out.
+std::vector<std::size_t> contest::survivors(sandbox& box, contest_result& result) {
+  std::vector<std::size_t> alive;
+  for (std::size_t i = 0; i < kernels_.size(); ++i) {
+    try {
+      serve(box, {i}, 0);
+      alive.push_back(i);
+    } catch (const sandbox_error& error) {
+      result.contestants[i].verdict = record::verdict::crashed;
+      result.contestants[i].reason = error.what();
+    }
+  }
+  return alive;
+}
+
+contest_result contest::run(sandbox& box) {
+  contest_result result;
+  std::vector<std::size_t> who;
+  for (std::size_t i = 0; i < kernels_.size(); ++i) {
+    result.contestants.emplace_back().kernel = kernels_[i];
+    who.push_back(i);
+  }
+  std::string text;
+  try {
+    text = serve(box, who, how_.seconds_per_kernel);
+  } catch (const sandbox_error&) {
+    who = survivors(box, result);
+    text = serve(box, who, how_.seconds_per_kernel);
+  }
+  answer a = decode_answer(text);
+  result.gflops_samples = std::move(a.gflops_samples);
+  result.gbytes_samples = std::move(a.gbytes_samples);
+  result.memory_gbytes_samples = std::move(a.memory_gbytes_samples);
+  for (std::size_t i = 0; i < who.size(); ++i) {
+    contestant& c = result.contestants[who[i]];
+    outcome& seen = a.kernels[i];
+    c.implementation = seen.implementation;
+    c.prepare_seconds = seen.prepare_seconds;
+    if (seen.declined) {
+      c.verdict = record::verdict::skipped;
+      c.reason = seen.trouble;
+    } else if (!seen.trouble.empty()) {
+      c.verdict = record::verdict::fail;
+      c.reason = seen.trouble;
+    } else {
+      judge(c, i);
+    }
+    if (c.verdict == record::verdict::pass) c.times = {std::move(seen.samples), std::move(seen.rounds)};
+  }
+  return result;
+}
+
+void contest::judge(contestant& c, std::size_t place_in_answer) {
+  if (!evaluated_) {
+    if (picks_.size() == 1 && !picks_[0].empty())
+      truth_.evaluate_some(*layer_, *pass_, data_, dtype::f32, picks_[0], how_.threads);
+    else
+      truth_.evaluate(*layer_, *pass_, data_, dtype::f32, how_.threads);
+    evaluated_ = true;
+  }
+  c.verdict = record::verdict::pass;
+  for (std::size_t t = 0; t < request_.writes.size() && c.verdict == record::verdict::pass; ++t)
+    compare_tensor(c, t, place_in_answer, *c.kernel);
+}
+
+void contest::compare_tensor(contestant& c, std::size_t tensor, std::size_t place_in_answer,
+                             const kernel_info& k) {
+  const truths& truth = truth_.results()[tensor];
+  const parsed_arithmetic how = parse_arithmetic(k.arithmetic, dtype::f32);
+  if (!how.error.empty()) {
+    c.verdict = record::verdict::inconclusive;
+    c.reason = how.error;
+    return;
+  }
+  thresholds bounds;
+  evaluate_thresholds(truth, how.value, k.accuracy, regime::zero_mean, run_statistics(), bounds);
+
+  const tensor_place& t = request_.writes[tensor];
+  const element_picks& p = request_.picks[tensor];
+  std::byte* const values = memory_->at(p.values + p.step * place_in_answer);
+  tensor_ref got{values, t.type, t.extents, row_major(t.extents)};
+  std::vector<std::byte> whole;
+  if (!picks_[tensor].empty()) {
+    const std::size_t bytes = size_of(t.type);
+    whole.resize(t.bytes());
+    for (std::size_t i = 0; i < picks_[tensor].size(); ++i)
+      std::memcpy(&whole[static_cast<std::size_t>(picks_[tensor][i]) * bytes], values + i * bytes, bytes);
+    got.data = whole.data();
+  }
+  comparison seen;
+  compare(got, truth, bounds, &truth_, tensor, seen);
+  c.worst_ulps = std::max(c.worst_ulps.value_or(0), seen.worst_ulps);
+  c.worst_proven = std::max(c.worst_proven.value_or(0), seen.worst_proven);
+  if (seen.passed() || t.extents.size() == 0) return;
+  c.verdict = seen.failures > 0 ? record::verdict::fail : record::verdict::inconclusive;
+  const judged_element& e = seen.wrong.empty() ? seen.worst : seen.wrong.front();
+  c.reason =
+      fmt::format("{} is {}, expected {}; {} of {} elements looked at are wrong",
+                  element_name(*layer_, t.name, e.at), e.got, e.expected, seen.failures, seen.elements);
+}
+
+}  // namespace plumb::bench
