@@ -58,6 +58,17 @@ int usable_processors() {
   return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 0;
 }
 
+/// From `name=version,name=version`.
+std::vector<library> libraries() {
+  std::vector<library> list;
+  std::istringstream text(PLUMB_LIBRARIES);
+  for (std::string each; std::getline(text, each, ',');) {
+    const std::size_t equals = each.find('=');
+    list.push_back({each.substr(0, equals), after(each, "=")});
+  }
+  return list;
+}
+
 std::string now_utc() {
   const std::time_t now = std::time(nullptr);
   std::tm parts{};
@@ -80,6 +91,7 @@ provenance provenance_of_this_process() {
   p.os = operating_system();
   p.compiler = PLUMB_COMPILER;
   p.flags = PLUMB_FLAGS;
+  p.libraries = libraries();
   return p;
 }
 

@@ -68,8 +68,8 @@ struct provenance {
   std::vector<library> libraries;
 };
 
-/// Everything above that this process can find out about itself; the caller sets seed and command_line and
-/// adds the libraries it talks to.
+/// Everything above that this process can find out about itself, with the libraries it was built with; the
+/// caller sets seed and command_line.
 provenance provenance_of_this_process();
 
 // ---------------------------------------------------------------------------------------------- tensors and

@@ -290,6 +290,9 @@ TEST(provenance, knows_this_machine) {
   EXPECT_GE(p.cores, 1);
   EXPECT_NE(p.os.find("Linux"), std::string::npos);
   EXPECT_FALSE(p.compiler.empty());
+  ASSERT_FALSE(p.libraries.empty());
+  EXPECT_EQ(p.libraries[0].name, "Boost");
+  EXPECT_TRUE(p.libraries[0].version.starts_with("1."));
   EXPECT_TRUE(std::regex_match(p.date, std::regex(R"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)"))) << p.date;
 }
 
