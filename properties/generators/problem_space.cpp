@@ -24,15 +24,17 @@ const problem_space* find_space(std::string_view layer) {
   return nullptr;
 }
 
+const problem_space& space_of(std::string_view layer) {
+  if (const problem_space* space = find_space(layer)) return *space;
+  std::vector<std::string> names;
+  for (const family_row& row : families()) names.push_back(row.layer);
+  throw text_error(std::string(layer), 0, "no problem family has this layer; expected " + list_of(names));
+}
+
 std::string draw_problem(std::string_view layer, std::uint64_t seed) {
-  const problem_space* space = find_space(layer);
-  if (space == nullptr) {
-    std::vector<std::string> names;
-    for (const family_row& row : families()) names.push_back(row.layer);
-    throw text_error(std::string(layer), 0, "no problem family has this layer; expected " + list_of(names));
-  }
+  const problem_space& space = space_of(layer);
   dice d{rc::Random(seed)};
-  return space->build(space->draw(d))->print();
+  return space.build(space.draw(d))->print();
 }
 
 std::vector<std::string> triggers(const layer& l) {

@@ -79,6 +79,8 @@ struct family_row {
 const std::vector<family_row>& families();
 /// The space of a layer, or nullptr.
 const problem_space* find_space(std::string_view layer);
+/// Throws text_error if no family has the layer.
+const problem_space& space_of(std::string_view layer);
 
 /// One problem of the layer, in canonical text. Throws text_error if no family has the layer.
 std::string draw_problem(std::string_view layer, std::uint64_t seed);

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <map>
 
+#include "properties/generators/arbitrary.hpp"
 #include "properties/generators/problem_space.hpp"
 #include "reference/layers/catalogue.hpp"
 
@@ -63,6 +64,35 @@ TEST(families, have_a_row_for_every_layer) {
   for (const layer_row& row : layer_catalogue())
     EXPECT_NE(find_space(row.name), nullptr)
         << "properties/families.list has no row for `" << row.name << "`";
+}
+
+TEST(families, know_their_layers_only) { EXPECT_THROW(draw_problem("conv9d", 1), text_error); }
+
+/// What RapidCheck is left with after shrinking a property that fails.
+template <class Property>
+std::string shrunk_by_rapidcheck(Property property) {
+  const auto result = rc::detail::checkTestable(property);
+  rc::detail::FailureResult failure;
+  EXPECT_TRUE(result.match(failure));
+  return failure.counterExample.empty() ? "" : failure.counterExample.front().second;
+}
+
+TEST(rapidcheck_problems, shrink_to_the_coordinates_that_matter) {
+  const std::string least = shrunk_by_rapidcheck([] {
+    const auto text = *arbitrary_problem("conv2d");
+    const problem p = plumb::bind(text)->resolved();
+    RC_ASSERT(p.integer("groups") < 2 || p.integers("stride")[1] < 2);
+  });
+  EXPECT_NE(least.find("conv2d x=1x2x1x1 weight=2x1x1x1 stride=1x2 groups=2"), std::string::npos) << least;
+}
+
+TEST(rapidcheck_problems, read_back_as_they_print) {
+  for (const family_row& row : families())
+    EXPECT_TRUE(rc::check("parse(print(p)) == p for " + row.layer, [&] {
+      const problem p = plumb::bind(*arbitrary_problem(row.layer))->canonical();
+      RC_ASSERT(problem::parse(p.print()) == p);
+      RC_ASSERT(plumb::bind(plumb::bind(p)->canonical().print())->resolved() == plumb::bind(p)->resolved());
+    }));
 }
 
 TEST(families, draw_in_a_few_microseconds) {

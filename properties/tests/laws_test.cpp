@@ -15,7 +15,7 @@ namespace {
 
 /// Small enough for rationals.
 constexpr double most_work = 1500;
-constexpr int problems_each = 8;
+constexpr int problems_each = 16;
 
 /// A correct kernel in single precision.
 tensor_set<double> float_kernel(const layer& l, const pass_spec& pass, const tensor_set<double>& reads) {

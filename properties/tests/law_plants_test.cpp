@@ -1,0 +1,410 @@
+// Every law is seen failing: for each there is a kernel with one bug of the kind that the law is about, and
+// the law must accuse it within a few drawn problems.
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+
+#include "properties/generators/problem_space.hpp"
+#include "properties/laws/evaluate.hpp"
+#include "properties/laws/laws.hpp"
+#include "reference/layers/catalogue.hpp"
+
+namespace plumb {
+namespace {
+
+using tensors = tensor_set<double>;
+
+tensors honest(const layer& l, const pass_spec& pass, const tensors& reads) {
+  return evaluate_reference<double>(l, pass, reads);
+}
+
+struct plant {
+  std::string law, pass, what;
+  evaluator<double> kernel;
+};
+
+/// A bug in what is read.
+plant misread(std::string law, std::string pass, std::string what,
+              std::function<void(const layer&, tensors&)> spoil) {
+  return {std::move(law), std::move(pass), std::move(what),
+          [spoil](const layer& l, const pass_spec& p, const tensors& reads) {
+            tensors spoilt = reads;
+            spoil(l, spoilt);
+            return honest(l, p, spoilt);
+          }};
+}
+
+/// A bug in what is written.
+plant miswrite(std::string law, std::string pass, std::string what,
+               std::function<void(const layer&, const tensors&, tensors&)> spoil) {
+  return {std::move(law), std::move(pass), std::move(what),
+          [spoil](const layer& l, const pass_spec& p, const tensors& reads) {
+            tensors writes = honest(l, p, reads);
+            spoil(l, reads, writes);
+            return writes;
+          }};
+}
+
+/// Replaces the elements whose coordinates fit.
+template <class Where, class What>
+void replace(tensor<double>& t, Where&& where, What&& what) {
+  for_each_index(t.extents(), [&](const shape& at) {
+    if (where(at)) t.view()(at) = what(at, t.view()(at));
+  });
+}
+double zero(const shape&, double) { return 0; }
+
+bool last_of(const tensor<double>& t, const shape& at, int axis) {
+  if (axis < 0) axis += t.extents().rank();
+  return at[axis] == t.extents()[axis] - 1;
+}
+
+/// Drops the last slice along an axis (negative: from the end).
+void drop_last(tensor<double>& t, int axis) {
+  replace(
+      t, [&](const shape& at) { return last_of(t, at, axis); }, zero);
+}
+
+bool any_above(const layer& l, const char* attribute, index_t least) {
+  return std::ranges::any_of(l.resolved().integers(attribute), [&](index_t v) { return v > least; });
+}
+
+void read_group_0(const layer& l, tensors& reads) {
+  const index_t channels = l.shapes()["weight"][1];
+  const tensor<double> x = reads["x"];
+  replace(
+      reads["x"], [](const shape&) { return true; },
+      [&](shape at, double) {
+        at[1] %= channels;
+        return x.view()(at);
+      });
+}
+
+void common_plants(std::vector<plant>& list) {
+  list.push_back(miswrite("superposition", "conv2d.forward", "loses the sign",
+                          [](const layer&, const tensors&, tensors& w) {
+                            for (double& v : w["y"].values()) v = std::fabs(v);
+                          }));
+  list.push_back(miswrite("zero", "conv2d.backward_data", "starts the sums at 1",
+                          [](const layer&, const tensors&, tensors& w) {
+                            for (double& v : w["dx"].values()) v += 1;
+                          }));
+  list.push_back(misread("adjoint.backward", "conv2d.backward_data", "drops the last tap",
+                         [](const layer&, tensors& r) { drop_last(r["weight"], -1); }));
+  list.push_back(misread("adjoint.forward", "conv2d.forward", "drops the last tap",
+                         [](const layer&, tensors& r) { drop_last(r["weight"], -1); }));
+  list.push_back(miswrite("batch_split", "conv2d.backward_weights", "divides by the batch",
+                          [](const layer& l, const tensors&, tensors& w) {
+                            for (double& v : w["dweight"].values())
+                              v /= static_cast<double>(std::max<index_t>(1, l.shapes()["x"][0]));
+                          }));
+  list.push_back(misread("batch_permutation", "conv2d.forward", "ignores the last sample",
+                         [](const layer&, tensors& r) { drop_last(r["x"], 0); }));
+  list.push_back(miswrite("empty_batch", "conv2d.backward_weights",
+                          "leaves the gradient unwritten without samples",
+                          [](const layer& l, const tensors&, tensors& w) {
+                            if (l.shapes()["x"][0] == 0)
+                              for (double& v : w["dweight"].values()) v = 7;
+                          }));
+  list.push_back(miswrite("purity", "relu.forward", "adds to what the buffer held",
+                          [left = std::make_shared<double>(0)](const layer&, const tensors&, tensors& w) {
+                            for (double& v : w["y"].values()) v += *left;
+                            *left += 1;
+                          }));
+}
+
+void conv_plants(std::vector<plant>& list) {
+  const auto pointwise = [](const layer& l) {
+    const shape& weight = l.shapes()["weight"];
+    return std::ranges::all_of(std::vector(weight.begin() + 2, weight.end()),
+                               [](index_t k) { return k == 1; });
+  };
+  list.push_back(miswrite("conv.translation", "conv2d.forward", "skips the first column",
+                          [](const layer&, const tensors&, tensors& w) {
+                            replace(
+                                w["y"], [](const shape& at) { return at[3] == 0; }, zero);
+                          }));
+  list.push_back(misread("conv.channel_permutation", "conv2d.backward_weights", "skips the last channel",
+                         [](const layer&, tensors& r) { drop_last(r["x"], 1); }));
+  list.push_back(misread("conv.filter_permutation", "conv2d.backward_data", "skips the last filter",
+                         [](const layer&, tensors& r) { drop_last(r["dy"], 1); }));
+  for (const char* law : {"conv.groups_as_blocks", "conv.groups_side_by_side"})
+    list.push_back(misread(law, "conv2d.forward", "every group reads the channels of group 0", read_group_0));
+  list.push_back(misread("conv.dilation", "conv2d.forward", "drops the last tap if dilated",
+                         [](const layer& l, tensors& r) {
+                           if (any_above(l, "dilation", 1)) drop_last(r["weight"], -1);
+                         }));
+  list.push_back(miswrite("conv.stride", "conv2d.backward_data", "drops the last row if strided",
+                          [](const layer& l, const tensors&, tensors& w) {
+                            if (any_above(l, "stride", 1)) drop_last(w["dx"], 2);
+                          }));
+  list.push_back(misread("conv.padding", "conv2d.backward_weights", "skips the first row if padded",
+                         [](const layer& l, tensors& r) {
+                           if (any_above(l, "pad", 0))
+                             replace(
+                                 r["dy"], [](const shape& at) { return at[2] == 0; }, zero);
+                         }));
+  list.push_back({"conv.flip", "conv2d.forward", "knows no flip",
+                  [](const layer& l, const pass_spec& pass, const tensors& reads) {
+                    problem text = l.canonical();
+                    text.erase("flip");
+                    return honest(*plumb::bind(text), pass, reads);
+                  }});
+  list.push_back(miswrite("conv.extension", "conv2d.forward", "drops the filters of the tail",
+                          [](const layer& l, const tensors&, tensors& w) {
+                            const index_t whole = l.shapes()["weight"][0] / 4 * 4;
+                            replace(
+                                w["y"], [&](const shape& at) { return at[1] >= whole; }, zero);
+                          }));
+  list.push_back(miswrite("conv.axes", "conv2d.backward_data", "drops the last row of tall images",
+                          [](const layer& l, const tensors&, tensors& w) {
+                            if (l.shapes()["x"][2] > l.shapes()["x"][3]) drop_last(w["dx"], 2);
+                          }));
+  list.push_back(misread("conv.pointwise", "conv2d.forward", "1x1 reads the first channel for the last",
+                         [pointwise](const layer& l, tensors& r) {
+                           if (!pointwise(l)) return;
+                           const tensor<double> x = r["x"];
+                           replace(
+                               r["x"], [&](const shape& at) { return last_of(x, at, 1); },
+                               [&](shape at, double) { return at[1] = 0, x.view()(at); });
+                         }));
+  list.push_back(misread("conv.impulse", "conv2d.forward", "reads the first tap for the last",
+                         [](const layer&, tensors& r) {
+                           const tensor<double> weight = r["weight"];
+                           replace(
+                               r["weight"], [&](const shape& at) { return last_of(weight, at, 3); },
+                               [&](shape at, double) { return at[3] = 0, weight.view()(at); });
+                         }));
+  list.push_back(miswrite("conv.transposed", "conv2d.backward_data", "leaves the last column at 0",
+                          [](const layer&, const tensors&, tensors& w) { drop_last(w["dx"], 3); }));
+  list.push_back(misread("conv.weight_gradient", "conv2d.backward_weights", "misses the last row of dy",
+                         [](const layer&, tensors& r) { drop_last(r["dy"], 2); }));
+  list.push_back(misread("conv.weight_gradient", "conv2d.forward", "misses the last row of x",
+                         [](const layer&, tensors& r) { drop_last(r["x"], 2); }));
+  list.push_back(misread("conv.bias", "conv2d.forward", "adds the first bias to every filter",
+                         [](const layer&, tensors& r) {
+                           if (r.has("bias")) std::ranges::fill(r["bias"].values(), r["bias"][0]);
+                         }));
+  list.push_back(misread("conv.bias_gradient", "conv2d.backward_bias", "misses the last sample",
+                         [](const layer&, tensors& r) { drop_last(r["dy"], 0); }));
+}
+
+void max_pool_plants(std::vector<plant>& list) {
+  const auto at_least_0 = [](const shape&, double v) { return std::max(v, 0.0); };
+  list.push_back(miswrite("max_pool.translation", "max_pool2d.forward", "pads the first column with 0",
+                          [=](const layer&, const tensors&, tensors& w) {
+                            replace(
+                                w["y"], [](const shape& at) { return at[3] == 0; }, at_least_0);
+                          }));
+  list.push_back(misread("max_pool.channel_permutation", "max_pool2d.forward",
+                         "reads the first channel for the last", [](const layer&, tensors& r) {
+                           const tensor<double> x = r["x"];
+                           replace(
+                               r["x"], [&](const shape& at) { return last_of(x, at, 1); },
+                               [&](shape at, double) { return at[1] = 0, x.view()(at); });
+                         }));
+  list.push_back(miswrite("max_pool.padding", "max_pool2d.forward", "pads with 0",
+                          [=](const layer& l, const tensors&, tensors& w) {
+                            if (any_above(l, "pad", 0))
+                              replace(
+                                  w["y"], [](const shape&) { return true; }, at_least_0);
+                          }));
+  list.push_back(miswrite("max_pool.stride", "max_pool2d.backward", "drops the last row if strided",
+                          [](const layer& l, const tensors&, tensors& w) {
+                            if (any_above(l, "stride", 1)) drop_last(w["dx"], 2);
+                          }));
+  list.push_back(miswrite("max_pool.axes", "max_pool2d.forward", "numbers cells by height instead of width",
+                          [](const layer& l, const tensors&, tensors& w) {
+                            const shape& x = l.shapes()["x"];
+                            for (index_t& i : w.indices("indices").values()) i = i / x[3] * x[2] + i % x[3];
+                          }));
+  list.push_back(miswrite("max_pool.monotone", "max_pool2d.forward", "loses the sign",
+                          [](const layer&, const tensors&, tensors& w) {
+                            for (double& v : w["y"].values()) v = std::fabs(v);
+                          }));
+  list.push_back(miswrite("max_pool.equivariant", "max_pool2d.forward", "starts the maximum at 0",
+                          [=](const layer&, const tensors&, tensors& w) {
+                            replace(
+                                w["y"], [](const shape&) { return true; }, at_least_0);
+                          }));
+  list.push_back(miswrite("max_pool.single_cell", "max_pool2d.forward",
+                          "writes nothing for a window of one cell",
+                          [](const layer& l, const tensors&, tensors& w) {
+                            if (!any_above(l, "window", 1)) std::ranges::fill(w["y"].values(), 0);
+                          }));
+  list.push_back(miswrite(
+      "max_pool.maximum", "max_pool2d.forward", "stores the first cell as the winner",
+      [](const layer&, const tensors&, tensors& w) { std::ranges::fill(w.indices("indices").values(), 0); }));
+  list.push_back(
+      misread("max_pool.maximum", "max_pool2d.forward", "misses the last row", [](const layer&, tensors& r) {
+        replace(
+            r["x"], [&](const shape& at) { return last_of(r["x"], at, 2); },
+            [](const shape&, double) { return -100; });
+      }));
+  list.push_back(
+      miswrite("max_pool.separable", "max_pool2d.forward", "is off by one where windows are boxes",
+               [](const layer& l, const tensors&, tensors& w) {
+                 if (std::ranges::all_of(l.resolved().integers("window"), [](index_t k) { return k > 1; }))
+                   for (double& v : w["y"].values()) v -= 1;
+               }));
+  list.push_back(miswrite("max_pool.gradient", "max_pool2d.backward", "overwrites instead of adding",
+                          [](const layer& l, const tensors& r, tensors& w) {
+                            const shape &x = l.shapes()["x"], &y = l.shapes()["y"];
+                            for (index_t i = 0; i < r["dy"].size(); ++i)
+                              w["dx"][i / (y[2] * y[3]) * x[2] * x[3] + r.indices("indices")[i]] = r["dy"][i];
+                          }));
+}
+
+/// y[i] from x[i].
+template <class F>
+plant elementwise(std::string law, std::string pass, std::string what, F f) {
+  return {std::move(law), std::move(pass), std::move(what),
+          [f](const layer& l, const pass_spec& p, const tensors& reads) {
+            tensors writes = make_tensors<double>(l, p.writes);
+            for (index_t i = 0; i < writes.entries()[0].real.size(); ++i)
+              writes.entries()[0].real[i] = f(reads, i);
+            return writes;
+          }};
+}
+
+void activation_plants(std::vector<plant>& list) {
+  const auto x = [](const tensors& r, index_t i) { return r["x"][i]; };
+  const auto sigma = [](double v) { return 1 / (1 + std::exp(-v)); };
+  list.push_back(elementwise("relu.idempotent", "relu.forward", "adds 1",
+                             [=](const tensors& r, index_t i) { return x(r, i) > 0 ? x(r, i) + 1 : 0; }));
+  list.push_back(elementwise("relu.homogeneous", "relu.forward", "clips at 4",
+                             [=](const tensors& r, index_t i) { return std::clamp(x(r, i), 0.0, 4.0); }));
+  list.push_back(elementwise("relu.split", "relu.forward", "leaks", [=](const tensors& r, index_t i) {
+    return x(r, i) > 0 ? x(r, i) : x(r, i) / 4;
+  }));
+  list.push_back(elementwise("relu.gate", "relu.backward", "lets the gradient pass at 0",
+                             [=](const tensors& r, index_t i) { return x(r, i) >= 0 ? r["dy"][i] : 0; }));
+  list.push_back(elementwise("sigmoid.symmetry", "sigmoid.forward", "saturates early",
+                             [=](const tensors& r, index_t i) { return std::min(sigma(x(r, i)), 0.99); }));
+  list.push_back(elementwise("sigmoid.monotone", "sigmoid.forward", "takes -x for x",
+                             [=](const tensors& r, index_t i) { return sigma(-x(r, i)); }));
+  list.push_back(elementwise("sigmoid.half", "sigmoid.forward", "is off by a thousand ulp",
+                             [=](const tensors& r, index_t i) { return sigma(x(r, i)) + 0x1p-14; }));
+  list.push_back(elementwise("sigmoid.gradient_symmetry", "sigmoid.backward", "forgets 1 - y",
+                             [](const tensors& r, index_t i) { return r["dy"][i] * r["y"][i]; }));
+}
+
+void loss_plants(std::vector<plant>& list) {
+  list.push_back(miswrite("cross_entropy.shift", "cross_entropy.forward",
+                          "does not subtract the maximum everywhere",
+                          [](const layer&, const tensors& r, tensors& w) {
+                            if (r["x"].size() > 0) w["y"][0] += r["x"][0];
+                          }));
+  list.push_back(miswrite("cross_entropy.zero_sum", "cross_entropy.backward",
+                          "forgets to subtract the target", [](const layer&, const tensors& r, tensors& w) {
+                            for (double& v : w["dx"].values()) v += r["dy"][0] / 1024;
+                          }));
+  list.push_back(misread("cross_entropy.ignored", "cross_entropy.backward",
+                         "takes ignored targets for class 0", [](const layer& l, tensors& r) {
+                           for (index_t& t : r.indices("target").values())
+                             if (t == l.resolved().integer("ignore_index"))
+                               t = t == 0 ? l.shapes()["x"][1] - 1 : 0;
+                         }));
+  list.push_back(misread("cross_entropy.class_permutation", "cross_entropy.forward", "ignores the last class",
+                         [](const layer&, tensors& r) {
+                           replace(
+                               r["x"], [&](const shape& at) { return last_of(r["x"], at, 1); },
+                               [](const shape&, double) { return -9; });
+                         }));
+  list.push_back(miswrite("cross_entropy.uniform", "cross_entropy.forward", "takes the logarithm to base 2",
+                          [](const layer&, const tensors&, tensors& w) {
+                            for (double& v : w["y"].values()) v /= std::log(2.0);
+                          }));
+  list.push_back(miswrite("cross_entropy.reductions", "cross_entropy.forward",
+                          "divides by the number of targets",
+                          [](const layer& l, const tensors& r, tensors& w) {
+                            if (l.resolved().text("reduction") != "mean" || !r.has("weight")) return;
+                            double weights = 0, count = 0;
+                            for (const index_t t : r.indices("target").values())
+                              if (t != l.resolved().integer("ignore_index"))
+                                weights += r["weight"][t], count += 1;
+                            if (count > 0) w["y"][0] *= weights / count;
+                          }));
+  list.push_back(miswrite("cross_entropy.positive", "cross_entropy.forward", "forgets the sign",
+                          [](const layer&, const tensors&, tensors& w) {
+                            for (double& v : w["y"].values()) v = -v;
+                          }));
+}
+
+void linear_plants(std::vector<plant>& list) {
+  list.push_back(misread("linear.product", "linear.forward", "misses the last feature",
+                         [](const layer&, tensors& r) { drop_last(r["weight"], 1); }));
+  list.push_back(misread("linear.feature_permutation", "linear.backward_weights", "misses the first feature",
+                         [](const layer&, tensors& r) {
+                           replace(
+                               r["x"], [](const shape& at) { return at[at.rank() - 1] == 0; }, zero);
+                         }));
+  list.push_back(misread("linear.unit_permutation", "linear.backward_data", "misses the last unit",
+                         [](const layer&, tensors& r) { drop_last(r["dy"], -1); }));
+  list.push_back(misread("linear.extension", "linear.forward", "drops the features of the tail",
+                         [](const layer& l, tensors& r) {
+                           const index_t whole = l.shapes()["weight"][1] / 4 * 4;
+                           replace(
+                               r["weight"], [&](const shape& at) { return at[1] >= whole; }, zero);
+                         }));
+  list.push_back(misread("linear.convolution", "linear.backward_bias", "misses the last row",
+                         [](const layer&, tensors& r) { drop_last(r["dy"], 0); }));
+}
+
+const std::vector<plant>& plants() {
+  static const std::vector<plant> all = [] {
+    std::vector<plant> list;
+    common_plants(list);
+    conv_plants(list);
+    max_pool_plants(list);
+    activation_plants(list);
+    loss_plants(list);
+    linear_plants(list);
+    return list;
+  }();
+  return all;
+}
+
+class planted_bug : public testing::TestWithParam<std::size_t> {};
+
+TEST_P(planted_bug, is_caught_by_its_law) {
+  const plant& p = plants()[GetParam()];
+  const auto which = std::ranges::find(laws(), p.law, &law::name);
+  ASSERT_NE(which, laws().end()) << p.law;
+  const std::string layer_name = p.pass.substr(0, p.pass.find('.')),
+                    pass_name = p.pass.substr(p.pass.find('.') + 1);
+  int tried = 0, caught = 0;
+  for (std::uint64_t seed = 0; seed < 300 && tried < 40; ++seed) {
+    const auto l = plumb::bind(draw_problem(layer_name, seed));
+    const pass_spec* pass = l->find_pass(pass_name);
+    if (pass == nullptr || !which->applies(*l, *pass)) continue;
+    const law_verdict v = which->on_kernel(*l, *pass, seed, p.kernel);
+    if (!v.applicable) continue;
+    ++tried;
+    caught += !v.holds;
+    EXPECT_EQ(v.holds, v.message.empty());
+  }
+  RecordProperty("caught", caught);
+  RecordProperty("tried", tried);
+  EXPECT_GE(caught * 10, tried) << p.law << " on a kernel that " << p.what << ": " << caught << " of "
+                                << tried;
+  EXPECT_GT(caught, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(properties, planted_bug, testing::Range<std::size_t>(0, plants().size()),
+                         [](const auto& instance) {
+                           std::string name =
+                               plants()[instance.param].law + "_" + std::to_string(instance.param);
+                           std::ranges::replace(name, '.', '_');
+                           return name;
+                         });
+
+TEST(every_law, has_a_planted_bug) {
+  std::set<std::string> covered;
+  for (const plant& p : plants()) covered.insert(p.law);
+  for (const law& each : laws()) EXPECT_TRUE(covered.contains(each.name)) << each.name;
+}
+
+}  // namespace
+}  // namespace plumb
