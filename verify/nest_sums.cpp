@@ -48,9 +48,9 @@ struct accumulators {
 
 /// Calls body(a, b) for every place of the outer three loops.
 template <class Body>
-[[gnu::always_inline]] inline void walk_outer(const product_list& nest, const double* a, const double* b,
+[[gnu::always_inline]] inline void walk_outer(const loop_nest& nest, const double* a, const double* b,
                                               Body&& body) {
-  const auto &l1 = nest.loops[1], &l2 = nest.loops[2], &l3 = nest.loops[3];
+  const auto &l1 = nest[1], &l2 = nest[2], &l3 = nest[3];
   for (index_t i3 = 0; i3 < l3.count; ++i3)
     for (index_t i2 = 0; i2 < l2.count; ++i2)
       for (index_t i1 = 0; i1 < l1.count; ++i1)
@@ -60,10 +60,10 @@ template <class Body>
 
 /// Blocks·Lanes elements side by side.
 template <int Lanes, int Blocks, int StepA, int StepB>
-[[gnu::always_inline]] inline void across(const product_list& nest, const double* a, index_t a_step,
+[[gnu::always_inline]] inline void across(const loop_nest& nest, const double* a, index_t a_step,
                                           const double* b, index_t b_step, product_sums* out) {
   accumulators<Lanes> acc[Blocks];
-  const auto& l0 = nest.loops[0];
+  const auto& l0 = nest[0];
   walk_outer(nest, a, b, [&](const double* x, const double* y) [[gnu::always_inline]] {
     for (index_t i = 0; i < l0.count; ++i, x += l0.a_step, y += l0.b_step)
       for (int k = 0; k < Blocks; ++k)
@@ -75,7 +75,7 @@ template <int Lanes, int Blocks, int StepA, int StepB>
 
 /// All `count` ≥ 4 elements in groups, the last one overlapping.
 template <int StepA, int StepB>
-[[gnu::always_inline]] inline void all_across(const product_list& nest, const double* a, index_t a_step,
+[[gnu::always_inline]] inline void all_across(const loop_nest& nest, const double* a, index_t a_step,
                                               const double* b, index_t b_step, index_t count,
                                               product_sums* out) {
   const index_t width = count >= 16 ? 16 : count >= 8 ? 8 : 4;
@@ -93,12 +93,12 @@ template <int StepA, int StepB>
 
 /// One element, lanes along the innermost loop.
 template <int StepA, int StepB>
-[[gnu::always_inline]] inline void along(const product_list& nest, const double* a, const double* b,
+[[gnu::always_inline]] inline void along(const loop_nest& nest, const double* a, const double* b,
                                          product_sums& out) {
   constexpr int lanes = 8;
   accumulators<lanes> acc;
   product_sums rest;
-  const auto& l0 = nest.loops[0];
+  const auto& l0 = nest[0];
   const index_t whole = l0.count / lanes * lanes;
   walk_outer(nest, a, b, [&](const double* x, const double* y) [[gnu::always_inline]] {
     for (index_t i = 0; i < whole; i += lanes)
@@ -118,36 +118,35 @@ template <int StepA, int StepB>
   out = rest;
 }
 
-[[gnu::always_inline]] inline void sums(const product_list& nest, const double* a, index_t a_step,
+[[gnu::always_inline]] inline void sums(const loop_nest& nest, const double* a, index_t a_step,
                                         const double* b, index_t b_step, index_t count, product_sums* out) {
-  const auto& inner = nest.loops[0];
-  const double *x = a + nest.first_a, *y = b + nest.first_b;
-  if (count >= 4 && a_step == 1 && b_step == 0) return all_across<1, 0>(nest, x, 1, y, 0, count, out);
-  if (count >= 4 && a_step == 0 && b_step == 1) return all_across<0, 1>(nest, x, 0, y, 1, count, out);
+  const auto& inner = nest[0];
+  if (count >= 4 && a_step == 1 && b_step == 0) return all_across<1, 0>(nest, a, 1, b, 0, count, out);
+  if (count >= 4 && a_step == 0 && b_step == 1) return all_across<0, 1>(nest, a, 0, b, 1, count, out);
   const bool unit = inner.a_step == 1 && inner.b_step == 1 && inner.count >= 8;
-  if (count >= 4 && !unit) return all_across<-1, -1>(nest, x, a_step, y, b_step, count, out);
+  if (count >= 4 && !unit) return all_across<-1, -1>(nest, a, a_step, b, b_step, count, out);
   for (index_t e = 0; e < count; ++e) {
     if (unit)
-      along<1, 1>(nest, x + e * a_step, y + e * b_step, out[e]);
+      along<1, 1>(nest, a + e * a_step, b + e * b_step, out[e]);
     else
-      along<-1, -1>(nest, x + e * a_step, y + e * b_step, out[e]);
+      along<-1, -1>(nest, a + e * a_step, b + e * b_step, out[e]);
   }
 }
 
-using function = void(const product_list&, const double*, index_t, const double*, index_t, index_t,
+using function = void(const loop_nest&, const double*, index_t, const double*, index_t, index_t,
                       product_sums*);
 
-void baseline(const product_list& nest, const double* a, index_t a_step, const double* b, index_t b_step,
+void baseline(const loop_nest& nest, const double* a, index_t a_step, const double* b, index_t b_step,
               index_t count, product_sums* out) {
   sums(nest, a, a_step, b, b_step, count, out);
 }
 
 #ifdef __x86_64__
-[[gnu::target("avx2")]] void avx2(const product_list& nest, const double* a, index_t a_step, const double* b,
+[[gnu::target("avx2")]] void avx2(const loop_nest& nest, const double* a, index_t a_step, const double* b,
                                   index_t b_step, index_t count, product_sums* out) {
   sums(nest, a, a_step, b, b_step, count, out);
 }
-[[gnu::target("avx512f")]] void avx512(const product_list& nest, const double* a, index_t a_step,
+[[gnu::target("avx512f")]] void avx512(const loop_nest& nest, const double* a, index_t a_step,
                                        const double* b, index_t b_step, index_t count, product_sums* out) {
   sums(nest, a, a_step, b, b_step, count, out);
 }
@@ -161,7 +160,7 @@ function* best() { return baseline; }
 
 }  // namespace
 
-void sum_products(const product_list& nest, const double* a, index_t a_step, const double* b, index_t b_step,
+void sum_products(const loop_nest& nest, const double* a, index_t a_step, const double* b, index_t b_step,
                   index_t count, product_sums* out) {
   static function* const chosen = best();
   chosen(nest, a, a_step, b, b_step, count, out);

@@ -13,9 +13,11 @@ struct product_sums {
   double largest = 0;  ///< max|a·b|
 };
 
-/// For e < count: the sums over the loops of `nest`, with a[first_a + e·a_step + …]·b[first_b + e·b_step + …].
+using loop_nest = product_list::nest;
+
+/// For e < count: the sums over the loops of `nest`, where element e starts at a[e·a_step] and b[e·b_step].
 /// Any order of summation; the same calls give the same bits.
-void sum_products(const product_list& nest, const double* a, index_t a_step, const double* b, index_t b_step,
+void sum_products(const loop_nest& nest, const double* a, index_t a_step, const double* b, index_t b_step,
                   index_t count, product_sums* out);
 
 }  // namespace plumb

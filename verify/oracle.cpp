@@ -2,6 +2,7 @@
 
 #include <omp.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -170,39 +171,61 @@ index_t oracle::work(index_t count) {
   return count * list.count();
 }
 
-/// Neighbours whose loops are the same, and whose operands start at a fixed distance, are summed together.
+/// Elements of a chunk whose loops are the same, and whose operands start at fixed distances, are summed
+/// together. Several groups grow at a time: next to each other lie the residues modulo a stride, or the taps
+/// of a filter.
 void oracle::contract_range(index_t first, index_t last, scratch& s) {
-  const truths& t = results_.front();
-  product_list &head = s.list, &next = s.next;
-  head.listed = next.listed = false;
-  std::array<product_sums, chunk> sums;
-  layer_->products(pass_->name, t.element(first), head);
-  while (first < last) {
-    index_t run = 1, a_step = 0, b_step = 0;
-    s.addends.assign(1, head.addend);
-    for (; first + run < last; ++run) {
-      layer_->products(pass_->name, t.element(first + run), next);
-      if (run == 1) {
-        a_step = next.first_a - head.first_a;
-        b_step = next.first_b - head.first_b;
-      }
-      if (next.loops != head.loops || next.first_a != head.first_a + run * a_step ||
-          next.first_b != head.first_b + run * b_step)
-        break;
-      s.addends.push_back(next.addend);
+  s.list.listed = false;
+  s.open = 0;
+  for (index_t i = first; i < last; ++i) {
+    layer_->products(pass_->name, results_.front().element(i), s.list);
+    group* g = group_for(s);
+    if (g == nullptr) {
+      if (s.open == groups_at_once) sum_group(s.groups[s.order[--s.open]], s);
+      std::rotate(s.order.begin(), s.order.begin() + s.open, s.order.begin() + s.open + 1);
+      ++s.open;
+      g = &s.groups[s.order.front()];
+      g->loops = s.list.loops;
+      g->first_a = s.list.first_a;
+      g->first_b = s.list.first_b;
+      g->count = 0;
     }
-    sum_products(head, a_.data, a_step, b_.data, b_step, run, sums.data());
-    for (index_t e = 0; e < run; ++e) {
-      product_sums& total = sums[static_cast<std::size_t>(e)];
-      const index_t addend = addend_.data == nullptr ? -1 : s.addends[static_cast<std::size_t>(e)];
-      const double c = addend < 0 ? 0 : addend_.data[addend];
-      const double n = static_cast<double>(head.count()) + (addend < 0 ? 0 : 1);
-      total.sum += c;
-      total.size += std::fabs(c);
-      store(first + e, n, total, (n + 2) * unit * total.size * slack);
+    g->elements[static_cast<std::size_t>(g->count)] = i;
+    g->addends[static_cast<std::size_t>(g->count++)] = s.list.addend;
+  }
+  while (s.open > 0) sum_group(s.groups[s.order[--s.open]], s);
+}
+
+/// The open group that the element of `s.list` continues, or nothing. Searched in the order of last use.
+oracle::group* oracle::group_for(scratch& s) {
+  const product_list& list = s.list;
+  for (std::ptrdiff_t k = 0; k < s.open; ++k) {
+    group& g = s.groups[s.order[static_cast<std::size_t>(k)]];
+    if (g.count == 1) {
+      g.a_step = list.first_a - g.first_a;
+      g.b_step = list.first_b - g.first_b;
     }
-    first += run;
-    std::swap(head, next);
+    if (list.first_a != g.first_a + g.count * g.a_step || list.first_b != g.first_b + g.count * g.b_step ||
+        list.loops != g.loops)
+      continue;
+    std::rotate(s.order.begin(), s.order.begin() + k, s.order.begin() + k + 1);
+    return &g;
+  }
+  return nullptr;
+}
+
+void oracle::sum_group(const group& g, scratch& s) {
+  sum_products(g.loops, a_.data + g.first_a, g.a_step, b_.data + g.first_b, g.b_step, g.count, s.sums.data());
+  const double products =
+      static_cast<double>(g.loops[0].count * g.loops[1].count * g.loops[2].count * g.loops[3].count);
+  for (std::size_t e = 0; e < static_cast<std::size_t>(g.count); ++e) {
+    product_sums& total = s.sums[e];
+    const index_t addend = addend_.data == nullptr ? -1 : g.addends[e];
+    const double c = addend < 0 ? 0 : addend_.data[addend];
+    const double n = products + (addend < 0 ? 0 : 1);
+    total.sum += c;
+    total.size += std::fabs(c);
+    store(g.elements[e], n, total, (n + 2) * unit * total.size * slack);
   }
 }
 

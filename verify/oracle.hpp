@@ -88,9 +88,21 @@ class oracle final : public refiner {
     bool finite = true;
     double largest = 0;
   };
+  static constexpr index_t chunk = 256;  ///< elements that one thread sums without a break
+  static constexpr std::ptrdiff_t groups_at_once = 12;
+  /// Elements whose terms form the same loops, from places a fixed distance apart.
+  struct group {
+    loop_nest loops;
+    index_t first_a = 0, first_b = 0, a_step = 0, b_step = 0, count = 0;
+    std::array<index_t, chunk> elements{}, addends{};
+  };
   struct scratch {
-    product_list list, next;
-    std::vector<index_t> addends;
+    product_list list;
+    std::array<group, groups_at_once> groups;
+    std::array<std::size_t, groups_at_once> order = {0, 1, 2, 3, 4,  5,
+                                                     6, 7, 8, 9, 10, 11};  ///< last used first
+    std::ptrdiff_t open = 0;                                               ///< how many of them are in use
+    std::array<product_sums, chunk> sums;
   };
   /// A written tensor in many digits: truth = high + low, spread = what 50 digits and 100 differ by.
   struct digits {
@@ -103,6 +115,8 @@ class oracle final : public refiner {
   void contract(std::span<const index_t> elements, int threads);
   index_t work(index_t count);
   void contract_range(index_t first, index_t last, scratch& s);
+  static group* group_for(scratch& s);
+  void sum_group(const group& g, scratch& s);
   void contract_wide(index_t first, index_t last, scratch& s);
   void store(index_t i, double terms, const product_sums& total, double radius);
   refinement refine_contraction(index_t element, double got, product_list& list) const;

@@ -167,7 +167,7 @@ class running_error {
   /// A kernel in f32 still has this number right to 6 bits: dividing by it keeps errors first order.
   bool is_first_order() const { return allowance() * 0x1p-24 <= std::fabs(value_) * 0x1p-6; }
   /// Zero for certain, in any kernel too.
-  bool is_zero() const { return size_ == 0 && radius_ == 0 && carried_ == 0; }
+  bool is_zero() const { return value_ == 0 && radius_ == 0 && allowance() == 0; }
   /// The truth may be anything: a divisor that may be zero, a logarithm of what may be negative.
   running_error unknown() const {
     running_error r = *this;
