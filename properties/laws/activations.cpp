@@ -11,13 +11,6 @@ tensor<T> mapped(const tensor<T>& t, auto&& f) {
   return result;
 }
 
-template <class T>
-tensor_set<T> of_x(tensor<T> x) {
-  tensor_set<T> set;
-  set.add("x", std::move(x));
-  return set;
-}
-
 /// Scores in quarters between -8 and 8, exact in every type.
 template <class T>
 tensor<T> quarters(lab<T>& bench) {

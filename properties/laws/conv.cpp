@@ -41,12 +41,6 @@ struct conv_numbers {
 
 std::string per_axis_text(const std::vector<index_t>& list) { return attribute::join(list, 'x'); }
 
-std::string sides_text(const std::vector<index_t>& before, const std::vector<index_t>& after) {
-  std::vector<index_t> sides;
-  for (std::size_t i = 0; i < before.size(); ++i) sides.insert(sides.end(), {before[i], after[i]});
-  return attribute::join(sides, ',');
-}
-
 /// The problem with every attribute spelled out and any remainder allowed.
 problem text_of(const layer& l) {
   problem text = spelled_out(l);
@@ -118,15 +112,19 @@ struct filter_permutation {
       const auto n = static_cast<index_t>(filters.size());
       return groups[static_cast<std::size_t>(k / n)] * n + filters[static_cast<std::size_t>(k % n)];
     };
-    const auto first = [moved](shape at) { return at[0] = moved(at[0]), at; };
-    const auto second = [moved](shape at) { return at[1] = moved(at[1]), at; };
+    const auto along = [moved](int axis) {
+      return [moved, axis](shape at) {
+        at[axis] = moved(at[axis]);
+        return at;
+      };
+    };
     const auto channel = [groups, n = c.channels](shape at) {
       at[1] = groups[static_cast<std::size_t>(at[1] / n)] * n + at[1] % n;
       return at;
     };
     return {.from = {},
             .to = derived(text_of(bench.about())),
-            .into = {{"x", channel}, {"weight", first}, {"bias", first}, {"y", second}}};
+            .into = {{"x", channel}, {"weight", along(0)}, {"bias", along(0)}, {"y", along(1)}}};
   }
 };
 
@@ -230,7 +228,11 @@ struct extension_by_zeros {
       after[static_cast<std::size_t>(axis)] += added * c.dilation(axis);
       text.set("pad", sides_text(c.before, after));
       weight[2 + axis] += added;
-      if (c.flip) tap = [axis, added](shape at) { return at[2 + axis] += added, at; };
+      if (c.flip)
+        tap = [axis, added](shape at) {
+          at[2 + axis] += added;
+          return at;
+        };
     } else if (kind == 1) {
       weight[1] += added;
       x[1] += added;
@@ -254,7 +256,10 @@ struct axes_exchanged {
     const auto exchange = [a, b](auto& list) {
       std::swap(list[static_cast<std::size_t>(a)], list[static_cast<std::size_t>(b)]);
     };
-    const auto exchanged = [a, b](shape at) { return std::swap(at[2 + a], at[2 + b]), at; };
+    const auto exchanged = [a, b](shape at) {
+      std::swap(at[2 + a], at[2 + b]);
+      return at;
+    };
     for (auto* list : {&c.strides, &c.dilations, &c.before, &c.after}) exchange(*list);
     problem text = text_of(bench.about());
     text.set("x", to_string(exchanged(c.x)));

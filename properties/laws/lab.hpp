@@ -5,12 +5,20 @@
 
 #include <memory>
 
-#include "properties/laws/evaluate.hpp"
 #include "properties/laws/known.hpp"
 #include "reference/layers/catalogue.hpp"
+#include "verify/evaluate.hpp"
 #include "verify/law.hpp"
 
 namespace plumb {
+
+inline bool is_input(const layer& l, std::string_view name) {
+  return std::ranges::any_of(l.describe().inputs, [&](const tensor_spec& s) { return s.name == name; });
+}
+inline bool is_output(const layer& l, std::string_view name) {
+  return std::ranges::any_of(l.describe().outputs, [&](const tensor_spec& s) { return s.name == name; });
+}
+inline bool is_forward(const pass_spec& pass) { return pass.name == "forward"; }
 
 inline std::string coordinates_text(const shape& at) {
   std::string text;
@@ -92,7 +100,7 @@ class lab {
     for (const std::string& name : pass.reads) {
       if (!l.present(name)) continue;
       if (is_output(l, name) && outputs.entries().empty())
-        outputs = evaluate_reference<T>(l, l.describe().passes.front(), in);
+        outputs = evaluate_pass<T>(l, l.describe().passes.front(), in);
       if (is_input(l, name))
         set.entries().push_back(in.at(name));
       else if (is_output(l, name))
@@ -112,7 +120,7 @@ class lab {
     require(p != nullptr);
     const bool own = subject_ && l.name() == about_.name() && pass == pass_.name;
     asked_ = asked_ || own;
-    tensor_set<T> values = own ? subject_(l, *p, reads) : evaluate_reference<T>(l, *p, reads);
+    tensor_set<T> values = own ? subject_(l, *p, reads) : evaluate_pass<T>(l, *p, reads);
     tensor_set<known<T>> result = values.template map<known<T>>([](const T& v) { return known<T>(v); });
     if (!sums_products(l)) add_slack(l, *p, reads, result);
     return result;
@@ -149,7 +157,7 @@ class lab {
 
   void add_slack(const layer& l, const pass_spec& pass, const tensor_set<T>& reads,
                  tensor_set<known<T>>& result) {
-    const auto bounded = evaluate_reference<running_error>(
+    const auto bounded = evaluate_pass<running_error>(
         l, pass,
         reads.template map<running_error>([](const T& v) { return running_error(static_cast<double>(v)); }));
     for (auto& e : result.entries()) {
@@ -185,6 +193,21 @@ inline problem spelled_out(const layer& l) {
   for (const problem::field& f : l.resolved().fields())
     if (!is_output(l, f.key)) text.set(f.key, f.value);
   return text;
+}
+
+/// `pad=` with a number for each side.
+inline std::string sides_text(const std::vector<index_t>& before, const std::vector<index_t>& after) {
+  std::vector<index_t> sides;
+  for (std::size_t i = 0; i < before.size(); ++i) sides.insert(sides.end(), {before[i], after[i]});
+  return attribute::join(sides, ',');
+}
+
+/// The reads of a layer with a single input.
+template <class T>
+tensor_set<T> of_x(tensor<T> x) {
+  tensor_set<T> set;
+  set.add("x", std::move(x));
+  return set;
 }
 
 /// The layer of a derived problem; a law says nothing where its shapes do not fit.

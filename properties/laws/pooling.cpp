@@ -26,12 +26,6 @@ struct pool_numbers {
   int rank = 0;
 };
 
-std::string sides_text(const std::vector<index_t>& before, const std::vector<index_t>& after) {
-  std::vector<index_t> sides;
-  for (std::size_t i = 0; i < before.size(); ++i) sides.insert(sides.end(), {before[i], after[i]});
-  return attribute::join(sides, ',');
-}
-
 problem text_of(const layer& l) {
   problem text = spelled_out(l);
   text.set("fit", "floor");
@@ -174,13 +168,6 @@ struct axes_exchanged {
 };
 
 // Formulas ---------------------------------------------------------------------------------------------
-
-template <class T>
-tensor_set<T> of_x(tensor<T> x) {
-  tensor_set<T> set;
-  set.add("x", std::move(x));
-  return set;
-}
 
 /// x ≤ x′ everywhere ⇒ y ≤ y′ everywhere
 template <class T>

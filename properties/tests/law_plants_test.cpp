@@ -6,9 +6,9 @@
 #include <set>
 
 #include "properties/generators/problem_space.hpp"
-#include "properties/laws/evaluate.hpp"
 #include "properties/laws/laws.hpp"
 #include "reference/layers/catalogue.hpp"
+#include "verify/evaluate.hpp"
 
 namespace plumb {
 namespace {
@@ -16,7 +16,7 @@ namespace {
 using tensors = tensor_set<double>;
 
 tensors honest(const layer& l, const pass_spec& pass, const tensors& reads) {
-  return evaluate_reference<double>(l, pass, reads);
+  return evaluate_pass<double>(l, pass, reads);
 }
 
 struct plant {
@@ -64,6 +64,17 @@ bool last_of(const tensor<double>& t, const shape& at, int axis) {
 void drop_last(tensor<double>& t, int axis) {
   replace(
       t, [&](const shape& at) { return last_of(t, at, axis); }, zero);
+}
+
+/// Reads the first slice along an axis in place of the last.
+void first_for_last(tensor<double>& t, int axis) {
+  const tensor<double> whole = t;
+  replace(
+      t, [&](const shape& at) { return last_of(t, at, axis); },
+      [&](shape at, double) {
+        at[axis] = 0;
+        return whole.view()(at);
+      });
 }
 
 bool any_above(const layer& l, const char* attribute, index_t least) {
@@ -164,18 +175,10 @@ void conv_plants(std::vector<plant>& list) {
   list.push_back(misread("conv.pointwise", "conv2d.forward", "1x1 reads the first channel for the last",
                          [pointwise](const layer& l, tensors& r) {
                            if (!pointwise(l)) return;
-                           const tensor<double> x = r["x"];
-                           replace(
-                               r["x"], [&](const shape& at) { return last_of(x, at, 1); },
-                               [&](shape at, double) { return at[1] = 0, x.view()(at); });
+                           first_for_last(r["x"], 1);
                          }));
   list.push_back(misread("conv.impulse", "conv2d.forward", "reads the first tap for the last",
-                         [](const layer&, tensors& r) {
-                           const tensor<double> weight = r["weight"];
-                           replace(
-                               r["weight"], [&](const shape& at) { return last_of(weight, at, 3); },
-                               [&](shape at, double) { return at[3] = 0, weight.view()(at); });
-                         }));
+                         [](const layer&, tensors& r) { first_for_last(r["weight"], 3); }));
   list.push_back(miswrite("conv.transposed", "conv2d.backward_data", "leaves the last column at 0",
                           [](const layer&, const tensors&, tensors& w) { drop_last(w["dx"], 3); }));
   list.push_back(misread("conv.weight_gradient", "conv2d.backward_weights", "misses the last row of dy",
@@ -198,12 +201,8 @@ void max_pool_plants(std::vector<plant>& list) {
                                 w["y"], [](const shape& at) { return at[3] == 0; }, at_least_0);
                           }));
   list.push_back(misread("max_pool.channel_permutation", "max_pool2d.forward",
-                         "reads the first channel for the last", [](const layer&, tensors& r) {
-                           const tensor<double> x = r["x"];
-                           replace(
-                               r["x"], [&](const shape& at) { return last_of(x, at, 1); },
-                               [&](shape at, double) { return at[1] = 0, x.view()(at); });
-                         }));
+                         "reads the first channel for the last",
+                         [](const layer&, tensors& r) { first_for_last(r["x"], 1); }));
   list.push_back(miswrite("max_pool.padding", "max_pool2d.forward", "pads with 0",
                           [=](const layer& l, const tensors&, tensors& w) {
                             if (any_above(l, "pad", 0))

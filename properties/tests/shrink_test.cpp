@@ -10,6 +10,8 @@
 #include "properties/shrink.hpp"
 #include "properties/simpler_values.hpp"
 #include "reference/layers/catalogue.hpp"
+#include "verify/evaluate.hpp"
+#include "verify/law.hpp"
 
 namespace plumb {
 namespace {
@@ -179,6 +181,100 @@ TEST(shrinking, is_minimal_from_drawn_problems_of_every_family) {
       SCOPED_TRACE(text);
       expect_minimal(minimise(drawn(forward, text), fails), fails);
     }
+  }
+}
+
+// Specimens: kernels with one bug each, told from the reference by their results.
+
+using tensors = tensor_set<double>;
+
+tensors reads_of(const test_case& c, const layer& l, const pass_spec& pass) {
+  tensors reads = make_tensors<double>(l, pass.reads);
+  for (const datum& d : (c.regime == test_case::given ? c : write_out(c)).data)
+    reads[d.tensor][d.at] = d.value;
+  return reads;
+}
+
+struct specimen {
+  std::string kernel;
+  evaluator<double> run;
+
+  bool fails(const test_case& c) const {
+    const auto l = plumb::bind(c.problem);
+    const pass_spec* pass = l->find_pass(pass_of_kernel(kernel));
+    const tensors reads = reads_of(c, *l, *pass);
+    const tensors truth = evaluate_pass<double>(*l, *pass, reads), answer = run(*l, *pass, reads);
+    return truth.entries()[0].real.values() != answer.entries()[0].real.values();
+  }
+};
+
+/// Takes the number of an attribute along the first axis for all axes.
+evaluator<double> first_number_only(const std::string& attribute) {
+  return [attribute](const layer& l, const pass_spec& pass, const tensors& reads) {
+    problem text = l.canonical();
+    const auto numbers = l.resolved().integers(attribute);
+    text.set(attribute, std::to_string(numbers[0]));
+    try {
+      const auto wrong = plumb::bind(text);
+      if (wrong->shapes()["y"] == l.shapes()["y"]) return evaluate_pass<double>(*wrong, pass, reads);
+    } catch (const shape_error&) {  // no window fits: this bug would not get that far
+    }
+    return evaluate_pass<double>(l, pass, reads);
+  };
+}
+
+std::vector<specimen> specimens() {
+  std::vector<specimen> list;
+  list.push_back({"conv2d.forward/unequal_sides@test", first_number_only("pad")});
+  list.push_back({"conv2d.forward/first_dilation@test", first_number_only("dilation")});
+  list.push_back(
+      {"conv2d.forward/group_offset@test", [](const layer& l, const pass_spec& pass, tensors reads) {
+         const tensor<double> x = reads["x"];
+         for_each_index(x.extents(), [&](shape at) {
+           const shape here = at;
+           at[1] %= l.shapes()["weight"][1];
+           reads["x"].view()(here) = x.view()(at);
+         });
+         return evaluate_pass<double>(l, pass, reads);
+       }});
+  list.push_back(
+      {"conv2d.backward_weights/tail@test", [](const layer& l, const pass_spec& pass, tensors reads) {
+         const index_t whole = l.shapes()["y"][3] / 8 * 8;
+         for_each_index(reads["dy"].extents(), [&](const shape& at) {
+           if (at[3] >= whole && at[3] > 2) reads["dy"].view()(at) = 0;
+         });
+         return evaluate_pass<double>(l, pass, reads);
+       }});
+  list.push_back(
+      {"conv2d.backward_data/gaps@test", [](const layer& l, const pass_spec& pass, const tensors& reads) {
+         tensors result = evaluate_pass<double>(l, pass, reads);
+         const auto strides = l.resolved().integers("stride");
+         for_each_index(result["dx"].extents(), [&](const shape& at) {
+           if (at[2] % strides[0] >= l.shapes()["weight"][2]) result["dx"].view()(at) = 7;
+         });
+         return result;
+       }});
+  return list;
+}
+
+TEST(specimens, shrink_to_minimal_counterexamples) {
+  for (const specimen& s : specimens()) {
+    SCOPED_TRACE(s.kernel);
+    const predicate fails = [&](const test_case& c) { return s.fails(c); };
+    int found = 0;
+    std::int64_t calls = 0;
+    for (std::uint64_t seed = 0; found < 6 && seed < 400; ++seed) {
+      const test_case c = drawn(s.kernel, draw_problem("conv2d", seed), seed);
+      if (plumb::bind(c.problem)->find_pass(pass_of_kernel(c.kernel)) == nullptr || !fails(c)) continue;
+      ++found;
+      const shrunk result = minimise(c, fails);
+      calls = std::max(calls, result.calls);
+      expect_minimal(result, fails);
+      if (found == 1) RecordProperty(s.kernel.substr(s.kernel.find('/') + 1, 5), print(result.smallest));
+    }
+    EXPECT_EQ(found, 6);
+    RecordProperty(s.kernel.substr(s.kernel.find("/") + 1, 5) + "_calls", static_cast<int>(calls));
+    EXPECT_LE(calls, 2500);
   }
 }
 
