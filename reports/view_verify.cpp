@@ -353,14 +353,14 @@ json kernel_card(const kernel_result& k, std::size_t at, chart_book& charts) {
   return card;
 }
 
-/// Failing first, then undecided, then the rest; ours before peers before planted bugs.
+/// Failing first, then undecided, then the rest; ours before peers. Planted bugs that were caught come last: they
+/// are no news.
 int rank(const kernel_result& k) {
-  const int group = k.planted ? 2 : k.peer ? 1 : 0;
-  const int severity = record::is_bad(k.verdict)                    ? 0
-                       : k.verdict == record::verdict::inconclusive ? 1
-                       : k.verdict == record::verdict::skipped      ? 3
-                                                                    : 2;
-  return severity * 3 + group;
+  const bool bad = record::is_bad(k.verdict);
+  if (k.planted) return bad ? 8 : 0;
+  if (k.verdict == record::verdict::skipped) return 7;
+  const int severity = bad ? 0 : k.verdict == record::verdict::inconclusive ? 1 : 2;
+  return 2 * severity + (k.peer ? 1 : 0) + 1;
 }
 
 json trigger_rows(std::span<const record::run> runs) {
