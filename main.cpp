@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
-#include <fstream>
 #include <iostream>
 #include <set>
 
@@ -20,6 +19,7 @@
 #include "properties/shrink.hpp"
 #include "reference/core/npy.hpp"
 #include "reference/core/problem_set.hpp"
+#include "reference/core/registry.hpp"
 #include "reference/layers/catalogue.hpp"
 #include "reports/console.hpp"
 #include "reports/html.hpp"
@@ -209,19 +209,26 @@ selection select(const sandbox& box, const std::vector<std::string>& words, cons
   return s;
 }
 
-sandbox open_sandbox(const std::vector<std::string>& plugins) {
+sandbox_options judging(const std::vector<std::string>& plugins = {}) {
   sandbox_options options;
   options.plugins = plugins;
   options.arenas = runner_arenas;
-  return sandbox(options);
+  return options;
+}
+
+/// Fresh heap memory is left alone where allocation is on the clock.
+sandbox_options timing() {
+  sandbox_options options;
+  options.fill_heap = false;
+  return options;
 }
 
 shrunk_case shrink_case(const test_case& failing, const std::function<bool(const test_case&)>& fails,
                         double seconds) {
-  shrink_options options;
-  options.seconds = seconds;
-  const shrink_result r = shrink(failing, fails, with_data, options);
-  return {r.smallest, r.steps, r.minimal};
+  shrink_budget budget;
+  budget.seconds = seconds;
+  const shrunk r = shrink(failing, {fails, with_data}, budget);
+  return {r.smallest, r.calls, r.fixpoint};
 }
 
 verify_options runner_options(const common_options& common, progress_line& line) {
@@ -262,7 +269,7 @@ struct verify_command {
 
   int run() const {
     const double seconds = parse_seconds(time);
-    sandbox box = open_sandbox(plugins);
+    sandbox box(judging(plugins));
     const selection s = select(box, words, problems, !plugins.empty() && !with_builtin);
     progress_line line(common.quiet);
     verify_options o = runner_options(common, line);
@@ -292,18 +299,9 @@ struct verify_command {
 
   /// Shrunk counterexamples are replayed first next time, from ./.plumb/regressions.
   static void remember_failures(const record::verify_section& v) {
-    std::set<std::string> lines;
-    for (const test_case& c : load_regressions(own_regressions)) lines.insert(print(c));
-    const std::size_t before = lines.size();
     for (const auto& k : v.kernels)
       for (const auto& c : k.counterexamples)
-        if (c.kind != "law") lines.insert(c.replay);
-    if (lines.size() == before) return;
-    std::error_code ignored;
-    fs::create_directories(own_regressions, ignored);
-    std::string text;
-    for (const std::string& l : lines) text += l + "\n";
-    write_file(own_regressions / "found.txt", text);
+        if (c.kind != "law") save_regression(own_regressions, parse_case(c.replay));
   }
 };
 
@@ -318,7 +316,7 @@ struct replay_command {
     app.add_option("line", line, "a replay line: KERNEL | PROBLEM | dtype layout regime seed=N …")
         ->required();
     app.add_option("--plugin", plugins, "the shared library of the kernel");
-    app.add_option("--save", save, "append the line to this file of regressions if it still fails");
+    app.add_option("--save", save, "keep the line in this folder of regressions if it still fails");
     common.add_to(app);
     app.footer(
         "example: plumb replay 'conv2d.forward/plain@cpu | conv2d x=1x1x3x3 weight=1x1x2x2 | f32 nchw "
@@ -327,14 +325,11 @@ struct replay_command {
 
   int run() const {
     const test_case c = parse_case(line);
-    sandbox box = open_sandbox(plugins);
+    sandbox box(judging(plugins));
     record::run r = new_record("replay", common);
     const bool is_law = c.regime.starts_with("law:");
     const bool failed = is_law ? replay_law(box, c) : replay_case(box, c, r);
-    if (failed && !save.empty()) {
-      std::ofstream file(save, std::ios::app);
-      if (!(file << print(c) << "\n")) throw report_error("cannot append to `" + save + "`");
-    }
+    if (failed && !save.empty()) save_regression(save, c);
     if (!is_law && (!common.json.empty() || !common.report.empty())) publish(r, common);
     return failed ? exit_fail : exit_pass;
   }
@@ -445,7 +440,7 @@ struct gradcheck_command {
     record::gradcheck_section section;
     section.digits = digits;
     std::optional<sandbox> box;
-    if (!kernels.empty()) box.emplace(sandbox_options{.arenas = runner_arenas});
+    if (!kernels.empty()) box.emplace(judging());
     for (const std::string& text : texts) {
       line.show("checking " + text);
       const auto l = plumb::bind(std::string_view(text));
@@ -616,6 +611,26 @@ struct eval_command {
     return {pair.substr(0, equals), pair.substr(equals + 1)};
   }
 
+  /// J·v, the tangents of the outputs for tangents dx=… of the inputs.
+  template <class T>
+  static tensor_set<double> tangents(const layer& l, const tensor_set<T>& inputs,
+                                     const std::vector<std::string>& output_names) {
+    tensor_set<dual<T>> duals = inputs.template map<dual<T>>([](const T& v) { return dual<T>(v); });
+    for (const tensor_spec& s : l.describe().inputs)
+      if (const auto* tangent = inputs.find("d" + s.name))
+        for (index_t i = 0; i < tangent->real.size(); ++i) duals[s.name][i].tangent = tangent->real[i];
+    tensor_set<dual<T>> y = make_tensors<dual<T>>(l, output_names);
+    l.as<dual<T>>().forward(std::as_const(duals).views(), y.views());
+    tensor_set<double> result;
+    for (const auto& e : y.entries())
+      if (!e.is_index) {
+        tensor<double> t(e.extents());
+        for (index_t i = 0; i < t.size(); ++i) t[i] = static_cast<double>(e.real[i].tangent);
+        result.add("d" + e.name, std::move(t));
+      }
+    return result;
+  }
+
   template <class T>
   tensor_set<double> evaluate(const layer& l, const tensor_set<double>& given) const {
     const auto to_double = [](const T& v) { return static_cast<double>(v); };
@@ -623,20 +638,10 @@ struct eval_command {
     std::vector<std::string> output_names;
     for (const tensor_spec& s : l.describe().outputs) output_names.push_back(s.name);
     if (pass == "jvp") {
-      tensor_set<dual<T>> duals = inputs.template map<dual<T>>([](const T& v) { return dual<T>(v); });
-      for (const tensor_spec& s : l.describe().inputs)
-        if (const auto* tangent = inputs.find("d" + s.name))
-          for (index_t i = 0; i < tangent->real.size(); ++i) duals[s.name][i].tangent = tangent->real[i];
-      tensor_set<dual<T>> y = make_tensors<dual<T>>(l, output_names);
-      l.as<dual<T>>().forward(std::as_const(duals).views(), y.views());
-      tensor_set<double> result;
-      for (const auto& e : y.entries())
-        if (!e.is_index) {
-          tensor<double> t(e.extents());
-          for (index_t i = 0; i < t.size(); ++i) t[i] = to_double(e.real[i].tangent);
-          result.add("d" + e.name, std::move(t));
-        }
-      return result;
+      if constexpr (std::is_same_v<T, float>)
+        throw usage_error("--scalar f32: jvp runs on dual numbers over f64, mp50 or mp100");
+      else
+        return tangents<T>(l, inputs, output_names);
     }
     tensor_set<T> y = make_tensors<T>(l, output_names);
     l.as<T>().forward(inputs.views(), y.views());
@@ -768,7 +773,7 @@ struct bench_command {
   }
 
   int run() const {
-    sandbox box(sandbox_options{.fill_heap = false});
+    sandbox box(timing());
     progress_line line(common.quiet);
     record::run r = new_record("bench", common);
     r.bench = bench(box, line);
@@ -851,7 +856,7 @@ struct list_command {
       for (const std::string& name : problem_set_names())
         fmt::print("{:<18} {} problems\n", name, load_problems(name).problems.size());
     if (what == "kernels") {
-      sandbox box(sandbox_options{.plugins = plugins});
+      sandbox box(judging(plugins));
       for (const kernel_info& k : box.kernels()) {
         std::string layouts;
         for (const layout l : k.layouts) layouts += (layouts.empty() ? "" : ",") + std::string(name_of(l));
@@ -925,7 +930,7 @@ struct demo_command {
   void judge_networks(record::verify_section& all, progress_line& line) const {
     fmt::print(
         "1. Judging conv2d kernels on the convolution layers of ResNet-50, VGG-16, AlexNet and LeNet-5\n");
-    sandbox box(sandbox_options{.arenas = runner_arenas});
+    sandbox box(judging());
     verify_options o = runner_options(common, line);
     o.kernels = best_targets(box, "conv2d.forward/*");
     o.large_regimes = {regime::zero_mean, regime::positive};
@@ -942,7 +947,7 @@ struct demo_command {
     bool caught = true;
     for (const bool broken : {false, true}) {
       const std::string library = (examples / (broken ? "libbroken_conv.so" : "libmy_conv.so")).string();
-      sandbox box(sandbox_options{.plugins = {library}, .arenas = runner_arenas});
+      sandbox box(judging({library}));
       verify_options o = runner_options(common, line);
       for (const kernel_info& k : box.kernels())
         if (!k.plugin.empty()) o.kernels.push_back(&k);
@@ -976,7 +981,7 @@ struct demo_command {
 
   void time_kernels(record::run& r, progress_line& line) const {
     fmt::print("\n4. Timing them against each other\n");
-    sandbox box(sandbox_options{.fill_heap = false});
+    sandbox box(timing());
     bench_options o;
     o.kernels = best_targets(box, "conv2d.forward/*");
     o.sets = {load_problems("resnet50"), load_problems("lenet5")};
