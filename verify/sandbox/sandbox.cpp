@@ -191,6 +191,9 @@ void sandbox::body::await_greeting(worker_process& fresh) {
   std::string text;
   const worker_process::event seen = fresh.receive(t, text, start_limit);
   if (seen == worker_process::event::token) {
+    if (t.arena != wire::fingerprint)
+      throw sandbox_error("`" + options.worker +
+                          "` was built from other sources than this program: rebuild both");
     if (text.empty()) return;
     greeting hello = decode_greeting(text);
     if (!hello.error.empty()) throw plugin_error(hello.error, hello.exit_code);

@@ -177,4 +177,19 @@ struct run_record {
   bool reuse_plan, keep_plan, prepare, query;
 };
 
+// ---- the two ends must come from the same sources ----
+
+/// Changes with everything that the two ends must agree on; the worker says it when it is ready (`token.arena`).
+constexpr std::uint32_t fingerprint = [] {
+  std::uint64_t hash = 1;  // revision: raise it when the meaning changes and no size does
+  for (const std::uint64_t part :
+       {std::uint64_t{sizeof(control_block)}, std::uint64_t{sizeof(token)},
+        std::uint64_t{sizeof(result_record)}, std::uint64_t{sizeof(tensor_record)},
+        std::uint64_t{sizeof(run_record)}, std::uint64_t{slot_bytes}, std::uint64_t{guard_bytes},
+        std::uint64_t{read_slots}, std::uint64_t{write_slots}, std::uint64_t{command_bytes},
+        std::uint64_t{result_bytes}})
+    hash = (hash ^ part) * 0x9e3779b97f4a7c15U;
+  return static_cast<std::uint32_t>(hash >> 32);
+}();
+
 }  // namespace plumb::wire

@@ -106,7 +106,8 @@ int work(int arena_count, bool describing, const std::vector<std::string>& plugi
   const std::string text = describing || !hello.error.empty() ? encode(hello) : std::string();
   control->subject[0] = '\0';
   control->at.store(wire::phase::idle);
-  if (!answer({wire::opcode::ready, 0, 0, static_cast<std::uint32_t>(text.size())}, text)) return 0;
+  if (!answer({wire::opcode::ready, wire::fingerprint, 0, static_cast<std::uint32_t>(text.size())}, text))
+    return 0;
 
   executor runs(kernels, *control);
   wire::token t{};
