@@ -114,7 +114,7 @@ judge::ruling judge::by_class(std::size_t i, double got) {
   ++out_.non_finite;
   const double truth = t_.value[i];
   const auto verdict = [](bool pass) { return ruling{pass, !pass, false, pass ? 0 : infinity}; };
-  if (std::isnan(got) && t_.contraction && t_.non_finite && t_.terms[i] < t_.most_terms) return verdict(true);
+  if (std::isnan(got) && t_.contraction && t_.non_finite && t_.terms[i] < t_.full_terms) return verdict(true);
   if (std::isnan(truth)) return verdict(std::isnan(got));
   if (std::isinf(truth)) {
     if (got == truth) return verdict(true);

@@ -77,7 +77,7 @@ void oracle::begin(const layer& l, const pass_spec& pass, const tensor_set<doubl
     t.contraction = pass.contraction.has_value();
     t.integral = false;
     t.operand_bits = 0;
-    t.most_terms = 0;
+    t.most_terms = t.full_terms = 0;
     t.at.clear();
     t.index.clear();
   }
@@ -155,6 +155,7 @@ void oracle::contract(std::span<const index_t> elements, int threads) {
       contract_range(first, std::min(first + chunk, count), s);
   }
   for (const double n : t.terms) t.most_terms = std::max(t.most_terms, n);
+  t.full_terms = std::max(t.most_terms, static_cast<double>(layer_->full_products(pass_->name)));
   t.largest_left = a_.largest;
   t.largest_right = b_.largest;
   t.integral = a_.integral && b_.integral && addend_.integral &&
@@ -233,7 +234,6 @@ void oracle::sum_group(const group& g, scratch& s) {
 void oracle::contract_wide(index_t first, index_t last, scratch& s) {
   const truths& t = results_.front();
   s.list.listed = true;
-  const bool finite = a_.finite && b_.finite && addend_.finite;
   for (index_t i = first; i < last; ++i) {
     layer_->products(pass_->name, t.element(i), s.list);
     const bool has_addend = s.list.addend >= 0 && addend_.data != nullptr;
@@ -242,7 +242,7 @@ void oracle::contract_wide(index_t first, index_t last, scratch& s) {
     product_sums total = compensated_sums(s.list.terms.data(), s.list.terms.size(), a_.data, b_.data, c);
     const double nu = n * unit;
     const double radius = (unit * std::fabs(total.sum) + 2 * nu * nu * total.size) * slack + n * 0x1p-1020;
-    const bool overflowed = finite && !std::isfinite(total.sum);  // the splitting did, or the sum itself
+    const bool overflowed = !std::isfinite(total.sum);  // the splitting did, or an operand is not finite
     if (overflowed) total.sum = refine_contraction(t.element(i), 0, s.list).value;
     store(i, n, total, overflowed ? unit * std::fabs(total.sum) * slack : radius);
   }
@@ -300,14 +300,16 @@ void oracle::run_definition() {
       continue;
     }
     const auto count = static_cast<std::size_t>(e.real.size());
-    for (auto* list : {&t.value, &t.radius, &t.size, &t.allowance, &t.largest}) list->resize(count);
+    for (auto* list : {&t.value, &t.radius, &t.size, &t.allowance, &t.underflow, &t.largest})
+      list->resize(count);
     t.terms.clear();
     for (std::size_t i = 0; i < count; ++i) {
       const running_error& x = e.real[static_cast<index_t>(i)];
       t.value[i] = x.value();
       t.radius[i] = x.radius();
-      t.size[i] = x.size();
+      t.size[i] = x.peak();
       t.allowance[i] = x.allowance();
+      t.underflow[i] = x.underflow();
       t.largest[i] = std::fabs(x.value());
     }
   }

@@ -28,15 +28,17 @@ struct truths {
   bool non_finite = false;   ///< some operand is ±inf or NaN
   int operand_bits = 0;      ///< contraction of integers: significant bits of the widest factor
   double most_terms = 0;     ///< largest entry of `terms`
+  double full_terms = 0;     ///< terms of an element that no border cuts short, whether the tensor has one or not
   double largest_left = 0;   ///< contraction: the largest |a|
   double largest_right = 0;  ///< and |b|; 1 where the pass has no b
 
   std::vector<index_t> at;        ///< row-major numbers of the elements evaluated; empty: all of them
   std::vector<double> value;      ///< NaN and ±inf as IEEE arithmetic without overflow gives them
   std::vector<double> radius;     ///< |value - truth| ≤ radius; 0 where the value is not finite
-  std::vector<double> size;       ///< S: the sum of magnitudes
+  std::vector<double> size;       ///< S: the sum of magnitudes; no contraction: the largest intermediate
   std::vector<double> terms;      ///< n: products and addend that enter the sum
   std::vector<double> allowance;  ///< first-order error bound of a correct kernel, in units of its u
+  std::vector<double> underflow;  ///< and for subnormal results, in units of half the smallest number
   std::vector<double> largest;    ///< the largest |term|; for passes that are no contraction, |value|
   std::vector<index_t> index;
 

@@ -339,7 +339,7 @@ class runner {
       };
       if (options_.shrink) {
         const bool plainly = fails_when(false)(f.conditions);
-        smallest = options_.shrink(f.conditions, fails_when(!plainly), shrink_seconds);
+        smallest = options_.shrink(f.conditions, fails_when(!plainly), time_to_shrink(waiting.size()));
       }
       record::counterexample seen = describe_failure(box_, f, smallest);
       seen.occurrences = 1 + waiting_counts_[{who, f.kind}];
@@ -349,6 +349,12 @@ class runner {
       if (!known) who->result.counterexamples.push_back(std::move(seen));
       if (options_.stop_at_first_failure) who->failures = failures_until_retired;
     }
+  }
+
+  /// A counterexample deserves some seconds, but not the whole run.
+  double time_to_shrink(std::size_t waiting) const {
+    if (!options_.problems.empty()) return 6;
+    return std::clamp(left() / static_cast<double>(1 + waiting), 1.0, 6.0);
   }
 
   /// The same data through nested loops in float, as the backdrop of the kernels' histogram.
@@ -627,8 +633,6 @@ class runner {
     }
     c.result.ulps = std::move(h);
   }
-
-  static constexpr double shrink_seconds = 6;
 
   sandbox& box_;
   const verify_options& options_;

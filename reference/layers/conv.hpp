@@ -231,6 +231,15 @@ struct conv {
     }
   }
 
+  /// Terms of an element whose window lies wholly inside: channels times taps, or samples times positions.
+  index_t full_products(std::string_view pass, const shape_map& shapes) const {
+    const shape &weight = shapes["weight"], &y = shapes["y"];
+    if (pass == "forward") return weight.size() / std::max<index_t>(1, weight[0]);
+    if (pass == "backward_data")
+      return weight[0] / groups * (weight.size() / std::max<index_t>(1, weight[0] * weight[1]));
+    return y.size() / std::max<index_t>(1, y[1]);
+  }
+
  private:
   void require_channels(const shape& x, const shape& weight) const {
     if (groups > x[1] || x[1] % groups != 0)

@@ -65,6 +65,9 @@ class layer {
   virtual std::vector<index_t> winners(const bundle<const double>& in) const = 0;
   /// The products of element `flat` of the tensor that the pass writes; only for passes with a contraction.
   virtual void products(std::string_view pass, index_t flat, product_list& list) const = 0;
+  /// How many products an element has that no border cuts short: kernels may multiply the zeros of their padding for
+  /// the others. 0 where the layer does not say.
+  virtual index_t full_products(std::string_view pass) const = 0;
   /// Largest legal value (exclusive) of an index input: classes for a target, positions for an unpool index.
   virtual index_t index_bound(std::string_view input) const = 0;
 

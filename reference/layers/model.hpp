@@ -175,6 +175,10 @@ class layer_model final : public layer {
     else
       throw std::logic_error("layer `" + name() + "` declares no products");
   }
+  index_t full_products(std::string_view pass) const override {
+    if constexpr (requires { math_.full_products(pass, shapes_); }) return math_.full_products(pass, shapes_);
+    return 0;
+  }
   index_t index_bound(std::string_view input) const override {
     if constexpr (requires { math_.index_bound(input, shapes_); }) return math_.index_bound(input, shapes_);
     return 0;

@@ -25,7 +25,7 @@ struct fixture {
     t.name = "y";
     t.extents = extents;
     t.contraction = true;
-    t.most_terms = 4;
+    t.most_terms = t.full_terms = 4;
     const auto n = static_cast<std::size_t>(extents.size());
     for (std::size_t i = 0; i < n; ++i) t.value.push_back(1 + 0.125 * static_cast<double>(i));
     t.radius.assign(n, 0.0);
