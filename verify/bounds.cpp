@@ -15,7 +15,7 @@ constexpr double slack = 1 + 0x1p-40;
 arithmetic accumulate_in(const float_format& format, const float_format& output) {
   arithmetic how;
   how.unit = format.unit();
-  how.underflow = format.smallest() / 2;
+  how.underflow = std::max(format.smallest() / 2, format_of(dtype::f64).smallest());
   how.exact_sum = std::ldexp(1.0, format.precision);
   how.output = output;
   how.output_rounds = output.precision < format.precision;
@@ -105,9 +105,9 @@ void definition_thresholds(const truths& t, const arithmetic& how, const accurac
     } else if (declared.ulps > 0) {
       bound = declared.ulps * format.ulp(value);
       if (std::fabs(value) < 2 * format.smallest_normal()) bound = std::max(bound, format.smallest_normal());
-    } else if (t.allowance[i] > 0) {
-      const double first_order = t.allowance[i] * how.unit;
-      bound = stored(first_order * (1 + 16 * how.unit) + 8 * how.underflow, value, how) * slack;
+    } else if (t.allowance[i] > 0 || t.underflow[i] > 0) {
+      const double first_order = t.allowance[i] * how.unit + 2 * t.underflow[i] * how.underflow;
+      bound = stored(first_order * (1 + 16 * how.unit), value, how) * slack;
     }
     out.statistical[i] = out.proven[i] = bound;
     out.exact += bound == 0 ? 1 : 0;

@@ -115,14 +115,15 @@ judge::ruling judge::by_class(std::size_t i, double got) {
   const double truth = t_.value[i];
   const auto verdict = [](bool pass) { return ruling{pass, !pass, false, pass ? 0 : infinity}; };
   if (std::isnan(got) && t_.contraction && t_.non_finite && t_.terms[i] < t_.full_terms) return verdict(true);
-  if (std::isnan(truth)) return verdict(std::isnan(got));
-  if (std::isinf(truth)) {
-    if (got == truth) return verdict(true);
-    const bool overflow = more_ != nullptr && t_.contraction &&
-                          may_overflow(more_->refine(which_, static_cast<index_t>(i), got).finite_size);
-    return verdict(std::isnan(got) && overflow);
-  }
-  return verdict(may_overflow(t_.size[i] + (std::isfinite(bounds_.proven[i]) ? bounds_.proven[i] : 0)));
+  const double bound = std::isfinite(bounds_.proven[i]) ? bounds_.proven[i] : 0;
+  if (std::isfinite(truth)) return verdict(may_overflow(t_.size[i] + bound));
+  if (std::isnan(got) ? std::isnan(truth) : got == truth) return verdict(true);
+  if (std::isfinite(got)) return verdict(false);
+  // Another one of NaN, +inf and -inf: right only if the order of operations decides between them.
+  if (!t_.contraction) return verdict(may_overflow(t_.size[i]));
+  if (std::isnan(truth) || more_ == nullptr) return verdict(false);
+  const refinement r = more_->refine(which_, static_cast<index_t>(i), got);
+  return verdict(may_overflow(r.finite_size) && (std::isnan(got) || !r.non_finite));
 }
 
 judge::ruling judge::by_bits(std::size_t i, double got) {

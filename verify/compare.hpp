@@ -4,8 +4,10 @@
 // Rules, for an element with truth t and bound B:
 //   B = 0         got must be t rounded once to the output type
 //   t finite      |got - t| ≤ B; where S + B exceeds the largest finite number, ±inf and NaN pass too
-//   t = ±inf      got must be that infinity; NaN passes too if a finite partial sum may overflow
+//   t = ±inf      got must be that infinity; NaN too if a finite partial sum may overflow
 //   t = NaN       got must be NaN; payload and sign of a NaN do not count
+//                 (passes that are no contraction: where intermediate results leave the range, or ∞ meets a
+//                 rounded zero, any of NaN and ±inf)
 //   ±0            equal. A sum of zeros has the sign its order gives it; differences are counted, not judged
 //   padding       a kernel may multiply the zeros of its padding by an infinite or NaN factor (operators.md
 //                 A.0): elements with fewer terms than the fullest one may then be NaN

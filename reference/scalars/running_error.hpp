@@ -1,10 +1,14 @@
-// A double that carries two error bounds, so that one evaluation of a layer's plain formula yields the truth,
-// how far it can be off, and how far a correct kernel may be off:
+// A double that carries error bounds, so that one evaluation of a layer's plain formula yields the truth, how
+// far it can be off, and how far a correct kernel may be off:
 //   radius     |value - exact| ≤ radius, by running error analysis (Wilkinson; Higham, Accuracy and Stability
 //              of Numerical Algorithms, 3.3). Rigorous, given what is said of libm below.
 //   allowance  error bound of a kernel that evaluates the formula with unit roundoff u, in units of u, to
 //              first order. A sum stays open: it remembers its number of leaves m and their magnitudes S, and
 //              whoever adds them in any order errs by at most (m - 1)·u·S (Higham, 4.2).
+//   underflow  the same for results that are subnormal in the kernel's format, in units of its half smallest
+//              number: absolute errors, which later divisions magnify
+//   peak       the largest magnitude of an intermediate result: above the kernel's range it may overflow, and
+//              then ±inf and NaN depend on the order of operations
 //
 // Integers whose sums and products stay below 2^24 are exact in f32 and wider: they have allowance 0 in any
 // order. A comparison that the radii leave open is counted in `doubts`: the branch taken may be the wrong
@@ -31,14 +35,16 @@ class running_error {
 
   double value() const { return value_; }
   double radius() const { return radius_; }
-  /// S of the open sum.
-  double size() const { return size_; }
   /// Error bound of a correct kernel in units of its u; sums may be taken in any order.
   double allowance() const {
-    if (lattice_) return 0;
+    if (lattice_ || !std::isfinite(value_)) return 0;
     const double roundings = leaves_ <= 1 ? 0 : leaves_ == 2 ? std::fabs(value_) : (leaves_ - 1) * size_;
     return roundings + carried_;
   }
+  /// S of the open sum.
+  double size() const { return size_; }
+  double underflow() const { return underflow_; }
+  double peak() const { return peak_; }
   /// Comparisons since `forget_doubts` (in this thread) whose outcome the radii leave open.
   static long doubts() { return doubts_; }
   static void forget_doubts() { doubts_ = 0; }
@@ -53,40 +59,48 @@ class running_error {
     return a;
   }
   friend running_error operator+(const running_error& a, const running_error& b) {
+    if (a.is_zero() && b.value_ != 0) return b;
+    if (b.is_zero() && a.value_ != 0) return a;
     running_error r;
     r.value_ = a.value_ + b.value_;
     r.size_ = a.size_ + b.size_;
     r.leaves_ = a.leaves_ + b.leaves_;
     r.lattice_ = a.lattice_ && b.lattice_ && is_lattice(r.value_, r.size_);
-    if (!r.lattice_) r.radius_ = a.radius_ + b.radius_ + std::fabs(sum_error(a.value_, b.value_, r.value_));
+    if (!r.lattice_) r.radius_ = a.radius_ + b.radius_ + spare * sum_error(a.value_, b.value_, r.value_);
     r.carried_ = a.carried_ + b.carried_;
-    return r.settled();
+    r.underflow_ = a.underflow_ + b.underflow_;
+    return r.after(a, b, std::isinf(a.value_) || std::isinf(b.value_) ? 0 : r.size_);
   }
   friend running_error operator-(const running_error& a, const running_error& b) { return a + (-b); }
   friend running_error operator*(const running_error& a, const running_error& b) {
+    if (a.is_one()) return a.value_ > 0 ? b : -b;
+    if (b.is_one()) return b.value_ > 0 ? a : -a;
     running_error r(a.value_ * b.value_);
-    r.lattice_ = r.lattice_ && a.lattice_ && b.lattice_;
-    if (r.lattice_ || (a.is_zero() && std::isfinite(b.value_)) || (b.is_zero() && std::isfinite(a.value_))) {
-      r.lattice_ = true;
-      return r;
-    }
+    const bool vanishes =
+        (a.is_zero() && std::isfinite(b.value_)) || (b.is_zero() && std::isfinite(a.value_));
+    r.lattice_ = vanishes || (r.lattice_ && a.lattice_ && b.lattice_);
+    if (r.lattice_) return r;
     const double x = std::fabs(a.value_);
     const double y = std::fabs(b.value_);
     r.radius_ = x * b.radius_ + y * a.radius_ + a.radius_ * b.radius_ + unit * r.size_ + tiny;
     r.carried_ = x * b.allowance() + y * a.allowance() + r.size_;
-    return r.settled();
+    r.underflow_ = x * b.underflow_ + y * a.underflow_ + 1;
+    return r.after(a, b, r.size_);
   }
-  // A kernel may multiply by the rounded reciprocal: two roundings.
+  // A kernel may multiply by the rounded reciprocal: two roundings, and one more place to leave the range.
   friend running_error operator/(const running_error& a, const running_error& b) {
     running_error r(a.value_ / b.value_);
     r.lattice_ = false;
-    const double divisor = std::fabs(b.value_) - b.radius_;
+    const double magnitude = std::fabs(b.value_);
+    const double divisor = magnitude - b.radius_;
     if (!(divisor > 0)) return r.unknown();
     r.radius_ = (a.radius_ + r.size_ * b.radius_) / divisor + unit * r.size_ + tiny;
     if (std::isinf(divisor)) r.radius_ = tiny * (1 + std::fabs(a.value_));  // it may have overflowed
-    r.carried_ = (a.allowance() + r.size_ * b.allowance()) / std::fabs(b.value_) + 2 * r.size_;
-    if (!b.is_first_order()) r.carried_ = infinity;
-    return r.settled();
+    r.carried_ = (a.allowance() + r.size_ * b.allowance()) / magnitude + 2 * r.size_;
+    r.underflow_ = (a.underflow_ + r.size_ * b.underflow_) / magnitude + 1 +
+                   (magnitude > 0x1p120 ? std::fabs(a.value_) : 0);
+    if (!b.is_first_order() || b.peak_ > 0x1p127) r.carried_ = infinity;  // b may be anything, or ±inf
+    return r.after(a, b, std::max(r.size_, 1 / magnitude));
   }
 
   friend bool operator==(const running_error& a, const running_error& b) {
@@ -114,7 +128,8 @@ class running_error {
     r.lattice_ = false;
     r.radius_ = r.size_ * std::expm1(a.radius_) + libm * r.size_ + tiny;
     r.carried_ = r.size_ * (a.allowance() + function_roundings);
-    return r.settled();
+    r.underflow_ = r.size_ * a.underflow_ + 1;
+    return r.after(a, a, std::isinf(a.value_) ? 0 : r.size_);
   }
   friend running_error log(const running_error& a) {
     running_error r(std::log(a.value_));
@@ -123,30 +138,35 @@ class running_error {
     if (!(least > 0)) return r.unknown();
     r.radius_ = a.radius_ / least + libm * r.size_ + tiny;
     r.carried_ = a.is_first_order() ? a.allowance() / a.value_ + function_roundings * r.size_ : infinity;
-    return r.settled();
+    r.underflow_ = a.underflow_ / a.value_ + 1;
+    return r.after(a, a, r.size_);
   }
   friend running_error sqrt(const running_error& a) {
     running_error r(std::sqrt(a.value_));
     r.lattice_ = false;
     const double sum = std::sqrt(std::max(0.0, a.value_ - a.radius_)) + r.value_;
     r.radius_ = (sum > 0 ? a.radius_ / sum : std::sqrt(a.radius_)) + unit * r.size_ + tiny;
-    r.carried_ = (r.value_ > 0 ? a.allowance() / (2 * r.value_) : 0) + r.size_;
-    return r.settled();
+    r.carried_ = r.size_ + (a.allowance() > 0 ? a.allowance() / (2 * r.value_) : 0);
+    r.underflow_ = a.underflow_ > 0 ? a.underflow_ / (2 * r.value_) : 0;
+    return r.after(a, a, r.size_);
   }
   friend running_error tanh(const running_error& a) {
     running_error r(std::tanh(a.value_));
     r.lattice_ = false;
+    const double slope = 1 - r.value_ * r.value_;
     r.radius_ = a.radius_ + libm * r.size_ + tiny;
-    r.carried_ = (1 - r.value_ * r.value_) * a.allowance() + function_roundings * r.size_;
-    return r.settled();
+    r.carried_ = slope * a.allowance() + function_roundings * r.size_;
+    r.underflow_ = slope * a.underflow_ + 1;
+    return r.after(a, a, r.size_);
   }
 
  private:
   // Every contribution to a radius starts with 2^-20 to spare, which pays for the roundings of the radii
   // themselves: each takes 2^-53 of it, so 2^33 of them on one path are covered.
-  static constexpr double unit = 0x1p-53 * (1 + 0x1p-20);
+  static constexpr double spare = 1 + 0x1p-20;
+  static constexpr double unit = 0x1p-53 * spare;
   // glibc states at most 1 ulp (2^-52) for exp and log and 2 ulp for tanh; what follows covers 2 ulp.
-  static constexpr double libm = 0x1p-51 * (1 + 0x1p-20);
+  static constexpr double libm = 0x1p-51 * spare;
   // Above every error of a result that underflows in double, and of the radius's own products that do.
   static constexpr double tiny = 0x1p-1022;
   static constexpr double infinity = std::numeric_limits<double>::infinity();
@@ -156,31 +176,36 @@ class running_error {
   static bool is_lattice(double value, double size) {
     return size <= exact_sum && std::nearbyint(value) == value;
   }
-  /// a + b - sum, exactly, for sum = a + b rounded to nearest (Knuth's TwoSum).
+  /// |a + b - sum|, exactly, for sum = a + b rounded to nearest (Knuth's TwoSum).
   static double sum_error(double a, double b, double sum) {
     const double part = sum - a;
-    return (a - (sum - part)) + (b - part);
+    return std::fabs((a - (sum - part)) + (b - part));
   }
   static void doubt(const running_error& a, const running_error& b) {
     if (std::fabs(a.value_ - b.value_) <= a.radius_ + b.radius_ && a.radius_ + b.radius_ > 0) ++doubts_;
   }
+  /// Zero or ±1 for certain, in any kernel too.
+  bool is_zero() const { return value_ == 0 && radius_ == 0 && underflow_ == 0 && allowance() == 0; }
+  bool is_one() const { return lattice_ && std::fabs(value_) == 1; }
   /// A kernel in f32 still has this number right to 6 bits: dividing by it keeps errors first order.
-  bool is_first_order() const { return allowance() * 0x1p-24 <= std::fabs(value_) * 0x1p-6; }
-  /// Zero for certain, in any kernel too.
-  bool is_zero() const { return value_ == 0 && radius_ == 0 && allowance() == 0; }
+  bool is_first_order() const {
+    return allowance() * 0x1p-24 + underflow_ * 0x1p-150 <= std::fabs(value_) * 0x1p-6;
+  }
   /// The truth may be anything: a divisor that may be zero, a logarithm of what may be negative.
   running_error unknown() const {
     running_error r = *this;
-    r.radius_ = infinity;
-    r.carried_ = infinity;
-    return r.settled();
+    r.radius_ = r.carried_ = infinity;
+    return r.after(r, r, size_);
   }
-  /// ±inf and NaN are judged as classes; they have no radius and no allowance.
-  running_error settled() const {
+  /// The result of an operation on a and b, which may leave the range at `magnitude`. ±inf and NaN are judged
+  /// as classes: no radius, no allowance. NaN made of infinities and zeros depends on what rounding does.
+  running_error after(const running_error& a, const running_error& b, double magnitude) const {
     running_error r = *this;
-    if (!std::isfinite(value_)) r.radius_ = r.carried_ = 0;
-    if (!(r.radius_ >= 0)) r.radius_ = infinity;  // 0·∞: nothing is known
-    if (!(r.carried_ >= 0)) r.carried_ = infinity;
+    if (std::isnan(value_)) magnitude = std::isnan(a.value_) || std::isnan(b.value_) ? 0 : infinity;
+    r.peak_ = std::max({a.peak_, b.peak_, magnitude});
+    if (!std::isfinite(value_)) r.radius_ = r.carried_ = r.underflow_ = 0;
+    for (double* bound : {&r.radius_, &r.carried_, &r.underflow_})
+      if (!(*bound >= 0)) *bound = infinity;  // 0·∞: nothing is known
     return r;
   }
 
@@ -188,6 +213,8 @@ class running_error {
   double radius_ = 0;
   double size_ = 0;
   double carried_ = 0;
+  double underflow_ = 0;
+  double peak_ = 0;
   int leaves_ = 0;
   bool lattice_ = true;
 

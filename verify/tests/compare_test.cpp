@@ -185,6 +185,23 @@ TEST(compare, infinities_have_a_sign) {
   }
 }
 
+TEST(compare, definitions_out_of_range_may_give_any_class) {
+  fixture f;
+  f.t.contraction = false;
+  f.t.terms.clear();
+  f.t.value[4] = infinity;
+  f.t.value[5] = nan;
+  f.reset();
+  EXPECT_TRUE(f.run().passed());
+  f.got[4] = static_cast<float>(nan);
+  f.got[5] = static_cast<float>(-infinity);
+  EXPECT_EQ(f.run().failures, 2);  // an input that was copied, say
+  f.t.size[4] = f.t.size[5] = infinity;
+  EXPECT_TRUE(f.run().passed());
+  f.got[4] = f.got[5] = 1;
+  EXPECT_EQ(f.run().failures, 2);
+}
+
 TEST(compare, overflow_is_forgiven_only_where_sums_are_that_large) {
   fixture f;
   f.got[4] = static_cast<float>(infinity);
