@@ -213,6 +213,7 @@ sandbox_options judging(const std::vector<std::string>& plugins = {}) {
   sandbox_options options;
   options.plugins = plugins;
   options.arenas = runner_arenas;
+  options.time_limit = std::chrono::seconds(5);  // for one call; generated problems take microseconds
   return options;
 }
 
@@ -255,7 +256,7 @@ struct verify_command {
 
   void add_to(CLI::App& app) {
     app.add_option("what", words, "kernel globs or problems")->required();
-    app.add_option("--plugin", plugins, "judge the kernels of this shared library");
+    app.add_option("--plugin", plugins, "judge the kernels of this shared library")->allow_extra_args(false);
     app.add_flag("--with-builtin", with_builtin, "with --plugin: ours too");
     app.add_option("--problems", problems,
                    "a set (see `plumb list problems`), a problem, or a file of problems");
@@ -315,7 +316,7 @@ struct replay_command {
   void add_to(CLI::App& app) {
     app.add_option("line", line, "a replay line: KERNEL | PROBLEM | dtype layout regime seed=N …")
         ->required();
-    app.add_option("--plugin", plugins, "the shared library of the kernel");
+    app.add_option("--plugin", plugins, "the shared library of the kernel")->allow_extra_args(false);
     app.add_option("--save", save, "keep the line in this folder of regressions if it still fails");
     common.add_to(app);
     app.footer(
@@ -762,9 +763,12 @@ struct bench_command {
 
   void add_to(CLI::App& app) {
     app.add_option("what", words, "kernel globs or problems")->required();
-    app.add_option("--problems", problems, "sets, problems, or files of problems");
+    app.add_option("--problems", problems, "a set, a problem, or a file of problems; may be repeated")
+        ->allow_extra_args(false);
     app.add_option("--against", against, "glob of the baseline; default: oneDNN");
-    app.add_option("--layout", layouts, "nchw, nhwc or both")->check(CLI::IsMember({"nchw", "nhwc"}));
+    app.add_option("--layout", layouts, "nchw or nhwc; may be repeated")
+        ->check(CLI::IsMember({"nchw", "nhwc"}))
+        ->allow_extra_args(false);
     app.add_option("--threads", threads, "0: all cores")->capture_default_str();
     app.add_option("--time", time, "wall time of the whole run")->capture_default_str();
     app.add_flag("--strict", strict, "peers count for the exit code");
@@ -843,7 +847,8 @@ struct list_command {
     app.add_option("what", what, "layers, kernels, laws or problems")
         ->required()
         ->check(CLI::IsMember({"layers", "kernels", "laws", "problems"}));
-    app.add_option("--plugin", plugins, "with kernels: those of this shared library too");
+    app.add_option("--plugin", plugins, "with kernels: those of this shared library too")
+        ->allow_extra_args(false);
     app.footer("example: plumb list kernels");
   }
 

@@ -115,7 +115,7 @@ class im2col_plan final : public plan {
     const index_t h = p * rows.stride - rows.begin + (a_.flip ? rows.taps - 1 - r : r) * rows.dilation;
     const index_t shift = (a_.flip ? columns.taps - 1 - s : s) * columns.dilation - columns.begin;
     if (h < 0 || h >= rows.in || shift >= columns.in) return {0, 0, 0, 0};
-    const index_t q = shift < 0 ? (-shift + columns.stride - 1) / columns.stride : 0;
+    const index_t q = shift < 0 ? std::min(columns.out, (-shift + columns.stride - 1) / columns.stride) : 0;
     const index_t end = std::min(columns.out, (columns.in - 1 - shift) / columns.stride + 1);
     return {h, q * columns.stride + shift, q, std::max(q, end)};
   }
