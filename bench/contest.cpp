@@ -176,23 +176,22 @@ void contest::write_inputs() {
   }
 }
 
-std::string contest::serve(sandbox& box, const std::vector<std::size_t>& who, double seconds_per_kernel) {
+std::string contest::serve(sandbox& box, const std::vector<std::size_t>& who) {
   constexpr double patience = 60, slowness = 20;
   write_inputs();
   request asked = request_;
   for (const std::size_t i : who) asked.kernels.push_back(kernels_[i]->name);
-  asked.seconds_per_kernel = seconds_per_kernel;
-  if (seconds_per_kernel == 0) asked.rounds = 0;
-  const double limit = patience + slowness * seconds_per_kernel * static_cast<double>(who.size());
+  asked.seconds_per_kernel = how_.seconds_per_kernel;
+  const double limit = patience + slowness * how_.seconds_per_kernel * static_cast<double>(who.size());
   return box.call("bench", encode(asked), std::chrono::duration<double>(limit));
 }
 
-/// After a crash or a hang: every kernel on its own, untimed; the ones that bring the worker down stay out.
+/// After a crash or a hang: every kernel on its own; the ones that bring the worker down stay out.
 std::vector<std::size_t> contest::survivors(sandbox& box, contest_result& result) {
   std::vector<std::size_t> alive;
   for (std::size_t i = 0; i < kernels_.size(); ++i) {
     try {
-      serve(box, {i}, 0);
+      serve(box, {i});
       alive.push_back(i);
     } catch (const sandbox_error& error) {
       result.contestants[i].verdict = record::verdict::crashed;
@@ -211,10 +210,18 @@ contest_result contest::run(sandbox& box) {
   }
   std::string text;
   try {
-    text = serve(box, who, how_.seconds_per_kernel);
+    text = serve(box, who);
   } catch (const sandbox_error&) {
     who = survivors(box, result);
-    text = serve(box, who, how_.seconds_per_kernel);
+    try {
+      text = serve(box, who);
+    } catch (const sandbox_error& error) {
+      for (const std::size_t i : who) {
+        result.contestants[i].verdict = record::verdict::crashed;
+        result.contestants[i].reason = std::string("only beside the other kernels: ") + error.what();
+      }
+      return result;
+    }
   }
   answer a = decode_answer(text);
   result.gflops_samples = std::move(a.gflops_samples);

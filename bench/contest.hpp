@@ -73,7 +73,7 @@ class contest {
   void choose_picks();
   void write_picks();
   void write_inputs();
-  std::string serve(sandbox& box, const std::vector<std::size_t>& who, double seconds_per_kernel);
+  std::string serve(sandbox& box, const std::vector<std::size_t>& who);
   std::vector<std::size_t> survivors(sandbox& box, contest_result& result);
   void judge(contestant& c, std::size_t place_in_answer);
   void compare_tensor(contestant& c, std::size_t tensor, std::size_t place_in_answer, const kernel_info& k);
