@@ -155,7 +155,8 @@ void oracle::contract(std::span<const index_t> elements, int threads) {
       contract_range(first, std::min(first + chunk, count), s);
   }
   for (const double n : t.terms) t.most_terms = std::max(t.most_terms, n);
-  t.full_terms = std::max(t.most_terms, static_cast<double>(layer_->full_products(pass_->name)));
+  const double addends = addend_.data != nullptr ? 1 : 0;
+  t.full_terms = std::max(t.most_terms, static_cast<double>(layer_->full_products(pass_->name)) + addends);
   t.largest_left = a_.largest;
   t.largest_right = b_.largest;
   t.integral = a_.integral && b_.integral && addend_.integral &&
