@@ -143,7 +143,8 @@ matrices<T> difference_jacobian(const layer& l, const tensor_set<T>& in) {
   return m;
 }
 
-/// Equal to within `tolerance` (of the larger magnitude, or absolutely below 1); 0 demands equality.
+/// Equal to within `tolerance` (of the larger magnitude, or absolutely below 1); 0 demands equality. Infinities
+/// and NaN never agree.
 template <class T>
 bool agree(const matrices<T>& a, const matrices<T>& b, const T& tolerance) {
   if (a.size() != b.size()) return false;
@@ -154,7 +155,8 @@ bool agree(const matrices<T>& a, const matrices<T>& b, const T& tolerance) {
       const T &p = mine[i], &q = found->second[i];
       const T difference = p < q ? T(q - p) : T(p - q);
       const T size = std::max({T(1), p < T(0) ? T(-p) : p, q < T(0) ? T(-q) : q});
-      if (!(difference <= tolerance * size)) return false;
+      const bool finite = size - size == T(0);  // ∞ <= tolerance·∞ would hold
+      if (!(finite && difference <= tolerance * size)) return false;
     }
   }
   return true;
