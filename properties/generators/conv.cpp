@@ -1,9 +1,9 @@
 // Problems of convolution, rank 1 to 3. Coordinates: flip, fit, groups, bias; then for each axis dilation,
 // stride, padding on both sides, filter and extent; then N and the channels and filters of one group. Groups
 // multiply the latter two, so that every point has channels that divide.
+#include "properties/generators/problem_space.hpp"
 #include "properties/generators/problem_text.hpp"
 #include "properties/generators/slide.hpp"
-#include "properties/generators/spaces.hpp"
 
 namespace plumb {
 namespace {
@@ -147,6 +147,8 @@ class conv_problems final : public problem_space {
       kept = first_axis + axis_size * (rank_ - 1) + extent, row = d.wide();
     else if (large < 72)
       draw_depthwise(d, at), kept = groups;
+    else if (large < 78)
+      at[kept] = d.wide();  // a batch, small as each sample must be then
     draw_axes(d, at, row);
     at[exact] =
         d.percent(8) && std::ranges::all_of(axes(at), [](const slide& a) { return a.remainder() == 0; });

@@ -1,7 +1,7 @@
 // Problems of cross-entropy: x = N,C and up to three further axes, class numbers at every position.
 // Coordinates: reduction, ignore_index (0: the default; i+1: class i; negative: as it stands), smoothing in
 // thousandths, weight, number of further axes, N, C and the further extents.
-#include "properties/generators/spaces.hpp"
+#include "properties/generators/problem_space.hpp"
 #include "reference/core/attributes.hpp"
 
 namespace plumb {

@@ -1,6 +1,6 @@
 // Problems of layers that work element by element: one input of any rank. Sizes lie around vector widths,
 // because the vector body and its tail are the two halves of such a kernel.
-#include "properties/generators/spaces.hpp"
+#include "properties/generators/problem_space.hpp"
 
 namespace plumb {
 namespace {

@@ -1,6 +1,6 @@
 // Problems of the fully connected layer: x = …,D with up to three leading axes, weight = M,D. Coordinates:
 // bias, number of leading axes, D, M and the leading extents.
-#include "properties/generators/spaces.hpp"
+#include "properties/generators/problem_space.hpp"
 
 namespace plumb {
 namespace {

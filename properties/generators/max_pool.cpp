@@ -1,9 +1,9 @@
 // Problems of max pooling, rank 1 to 3. Coordinates: ceil_mode, fit; then for each axis dilation, stride,
 // padding on both sides, window and extent; then N and C. A side is padded by half a window at most, and
 // every window must see a cell.
+#include "properties/generators/problem_space.hpp"
 #include "properties/generators/problem_text.hpp"
 #include "properties/generators/slide.hpp"
-#include "properties/generators/spaces.hpp"
 
 namespace plumb {
 namespace {

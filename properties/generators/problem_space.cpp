@@ -11,6 +11,25 @@ point problem_space::draw(dice& d) const {
   }
 }
 
+std::vector<std::pair<std::string, int>> rare_triggers(const problem_space& space, int draws) {
+  std::vector<int> pulled(space.triggers().size());
+  for (int seed = 0; seed < draws; ++seed) {
+    dice d{rc::Random(static_cast<std::uint64_t>(seed))};
+    const point at = space.draw(d);
+    for (std::size_t i = 0; i < pulled.size(); ++i) pulled[i] += space.triggers()[i].pulled(at);
+  }
+  std::vector<std::pair<std::string, int>> rare;
+  for (std::size_t i = 0; i < pulled.size(); ++i)
+    if (pulled[i] * 100 < draws) rare.emplace_back(space.triggers()[i].name, pulled[i]);
+  return rare;
+}
+
+double work_of(const layer& l) {
+  const problem_space* space = find_space(l.name());
+  const auto at = space == nullptr ? std::nullopt : space->recover(l);
+  return at ? space->work(*at) : 0;
+}
+
 double draw_budget(dice& d) {
   const index_t rarity = d.between(0, 199);
   if (rarity == 0) return 1 << 20;

@@ -65,6 +65,9 @@ class problem_space {
   std::vector<trigger_rule> triggers_;
 };
 
+/// Triggers that fewer than one in a hundred of `draws` problems pull, with their counts.
+std::vector<std::pair<std::string, int>> rare_triggers(const problem_space& space, int draws);
+
 /// How much work a drawn problem may be: about 2^10 … 2^14, now and then up to 2^20.
 double draw_budget(dice& d);
 
@@ -84,6 +87,8 @@ const problem_space& space_of(std::string_view layer);
 
 /// One problem of the layer, in canonical text. Throws text_error if no family has the layer.
 std::string draw_problem(std::string_view layer, std::uint64_t seed);
+/// Work of a problem (see problem_space::work), or 0 if it lies outside the space of its layer.
+double work_of(const layer& l);
 /// The triggers that a problem pulls; none for problems outside the space of their layer.
 std::vector<std::string> triggers(const layer& l);
 /// Every trigger of a layer: those whose frequency is worth a line in the record.

@@ -5,6 +5,7 @@
 
 #include <memory>
 
+#include "properties/generators/problem_space.hpp"
 #include "properties/laws/known.hpp"
 #include "reference/layers/catalogue.hpp"
 #include "verify/evaluate.hpp"
@@ -210,13 +211,19 @@ tensor_set<T> of_x(tensor<T> x) {
   return set;
 }
 
-/// The layer of a derived problem; a law says nothing where its shapes do not fit.
+/// Reference evaluations of more work than this are not worth a law's time.
+constexpr double most_work = 1 << 19;
+
+/// The layer of a derived problem; a law says nothing where its shapes do not fit, or where it is too large.
 inline std::shared_ptr<const layer> derived(const problem& text) {
+  std::shared_ptr<const layer> l;
   try {
-    return plumb::bind(text);
+    l = plumb::bind(text);
   } catch (const std::invalid_argument&) {
     throw not_applicable();
   }
+  if (work_of(*l) > most_work) throw not_applicable();
+  return l;
 }
 
 }  // namespace plumb

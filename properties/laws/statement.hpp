@@ -13,6 +13,7 @@ law_verdict try_law(const F& statement, const layer& l, const pass_spec& pass, s
                     const evaluator<T>& subject, double unit) {
   lab<T> bench(l, pass, seed, subject, unit);
   try {
+    if (work_of(l) > most_work) throw not_applicable();
     statement(bench);
   } catch (const not_applicable&) {
     return {.holds = true, .applicable = false, .message = {}};

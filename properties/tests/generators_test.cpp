@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <map>
+#include <set>
 
 #include "properties/generators/arbitrary.hpp"
 #include "properties/generators/problem_space.hpp"
@@ -31,11 +31,34 @@ TEST_P(families_of, draws_canonical_problems_that_bind_and_are_recovered) {
 }
 
 TEST_P(families_of, pull_every_trigger_in_one_draw_of_a_hundred) {
-  std::map<std::string, int> pulled;
-  for (std::uint64_t seed = 0; seed < draws; ++seed)
-    for (const std::string& name : triggers(*plumb::bind(draw_problem(GetParam(), seed)))) ++pulled[name];
-  for (const std::string& name : all_triggers(GetParam()))
-    EXPECT_GE(pulled[name], draws / 100) << "trigger `" << name << "`";
+  for (const auto& [name, count] : rare_triggers(space_of(GetParam()), draws))
+    ADD_FAILURE() << "trigger `" << name << "` was pulled by " << count << " of " << draws << " problems";
+  std::set<std::string> named;
+  for (std::uint64_t seed = 0; seed < 200; ++seed)
+    for (const std::string& name : triggers(*plumb::bind(draw_problem(GetParam(), seed)))) named.insert(name);
+  EXPECT_FALSE(named.empty());
+  for (const std::string& name : named)
+    EXPECT_TRUE(std::ranges::count(all_triggers(GetParam()), name) == 1) << name;
+}
+
+/// A space that never draws one of its triggers.
+class narrow_space final : public problem_space {
+ public:
+  narrow_space() : problem_space("relu") {
+    add("x.0", 1);
+    trigger("odd", [](const point& at) { return at[0] % 2 == 1; });
+    trigger("even", [](const point& at) { return at[0] % 2 == 0; });
+  }
+  std::optional<problem> build(const point&) const override { return problem("relu"); }
+  std::optional<point> recover(const plumb::layer&) const override { return std::nullopt; }
+  double work(const point&) const override { return 1; }
+
+ private:
+  point propose(dice& d) const override { return {2 * d.between(1, 9)}; }
+};
+
+TEST(triggers, that_are_never_pulled_are_told) {
+  EXPECT_EQ(rare_triggers(narrow_space(), 500), (std::vector<std::pair<std::string, int>>{{"odd", 0}}));
 }
 
 TEST_P(families_of, draw_small_problems) {
