@@ -409,7 +409,8 @@ std::vector<std::string> small_problems(const std::string& layer, std::uint64_t 
       if (l->present(s.name) && s.differentiable) inputs += static_cast<double>(l->shapes()[s.name].size());
     for (const tensor_spec& s : l->describe().outputs)
       if (s.differentiable) outputs += static_cast<double>(l->shapes()[s.name].size());
-    if (inputs >= 12 && outputs >= 4 && inputs * outputs <= 3000) found.push_back(l->canonical().print());
+    if (inputs >= 12 && outputs >= 4 && inputs * outputs <= 3000 && has_derivatives(*l, seed))
+      found.push_back(l->canonical().print());
   }
   return found;
 }

@@ -470,6 +470,18 @@ std::string refuse_jacobian(const layer& l, double budget_bytes) {
       l.canonical().print(), size_text(budget_bytes), sizes, inputs, y, x);
 }
 
+bool has_derivatives(const layer& l, std::uint64_t seed) {
+  const differentiation<double> at(l, draw_point(l, seed, false));
+  std::vector<bool> seen(at.inputs().ranges().size(), false);
+  at.explicit_entries([&](index_t, index_t column, double value) {
+    for (std::size_t t = 0; t < seen.size(); ++t) {
+      const auto& r = at.inputs().ranges()[t];
+      if (value != 0 && column >= r.first && column < r.first + r.size) seen[t] = true;
+    }
+  });
+  return std::ranges::all_of(seen, [](bool b) { return b; });
+}
+
 std::string print_jacobian(const layer& l, std::uint64_t seed) {
   const differentiation<double> at(l, draw_point(l, seed, false));
   const matrix<double> values = at.by_entries();

@@ -24,6 +24,10 @@ struct gradcheck_options {
 
 record::layer_check check_layer(const layer& l, const gradcheck_options& options);
 
+/// Whether every differentiable input has some derivative that is not zero at the point of the check: a convolution
+/// that only sees padding has none, and proves nothing.
+bool has_derivatives(const layer& l, std::uint64_t seed);
+
 /// The refusal of an explicit Jacobian over the budget: its size for each pair of tensors, its non-zeros, and
 /// the implicit way to ask. Empty if it fits.
 std::string refuse_jacobian(const layer& l, double budget_bytes);

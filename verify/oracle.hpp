@@ -28,7 +28,8 @@ struct truths {
   bool non_finite = false;   ///< some operand is ±inf or NaN
   int operand_bits = 0;      ///< contraction of integers: significant bits of the widest factor
   double most_terms = 0;     ///< largest entry of `terms`
-  double full_terms = 0;     ///< terms of an element that no border cuts short, whether the tensor has one or not
+  double full_terms =
+      0;  ///< terms of an element that no border cuts short, whether the tensor has one or not
   double largest_left = 0;   ///< contraction: the largest |a|
   double largest_right = 0;  ///< and |b|; 1 where the pass has no b
 

@@ -1,0 +1,153 @@
+// The program as a user starts it: exit codes, one sentence for bad input, five broken kernels caught with minimal
+// counterexamples whose replay lines reproduce them, tensors through .npy files.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+
+#include "properties/minimality.hpp"
+#include "reference/core/npy.hpp"
+#include "verify/runner.hpp"
+
+namespace plumb {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string build() {
+  const char* dir = std::getenv("PLUMB_BUILD_DIR");
+  return dir != nullptr ? dir : "build";
+}
+
+struct outcome {
+  int code = -1;
+  std::string out, err;
+};
+
+class EndToEnd : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::temp_directory_path() / ("plumb_e2e_" + std::to_string(::getpid()));
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+
+  /// Runs `plumb ARGUMENTS` in an empty folder.
+  outcome plumb(const std::string& arguments) const {
+    const std::string command =
+        "cd '" + folder_.string() + "' && '" + build() + "/plumb' " + arguments + " 2>err.txt";
+    outcome o;
+    FILE* pipe = ::popen(command.c_str(), "r");
+    if (pipe == nullptr) return o;
+    std::array<char, 4096> buffer;
+    while (const std::size_t n = std::fread(buffer.data(), 1, buffer.size(), pipe))
+      o.out.append(buffer.data(), n);
+    const int status = ::pclose(pipe);
+    if (WIFEXITED(status)) o.code = WEXITSTATUS(status);
+    std::ifstream err(folder_ / "err.txt");
+    o.err.assign(std::istreambuf_iterator<char>(err), {});
+    return o;
+  }
+
+  fs::path folder_;
+};
+
+TEST_F(EndToEnd, TheRightPluginPasses) {
+  const outcome o = plumb("verify --plugin '" + build() + "/examples/libmy_conv.so' 'conv2d.*' --time 4s");
+  EXPECT_EQ(o.code, 0) << o.out << o.err;
+  EXPECT_NE(o.out.find("kernels: 2 pass"), std::string::npos) << o.out;
+}
+
+TEST_F(EndToEnd, FiveBrokenKernelsAreCaughtMinimallyAndReplayed) {
+  const std::string library = build() + "/examples/libbroken_conv.so";
+  const outcome o = plumb("verify --plugin '" + library + "' 'conv2d.*' --time 12s --json record.json");
+  EXPECT_EQ(o.code, 1) << o.out << o.err;
+  const record::run r = record::load(folder_ / "record.json");
+  ASSERT_TRUE(r.verify.has_value());
+  ASSERT_EQ(r.verify->kernels.size(), 5U);
+  sandbox_options options;
+  options.plugins = {library};
+  options.arenas = runner_arenas;
+  options.worker = build() + "/plumb-worker";
+  sandbox box(options);
+  for (const record::kernel_result& k : r.verify->kernels) {
+    EXPECT_TRUE(record::is_bad(k.verdict)) << k.name;
+    ASSERT_FALSE(k.counterexamples.empty()) << k.name;
+    const std::string& line = k.counterexamples.front().replay;
+    const test_case smallest = parse_case(line);
+    EXPECT_TRUE(examine(box, smallest, true).result.wrong.has_value()) << line;
+    int steps = 0;
+    for (const test_case& simpler : one_step_reductions(smallest)) {
+      EXPECT_FALSE(examine(box, simpler, true).result.wrong.has_value()) << line << "\nstill fails as\n"
+                                                                         << print(simpler);
+      ++steps;
+    }
+    RecordProperty(k.name, steps);
+    EXPECT_EQ(plumb("replay '" + line + "' --plugin '" + library + "'").code, 1) << line;
+  }
+}
+
+TEST_F(EndToEnd, BadInputGetsOneSentence) {
+  std::ofstream(folder_ / "cut.npy") << "\x93NUMPY";
+  struct row {
+    const char* arguments;
+    int code;
+    const char* says;
+  };
+  const row rows[] = {
+      {"verify 'conv2d x=1x1x7x7 weight=1x1x3x3 stride=0'", 2, "stride=0"},
+      {"verify 'conv9d x=1x1x7x7'", 2, "conv9d"},
+      {"verify 'conv2d x=1x1x7x7 weight=1x1x3x3 strife=2'", 2, "strife"},
+      {"verify 'conv2d x=1x1x7x7 weight=1x1x3x3 stride=3 fit=exact'", 2, "does not"},
+      {"verify 'nothing.*'", 2, "nothing.*"},
+      {"verify 'conv2d.*' --time never", 2, "never"},
+      {"verify --plugin ./missing.so 'conv2d.*'", 2, "missing.so"},
+      {"verify 'conv2d.forward/plain@cpu' --problems no_such_set", 2, "no_such_set"},
+      {"gradcheck conv9d", 2, "conv9d"},
+      {"jacobian 'linear x=64x4096 weight=4096x4096'", 2, "16 TiB"},
+      {"eval 'relu x=4' --in x=cut.npy", 2, "cut.npy"},
+      {"eval 'relu x=4' --in x=absent.npy", 2, "absent.npy"},
+      {"replay 'half a line'", 2, "half a line"},
+      {"report absent.json", 2, "absent.json"},
+      {"frobnicate", 2, "frobnicate"},
+      {"verify 'relu x=3' --report /dev/full", 3, "/dev/full"},
+  };
+  for (const row& r : rows) {
+    const outcome o = plumb(r.arguments);
+    EXPECT_EQ(o.code, r.code) << r.arguments << "\n" << o.out << o.err;
+    EXPECT_NE(o.err.find(r.says), std::string::npos) << r.arguments << "\n" << o.err;
+    EXPECT_EQ(std::count(o.err.begin(), o.err.end(), '\n'), 1) << r.arguments << "\n" << o.err;
+  }
+}
+
+TEST_F(EndToEnd, EvalReadsAndWritesNpy) {
+  npy_array x;
+  x.real = tensor<double>(shape{4}, {1, -2, 3, -1});
+  write_npy(path("x.npy"), x);
+  npy_array dy;
+  dy.real = tensor<double>(shape{4}, {4, -1, 5, 9});
+  write_npy(path("dy.npy"), dy);
+  EXPECT_EQ(plumb("eval 'relu x=4' --in x=x.npy --out y=y.npy").code, 0);
+  EXPECT_EQ(read_npy(path("y.npy")).real.values(), (std::vector<double>{1, 0, 3, 0}));
+  EXPECT_EQ(plumb("eval 'relu x=4' --pass vjp --in x=x.npy --in dy=dy.npy --out dx=dx.npy").code, 0);
+  EXPECT_EQ(read_npy(path("dx.npy")).real.values(), (std::vector<double>{4, 0, 5, 0}));
+  EXPECT_EQ(plumb("judge 'relu x=4' --arithmetic exact --in x=x.npy --out y=y.npy").code, 0);
+  EXPECT_EQ(plumb("judge 'relu x=4' --arithmetic exact --in x=x.npy --out y=x.npy").code, 1);
+}
+
+TEST_F(EndToEnd, GradientsAgreeExactlyOrToFiftyDigits) {
+  const outcome o = plumb(
+      "gradcheck 'conv2d x=1x2x4x5 weight=2x1x2x3 bias=2 pad=1,0,0,2 groups=2' 'sigmoid x=5' --kernels ''");
+  EXPECT_EQ(o.code, 0) << o.out << o.err;
+  EXPECT_NE(o.out.find("exact"), std::string::npos) << o.out;
+}
+
+}  // namespace
+}  // namespace plumb
