@@ -1066,6 +1066,11 @@ int dispatch(int argc, char** argv) {
   app.add_subcommand("doctor", "what is here, and what is missing")->callback([&code] {
     code = run_doctor();
   });
+  if (argc > 1 && argv[1][0] != '-' && app.get_subcommand_no_throw(argv[1]) == nullptr) {
+    std::vector<std::string> names;
+    for (const CLI::App* sub : app.get_subcommands({})) names.push_back(sub->get_name());
+    throw usage_error("`" + std::string(argv[1]) + "`: no such command; expected " + list_of(names));
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& e) {
