@@ -1066,10 +1066,12 @@ int dispatch(int argc, char** argv) {
   app.add_subcommand("doctor", "what is here, and what is missing")->callback([&code] {
     code = run_doctor();
   });
-  if (argc > 1 && argv[1][0] != '-' && app.get_subcommand_no_throw(argv[1]) == nullptr) {
+  if (argc > 1 && argv[1][0] != '-') {
     std::vector<std::string> names;
-    for (const CLI::App* sub : app.get_subcommands({})) names.push_back(sub->get_name());
-    throw usage_error("`" + std::string(argv[1]) + "`: no such command; expected " + list_of(names));
+    for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; }))
+      names.push_back(sub->get_name());
+    if (std::ranges::find(names, argv[1]) == names.end())
+      throw usage_error("`" + std::string(argv[1]) + "`: no such command; expected " + list_of(names));
   }
   try {
     app.parse(argc, argv);
