@@ -70,7 +70,8 @@ void contraction_thresholds(const truths& t, const arithmetic& how, const statis
   double last_k = -1, g = 0, factor = 0;
   for (std::size_t i = 0; i < t.value.size(); ++i) {
     const double size = t.size[i];
-    if (exact_factors && size <= how.exact_sum) {
+    // Integers that fit the accumulator, or nothing but zeros.
+    if (size == 0 || (exact_factors && size <= how.exact_sum)) {
       out.statistical[i] = out.proven[i] = 0;
       ++out.exact;
       continue;

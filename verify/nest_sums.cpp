@@ -64,11 +64,12 @@ template <int Lanes, int Blocks, int StepA, int StepB>
                                           const double* b, index_t b_step, product_sums* out) {
   accumulators<Lanes> acc[Blocks];
   const auto& l0 = nest[0];
-  walk_outer(nest, a, b, [&](const double* x, const double* y) [[gnu::always_inline]] {
-    for (index_t i = 0; i < l0.count; ++i, x += l0.a_step, y += l0.b_step)
-      for (int k = 0; k < Blocks; ++k)
-        acc[k].template add<StepA, StepB>(x + k * Lanes * a_step, a_step, y + k * Lanes * b_step, b_step);
-  });
+  walk_outer(
+      nest, a, b, [&](const double* x, const double* y) __attribute__((always_inline)) {
+        for (index_t i = 0; i < l0.count; ++i, x += l0.a_step, y += l0.b_step)
+          for (int k = 0; k < Blocks; ++k)
+            acc[k].template add<StepA, StepB>(x + k * Lanes * a_step, a_step, y + k * Lanes * b_step, b_step);
+      });
   for (int k = 0; k < Blocks; ++k)
     for (int l = 0; l < Lanes; ++l) out[k * Lanes + l] = {acc[k].sum[l], acc[k].size[l], acc[k].largest[l]};
 }
@@ -100,16 +101,17 @@ template <int StepA, int StepB>
   product_sums rest;
   const auto& l0 = nest[0];
   const index_t whole = l0.count / lanes * lanes;
-  walk_outer(nest, a, b, [&](const double* x, const double* y) [[gnu::always_inline]] {
-    for (index_t i = 0; i < whole; i += lanes)
-      acc.template add<StepA, StepB>(x + i * l0.a_step, l0.a_step, y + i * l0.b_step, l0.b_step);
-    for (index_t i = whole; i < l0.count; ++i) {
-      const double product = x[i * l0.a_step] * y[i * l0.b_step];
-      rest.sum += product;
-      rest.size += std::fabs(product);
-      rest.largest = std::fabs(product) > rest.largest ? std::fabs(product) : rest.largest;
-    }
-  });
+  walk_outer(
+      nest, a, b, [&](const double* x, const double* y) __attribute__((always_inline)) {
+        for (index_t i = 0; i < whole; i += lanes)
+          acc.template add<StepA, StepB>(x + i * l0.a_step, l0.a_step, y + i * l0.b_step, l0.b_step);
+        for (index_t i = whole; i < l0.count; ++i) {
+          const double product = x[i * l0.a_step] * y[i * l0.b_step];
+          rest.sum += product;
+          rest.size += std::fabs(product);
+          rest.largest = std::fabs(product) > rest.largest ? std::fabs(product) : rest.largest;
+        }
+      });
   for (int l = 0; l < lanes; ++l) {
     rest.sum += acc.sum[l];
     rest.size += acc.size[l];

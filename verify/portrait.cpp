@@ -227,7 +227,7 @@ std::optional<record::heat_map> heat_of(sandbox& box, const test_case& c) {
   const thresholds& bounds = paper.thresholds_for(0, *again.result.kernel)[t];
   const tiling grid(truth.extents);
   constexpr index_t most_tiles = 32;
-  constexpr index_t most_cells = 48;
+  constexpr index_t most_shown = 48;
   record::heat_map map;
   map.problem = c.problem;
   map.regime = c.regime;
@@ -236,8 +236,8 @@ std::optional<record::heat_map> heat_of(sandbox& box, const test_case& c) {
   map.bound = bounds.exact == truth.count() ? "ulp" : bounds.has_statistical ? "statistical" : "proven";
   map.shape = to_list(truth.extents);
   map.axes = letters(paper.about(), truth.name);
-  map.row_step = (grid.rows + most_cells - 1) / most_cells;
-  map.col_step = (grid.cols + most_cells - 1) / most_cells;
+  map.row_step = (grid.rows + most_shown - 1) / most_shown;
+  map.col_step = (grid.cols + most_shown - 1) / most_shown;
   map.tiles_left_out = std::max<index_t>(0, grid.tiles - most_tiles);
   const tensor_ref& got = paper.outputs(0, 0)[t].here;
   for (index_t tile = 0; tile < std::min(grid.tiles, most_tiles); ++tile)

@@ -132,27 +132,31 @@ class conv_problems final : public problem_space {
     point at(first_axis + axis_size * rank_ + 3, 1);
     at[flip] = d.percent(12);
     at[bias] = d.percent(60);
-    at[n()] = d.percent(3) ? 0 : d.of({1, 1, 2, 2, 3, 4});
+    at[n()] = d.of({1, 1, 2, 2, 3, 4});
     at[cg()] = d.narrow();
     at[kg()] = d.narrow();
     if (d.percent(20)) at[groups] = d.of({2, 2, 2, 3, 3, 4, 5});
     const index_t large = d.between(0, 99);  // at most one number is large, the others make room for it
     std::size_t kept = n();
     index_t row = d.between(1, 8);
-    if (large < 18)
+    if (large < 18) {
       at[kept = kg()] = d.wide();
-    else if (large < 36)
+    } else if (large < 36) {
       at[kept = cg()] = d.wide();
-    else if (large < 60)
-      kept = first_axis + axis_size * (rank_ - 1) + extent, row = d.wide();
-    else if (large < 72)
-      draw_depthwise(d, at), kept = groups;
-    else if (large < 78)
-      at[kept] = d.wide();  // a batch, small as each sample must be then
+    } else if (large < 60) {
+      kept = first_axis + axis_size * (rank_ - 1) + extent;
+      row = d.wide();
+    } else if (large < 72) {
+      kept = groups;
+      draw_depthwise(d, at);
+    } else if (large < 78) {
+      at[kept] = d.wide();
+    }
     draw_axes(d, at, row);
     at[exact] =
         d.percent(8) && std::ranges::all_of(axes(at), [](const slide& a) { return a.remainder() == 0; });
     shrink_to(draw_budget(d), d, at, kept);
+    if (d.percent(3)) at[n()] = 0;
     return at;
   }
 
@@ -170,8 +174,12 @@ class conv_problems final : public problem_space {
       const slide_limits limits{.most_window = pointwise ? 1 : rank_ == 3 ? 4 : 7};
       const slide a = draw_slide(d, last ? row : d.of({1, 2, 2, 3, 3, 4, 5, 7}), style, limits);
       index_t* p = &at[first_axis + axis_size * i];
-      p[dilation] = a.dilation, p[stride] = a.stride, p[before] = a.before, p[after] = a.after;
-      p[window] = a.window, p[extent] = a.extent;
+      p[dilation] = a.dilation;
+      p[stride] = a.stride;
+      p[before] = a.before;
+      p[after] = a.after;
+      p[window] = a.window;
+      p[extent] = a.extent;
     }
   }
 

@@ -78,12 +78,13 @@ class elementwise_problems final : public problem_space {
     for (std::size_t axis = 1; axis <= axes; ++axis) at[axis] = d.narrow();
     if (d.percent(70)) at[static_cast<std::size_t>(d.between(1, at[0]))] = d.wide();
     if (d.percent(10)) at[axes] = d.of({127, 128, 129, 255, 257, 1000, 1023, 1025});
-    if (d.percent(3)) at[1] = 0;
     const double budget = draw_budget(d);
     while (work(at) > budget) {
       index_t& extent = at[static_cast<std::size_t>(d.between(1, at[0]))];
       extent = std::max<index_t>(1, extent / 2);
     }
+    if (d.percent(3)) std::fill(at.begin() + 1, at.end(), 1);
+    if (d.percent(3)) at[1] = 0;
     return at;
   }
 };

@@ -120,18 +120,21 @@ class max_pool_problems final : public problem_space {
   point propose(dice& d) const override {
     point at(first_axis + axis_size * rank_ + 2, 1);
     at[ceil] = d.percent(40);
-    at[n()] = d.percent(3) ? 0 : d.of({1, 1, 2, 2, 3, 4});
+    at[n()] = d.of({1, 1, 2, 2, 3, 4});
     at[c()] = d.narrow();
     std::size_t kept = n();
     index_t row = d.between(1, 9);
-    if (d.percent(35))
+    if (d.percent(35)) {
       at[kept = c()] = d.wide();
-    else if (d.percent(40))
-      kept = first_axis + axis_size * (rank_ - 1) + extent, row = d.wide();
+    } else if (d.percent(40)) {
+      kept = first_axis + axis_size * (rank_ - 1) + extent;
+      row = d.wide();
+    }
     draw_axes(d, at, row);
     at[exact] =
         d.percent(10) && std::ranges::all_of(axes(at), [](const slide& a) { return a.remainder() == 0; });
     shrink_to(draw_budget(d), d, at, kept);
+    if (d.percent(3)) at[n()] = 0;
     return at;
   }
 
@@ -142,9 +145,12 @@ class max_pool_problems final : public problem_space {
       const bool last = i + 1 == rank_;
       const slide a = draw_slide(d, last ? row : d.of({1, 2, 2, 3, 3, 4, 5, 7}), style, limits);
       index_t* p = &at[first_axis + axis_size * i];
-      p[dilation] = a.dilation, p[stride] = d.percent(15) ? a.window : a.stride;
-      p[before] = a.before, p[after] = a.after;
-      p[window] = a.window, p[extent] = a.extent;
+      p[dilation] = a.dilation;
+      p[stride] = d.percent(15) ? a.window : a.stride;
+      p[before] = a.before;
+      p[after] = a.after;
+      p[window] = a.window;
+      p[extent] = a.extent;
     }
   }
 

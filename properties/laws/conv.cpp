@@ -220,26 +220,23 @@ struct extension_by_zeros {
     const conv_numbers c(bench.about());
     problem text = text_of(bench.about());
     shape x = c.x, weight = c.weight;
-    index_t added = bench.between(1, 3);
-    std::function<shape(shape)> tap = [](const shape& at) { return at; };
-    if (const index_t kind = c.groups > 1 ? 0 : bench.between(0, 2); kind == 0) {
-      const int axis = static_cast<int>(bench.between(0, c.rank - 1));
-      auto after = c.after;
-      after[static_cast<std::size_t>(axis)] += added * c.dilation(axis);
-      text.set("pad", sides_text(c.before, after));
-      weight[2 + axis] += added;
-      if (c.flip)
-        tap = [axis, added](shape at) {
-          at[2 + axis] += added;
-          return at;
-        };
-    } else if (kind == 1) {
-      weight[1] += added;
-      x[1] += added;
-    } else {
-      weight[0] += added;
-      if (bench.about().present("bias")) text.set("bias", std::to_string(weight[0]));
+    const int axis = static_cast<int>(bench.between(0, c.rank - 1));
+    const index_t taps = bench.between(c.groups > 1 ? 1 : 0, 2);
+    auto after = c.after;
+    after[static_cast<std::size_t>(axis)] += taps * c.dilation(axis);
+    weight[2 + axis] += taps;
+    if (c.groups == 1) {
+      const index_t channels = bench.between(0, 2);
+      x[1] += channels;
+      weight[1] += channels;
+      weight[0] += bench.between(1, 3);
     }
+    const auto tap = [axis, first = c.flip ? taps : 0](shape at) {
+      at[2 + axis] += first;
+      return at;
+    };
+    if (bench.about().present("bias")) text.set("bias", std::to_string(weight[0]));
+    text.set("pad", sides_text(c.before, after));
     text.set("x", to_string(x));
     text.set("weight", to_string(weight));
     return {.from = {}, .to = derived(text), .into = {{"weight", tap}}};

@@ -55,8 +55,9 @@ struct range {
   index_t least = std::numeric_limits<index_t>::min();
   index_t most = std::numeric_limits<index_t>::max();
 };
-/// For counts of cells: so far below 2^63 that sums and products of two of them cannot overflow.
-constexpr range at_least(index_t least) { return {least, 2147483647}; }
+/// Counts of cells stay so far below 2^63 that sums and products of two of them cannot overflow.
+constexpr index_t most_cells = 2147483647;
+constexpr range at_least(index_t least) { return {least, most_cells}; }
 
 namespace attribute {
 

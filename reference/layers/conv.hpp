@@ -117,6 +117,10 @@ struct conv {
     for (int axis = 0; axis < Rank; ++axis) {
       const window_axis a = window_along(axis, x, weight);
       if (!a.fits()) throw_window_too_large(a, "filter");
+      if (std::max(a.begin, a.end) > most_cells)
+        throw shape_error("axis " + std::string(1, a.letter) +
+                          ": padding=" + attribute::print(padding, false) + " needs more than " +
+                          std::to_string(most_cells) + " cells on a side");
       if (fit == fit_rule::exact) require_exact_fit(a);
       y.push_back((a.padded() - a.span()) / a.stride + 1);
     }

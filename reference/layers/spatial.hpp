@@ -66,6 +66,9 @@ inline std::string named(std::string_view name, const shape& s) {
   return std::string(name) + "=" + to_string(s);
 }
 
+/// So far below 2^63 that positions and padding can be added up without overflow.
+constexpr index_t longest_axis = index_t{1} << 48;
+
 /// Throws shape_error unless `s` has `rank` axes, each but the first (if it counts samples) at least 1.
 inline void require_rank(std::string_view name, const shape& s, int rank, std::string_view axes,
                          bool batch_may_be_empty) {
@@ -73,6 +76,10 @@ inline void require_rank(std::string_view name, const shape& s, int rank, std::s
     throw shape_error(named(name, s) + " has " + std::to_string(s.rank()) +
                       (s.rank() == 1 ? " axis" : " axes") + "; expected " + std::to_string(rank) + ": " +
                       std::string(axes));
+  for (int axis = 0; axis < rank; ++axis)
+    if (s[axis] > longest_axis)
+      throw shape_error(named(name, s) + " is too long along axis " + std::to_string(axis) +
+                        "; expected at most 2^48");
   for (int axis = batch_may_be_empty ? 1 : 0; axis < rank; ++axis)
     if (s[axis] < 1)
       throw shape_error(named(name, s) + " is empty along axis " + std::to_string(axis) +
@@ -85,10 +92,12 @@ struct window_axis {
   char letter;
   index_t in, window, stride, dilation, begin, end;  ///< `begin` and `end`: padding before and after
   index_t padded() const { return in + begin + end; }
-  /// Cells between the first and the last tap, inclusive: d(k-1)+1. Meaningful once `fits()`.
-  index_t span() const { return dilation * (window - 1) + 1; }
-  /// span() <= padded(), asked by division so that no product can overflow.
-  bool fits() const { return padded() >= 1 && window - 1 <= (padded() - 1) / dilation; }
+  /// Cells between the first and the last tap, inclusive: d(k-1)+1; 2^60 stands for all that is longer.
+  index_t span() const {
+    constexpr index_t most = index_t{1} << 60;
+    return window - 1 < most / dilation ? dilation * (window - 1) + 1 : most;
+  }
+  bool fits() const { return span() <= padded(); }
   /// `7+1+1-3`, the room the window has to move.
   std::string room() const {
     std::string text = std::to_string(in);
@@ -99,10 +108,7 @@ struct window_axis {
   /// `3`, or with gaps `2*(3-1)+1 = 5`.
   std::string effective_window() const {
     if (dilation == 1) return std::to_string(window);
-    index_t product;
-    const bool countable = !__builtin_mul_overflow(dilation, window - 1, &product);
-    return std::to_string(dilation) + "*(" + std::to_string(window) + "-1)+1" +
-           (countable ? " = " + std::to_string(product + 1) : std::string());
+    return std::to_string(dilation) + "*(" + std::to_string(window) + "-1)+1 = " + std::to_string(span());
   }
 };
 

@@ -163,8 +163,14 @@ TEST(errors, of_conv_shapes) {
             "bias=3 does not match the filters; expected one number a filter: bias=4");
   EXPECT_EQ(complaint("conv2d x=1x3x7x7 weight=4x3x3x3 padding=same_upper pad=1"),
             "padding=same_upper chooses the padding, so pad=1 must be left out");
-  EXPECT_EQ(complaint("conv2d x=4611686018427387904x1x1x1 weight=4x1x1x1"),
-            "y=4611686018427387904x4x1x1 has more than 2^63 elements");
+  EXPECT_EQ(complaint("conv2d x=281474976710656x1x1x1 weight=281474976710656x1x1x1"),
+            "y=281474976710656x281474976710656x1x1 has more than 2^63 elements");
+  EXPECT_EQ(complaint("conv1d x=1x1x281474976710657 weight=1x1x1"),
+            "x=1x1x281474976710657 is too long along axis 2; expected at most 2^48");
+  EXPECT_EQ(complaint("conv1d x=1x1x3 weight=1x1x281474976710656 dilation=2147483647").substr(0, 45),
+            "axis w: the filter spans 2147483647*(28147497");
+  EXPECT_EQ(complaint("conv1d x=1x1x3 weight=1x1x281474976710656 dilation=2147483647 padding=same_upper"),
+            "axis w: padding=same_upper needs more than 2147483647 cells on a side");
 }
 
 TEST(errors, of_max_pool_shapes) {

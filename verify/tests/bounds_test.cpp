@@ -208,6 +208,18 @@ TEST(bounds, lattice_beyond_the_accumulator_is_not_exact) {
   EXPECT_EQ(b.exact, 0);  // tf32 keeps 11 of the 12 bits
 }
 
+TEST(bounds, an_empty_sum_is_zero_and_nothing_else) {
+  // Stride 2 and a filter of one: every other element of dx has no term.
+  const auto l = plumb::bind("conv1d x=1x1x9 weight=1x1x1 stride=2");
+  const pass_spec& pass = *l->find_pass("backward_data");
+  const auto reads = draw(*l, pass, regime::zero_mean, 1, dtype::f32);
+  oracle o;
+  thresholds b;
+  const truths& t = o.evaluate(*l, pass, reads, dtype::f32)[0];
+  evaluate_thresholds(t, parse_arithmetic("f32", dtype::f32).value, {}, regime::zero_mean, {}, b);
+  for (std::size_t i = 0; i < 9; ++i) EXPECT_EQ(b.proven[i] == 0, i % 2 == 1);
+}
+
 TEST(bounds, unknown_arithmetic_is_named) {
   for (const char* text : {"winograd(4,3)", "fft", "F32", "", "f3"}) {
     const auto parsed = parse_arithmetic(text, dtype::f32);
