@@ -123,43 +123,24 @@ class selection {
   const bench_options& options_;
 };
 
-/// Rows for kernels that may not compete; the others are returned.
-std::vector<const kernel_info*> admit(const pairing& p, const bench_options& options, std::vector<row>& rows,
-                                      const row& form) {
-  std::vector<const kernel_info*> admitted;
-  for (const kernel_info* k : p.kernels) {
-    std::optional<known_verdict> known;
-    if (options.known) known = options.known(*k, form.shown.problem, p.layout);
-    if (!known || !record::is_bad(known->verdict)) {
-      admitted.push_back(k);
-      continue;
-    }
-    row& refused = rows.emplace_back(form);
-    refused.shown.kernel = k->name;
-    refused.shown.peer = k->peer;
-    refused.shown.baseline = k == p.baseline;
-    refused.shown.verdict = known->verdict;
-    refused.shown.reason = known->reason;
+/// The best speed of each kernel so far, in operations (or bytes, where there are none) a second: enough to foresee
+/// that a call will take seconds.
+class experience {
+ public:
+  void note(const row& r) {
+    if (r.times.seconds.empty()) return;
+    double& best = best_[r.shown.kernel + r.shown.layout];
+    best = std::max(best, work(r) / median_of(r.times.seconds).value);
   }
-  return admitted;
-}
+  double expected_seconds(const row& form, const std::string& kernel) const {
+    const auto at = best_.find(kernel + form.shown.layout);
+    return at == best_.end() ? 0 : work(form) / at->second;
+  }
 
-void add_rows(std::vector<row>& rows, const row& form, const pairing& p, contest_result& result) {
-  for (contestant& c : result.contestants) {
-    row& r = rows.emplace_back(form);
-    r.shown.kernel = c.kernel->name;
-    r.shown.peer = c.kernel->peer;
-    r.shown.baseline = c.kernel == p.baseline;
-    r.shown.implementation = c.implementation;
-    r.shown.verdict = c.verdict;
-    r.shown.reason = c.reason;
-    r.shown.worst_ulps = c.worst_ulps;
-    r.shown.worst_proven = c.worst_proven;
-    r.arithmetic = c.kernel->arithmetic;
-    r.times = std::move(c.times);
-    for (const double gbytes : result.gbytes_samples) r.stream_gbytes = std::max(r.stream_gbytes, gbytes);
-  }
-}
+ private:
+  static double work(const row& r) { return r.operations > 0 ? r.operations : r.bytes; }
+  std::map<std::string, double> best_;
+};
 
 row form_of(const pairing& p) {
   row form;
@@ -172,17 +153,20 @@ row form_of(const pairing& p) {
   return form;
 }
 
-/// How many times the seconds of the clock may a contest's kernels get; the rest goes to planning, warming
-/// up, hashing and judging, and is learnt from the contests before.
+/// The seconds of the run, shared by the contests to come. How much of its share a contest may spend in timed
+/// loops, and how much goes to planning, warming up, hashing and judging, is learnt from the ones before.
 class budget {
  public:
   explicit budget(double seconds) : end_(now() + seconds), start_(now()), total_(seconds) {}
   double elapsed() const { return now() - start_; }
   double total() const { return total_; }
-  double per_kernel(std::size_t contests_left, std::size_t kernels) {
-    constexpr double least = 2e-3;
-    granted_ = std::max(end_ - now(), 0.0) / static_cast<double>(contests_left);
+  /// For the next contest, all told.
+  double grant(std::size_t contests_left) {
     began_ = now();
+    return granted_ = std::max(end_ - now(), 0.0) / static_cast<double>(contests_left);
+  }
+  double per_kernel(std::size_t kernels) const {
+    constexpr double least = 2e-3;
     return std::max(least, granted_ * useful_ / static_cast<double>(std::max<std::size_t>(kernels, 1)));
   }
   void done() {
@@ -196,16 +180,105 @@ class budget {
   double useful_ = 0.5, granted_ = 0, began_ = 0;
 };
 
-void hold_contest(sandbox& box, const bench_options& options, const pairing& p, double seconds_per_kernel,
-                  int threads, std::vector<row>& rows, record::roof& roof) {
+/// Holds the contests one after another and collects what they leave: rows and roofs.
+class season {
+ public:
+  season(sandbox& box, const bench_options& options, int threads)
+      : box_(box), options_(options), threads_(threads), time_(options.seconds) {}
+
+  void hold(const pairing& p, std::size_t number, std::size_t all);
+  std::vector<row>& rows() { return rows_; }
+  record::roof& roof() { return roof_; }
+
+ private:
+  std::vector<const kernel_info*> admit(const pairing& p, const row& form, double most_seconds);
+  std::optional<known_verdict> obstacle(const pairing& p, const kernel_info& k, const row& form,
+                                        double most_seconds) const;
+  row& add_row(const pairing& p, const row& form, const kernel_info& k);
+  void add_rows(const pairing& p, const row& form, contest_result& result);
+
+  sandbox& box_;
+  const bench_options& options_;
+  int threads_;
+  budget time_;
+  experience past_;
+  std::vector<row> rows_;
+  record::roof roof_;
+};
+
+/// Why a kernel may not compete: it is known to be wrong, or one call would take more than `most_seconds`.
+std::optional<known_verdict> season::obstacle(const pairing& p, const kernel_info& k, const row& form,
+                                              double most_seconds) const {
+  constexpr double bearable = 0.1;
+  if (options_.known)
+    if (auto known = options_.known(k, form.shown.problem, p.layout); known && record::is_bad(known->verdict))
+      return known;
+  const double expected = past_.expected_seconds(form, k.name);
+  if (&k == p.baseline || !(expected > std::max(most_seconds, bearable))) return std::nullopt;
+  return known_verdict{
+      record::verdict::skipped,
+      fmt::format("a call would take about {:.1f} s, too much of the time left: give more with --time",
+                  expected)};
+}
+
+/// Rows for kernels that may not compete; the others are returned.
+std::vector<const kernel_info*> season::admit(const pairing& p, const row& form, double most_seconds) {
+  std::vector<const kernel_info*> admitted;
+  for (const kernel_info* k : p.kernels) {
+    const auto why = obstacle(p, *k, form, most_seconds);
+    if (!why) {
+      admitted.push_back(k);
+      continue;
+    }
+    row& refused = add_row(p, form, *k);
+    refused.shown.verdict = why->verdict;
+    refused.shown.reason = why->reason;
+  }
+  return admitted;
+}
+
+row& season::add_row(const pairing& p, const row& form, const kernel_info& k) {
+  row& r = rows_.emplace_back(form);
+  r.shown.kernel = k.name;
+  r.shown.peer = k.peer;
+  r.shown.baseline = &k == p.baseline;
+  r.arithmetic = k.arithmetic;
+  return r;
+}
+
+void season::add_rows(const pairing& p, const row& form, contest_result& result) {
+  for (contestant& c : result.contestants) {
+    row& r = add_row(p, form, *c.kernel);
+    r.shown.implementation = c.implementation;
+    r.shown.verdict = c.verdict;
+    r.shown.reason = c.reason;
+    r.shown.worst_ulps = c.worst_ulps;
+    r.shown.worst_proven = c.worst_proven;
+    r.times = std::move(c.times);
+    for (const double gbytes : result.gbytes_samples) r.stream_gbytes = std::max(r.stream_gbytes, gbytes);
+    past_.note(r);
+  }
+}
+
+void season::hold(const pairing& p, std::size_t number, std::size_t all) {
+  constexpr std::size_t memory_roofs = 4;  // in a whole run
+  if (options_.progress)
+    options_.progress({number, all, time_.elapsed(), time_.total(),
+                       p.about->name() + "." + p.pass->name + " " + p.about->canonical().print()});
+  const double granted = time_.grant(all - number);
   const row form = form_of(p);
-  const auto kernels = admit(p, options, rows, form);
+  const auto kernels = admit(p, form, granted / 2);
   if (kernels.empty()) return;
   contest_result result;
   try {
     contest c(p.about, *p.pass, kernels,
-              {p.layout, threads, options.rounds, seconds_per_kernel, options.seed});
-    result = c.run(box);
+              {.layout = p.layout,
+               .threads = threads_,
+               .rounds = options_.rounds,
+               .seconds_per_kernel = time_.per_kernel(kernels.size()),
+               .seed = options_.seed,
+               .memory_roof = number % std::max<std::size_t>(1, all / memory_roofs) == 0});
+    result = c.run(box_);
   } catch (const std::length_error& error) {
     for (const kernel_info* k : kernels) {
       contestant& c = result.contestants.emplace_back();
@@ -214,10 +287,16 @@ void hold_contest(sandbox& box, const bench_options& options, const pairing& p, 
       c.reason = error.what();
     }
   }
-  add_rows(rows, form, p, result);
-  for (const auto& [from, to] : {std::pair(&result.gflops_samples, &roof.gflops_samples),
-                                 std::pair(&result.memory_gbytes_samples, &roof.gbytes_samples)})
-    to->insert(to->end(), from->begin(), from->end());
+  add_rows(p, form, result);
+  for (const double gflops : result.gflops_samples) {
+    roof_.gflops_samples.push_back(gflops);
+    roof_.peak_gflops = std::max(roof_.peak_gflops, gflops);
+  }
+  for (const double gbytes : result.memory_gbytes_samples) {
+    roof_.gbytes_samples.push_back(gbytes);
+    roof_.peak_gbytes = std::max(roof_.peak_gbytes, gbytes);
+  }
+  time_.done();
 }
 
 /// Time over the baseline's on the same problem, pass and layout.
@@ -339,24 +418,12 @@ record::bench_section run_bench(sandbox& box, const bench_options& options) {
   section.threads = options.threads > 0 ? options.threads
                                         : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
   section.baseline = options.against.empty() ? pairings.front().baseline->name : options.against;
-  std::vector<row> rows;
-  budget time(options.seconds);
-  for (std::size_t i = 0; i < pairings.size(); ++i) {
-    const pairing& p = pairings[i];
-    if (options.progress)
-      options.progress({i, pairings.size(), time.elapsed(), time.total(),
-                        p.about->name() + "." + p.pass->name + " " + p.about->canonical().print()});
-    const double seconds = time.per_kernel(pairings.size() - i, p.kernels.size());
-    hold_contest(box, options, p, seconds, section.threads, rows, section.roof);
-    time.done();
-  }
-  for (const double gflops : section.roof.gflops_samples)
-    section.roof.peak_gflops = std::max(section.roof.peak_gflops, gflops);
-  for (const double gbytes : section.roof.gbytes_samples)
-    section.roof.peak_gbytes = std::max(section.roof.peak_gbytes, gbytes);
-  fill_measurements(rows, section.roof.peak_gflops);
-  section.sets = totals(rows, options.seed);
-  for (row& r : rows) section.timings.push_back(std::move(r.shown));
+  season contests(box, options, section.threads);
+  for (std::size_t i = 0; i < pairings.size(); ++i) contests.hold(pairings[i], i, pairings.size());
+  section.roof = contests.roof();
+  fill_measurements(contests.rows(), section.roof.peak_gflops);
+  section.sets = totals(contests.rows(), options.seed);
+  for (row& r : contests.rows()) section.timings.push_back(std::move(r.shown));
   return section;
 }
 

@@ -87,6 +87,7 @@ contest::contest(std::shared_ptr<const layer> l, const pass_spec& pass,
   request_.sets = sets;
   request_.rounds = how.rounds;
   request_.seed = how.seed;
+  request_.memory_roof = how.memory_roof;
   request_.traffic = static_cast<std::uint64_t>(compulsory_bytes(*layer_, pass, dtype::f32));
   for (const std::string& name : pass.reads) request_.reads.push_back(place(name, false));
   for (const std::string& name : pass.writes) request_.writes.push_back(place(name, true));

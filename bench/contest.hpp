@@ -54,6 +54,7 @@ struct contest_conditions {
   int rounds = 11;
   double seconds_per_kernel = 0.1;
   std::uint64_t seed = 1;
+  bool memory_roof = false;
 };
 
 class contest {

@@ -33,14 +33,14 @@ estimate median_of(std::vector<double> samples) {
   std::ranges::sort(samples);
   const std::size_t j = rank_of_interval(samples.size());
   const std::size_t outermost = j > 0 ? j - 1 : 0;
-  return {middle(samples), samples[outermost], samples[samples.size() - 1 - outermost], j > 0};
+  const double widened = j > 0 ? 1 : unknown_noise;
+  return {middle(samples), samples[outermost] / widened, samples[samples.size() - 1 - outermost] * widened,
+          j > 0};
 }
 
 record::comparison judge(const estimate& ratio) {
   using enum record::comparison;
   if (!(ratio.low > 0) || !std::isfinite(ratio.high)) return ambiguous;
-  if (!ratio.reliable)
-    return ratio.high <= 1 / plain_difference ? faster : ratio.low >= plain_difference ? slower : ambiguous;
   if (ratio.low >= 1 / same_within && ratio.high <= same_within) return same;
   return ratio.high < 1 ? faster : ratio.low > 1 ? slower : ambiguous;
 }
@@ -85,8 +85,9 @@ estimate geometric_mean(const std::vector<std::vector<double>>& ratios_by_proble
       return middle(drawn);
     }));
   std::ranges::sort(means);
-  result.low = means[tail];
-  result.high = means[means.size() - 1 - tail];
+  const double widened = result.reliable ? 1 : unknown_noise;
+  result.low = means[tail] / widened;
+  result.high = means[means.size() - 1 - tail] * widened;
   return result;
 }
 

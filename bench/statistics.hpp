@@ -15,7 +15,8 @@ namespace plumb::bench {
 struct estimate {
   double value = 0;  ///< the median
   double low = 0, high = 0;
-  bool reliable = false;  ///< false: too few samples for 95 %; the interval is then their range
+  bool reliable = false;  ///< false: too few samples for 95 %; the interval is then their range, widened by
+                          ///< the factor `unknown_noise` on either side
 };
 
 /// Six samples or more give a 95 % interval. No samples: zeros.
@@ -23,8 +24,8 @@ estimate median_of(std::vector<double> samples);
 
 /// Two kernels take the same time if the ratio is surely within this factor of 1.
 inline constexpr double same_within = 1.03;
-/// Without enough samples for an interval only a difference this large is called one.
-inline constexpr double plain_difference = 2;
+/// What noise may do to a handful of samples: only a larger difference is called one.
+inline constexpr double unknown_noise = 2;
 
 /// `same` if the interval lies within [1/same_within, same_within]; else `faster` or `slower` if it leaves
 /// out 1; else `ambiguous`. `ratio` is time over the baseline's time.

@@ -136,7 +136,7 @@ TEST_F(bench_run, the_default_baseline_is_the_peer_and_a_set_has_totals) {
   o.seconds = 2;
   const record::bench_section s = run_bench(box(), o);
   for (const record::timing& t : s.timings)
-    EXPECT_EQ(t.baseline, t.kernel.find("/onednn@") != std::string::npos) << t.kernel;
+    EXPECT_EQ(t.baseline, t.kernel.find("/onednn@") != std::string::npos) << t.kernel << ": " << t.reason;
   // Four passes, two layouts, plain and its baseline; the bias gradient of C5 is one the peer declines.
   EXPECT_EQ(s.sets.size(), 16U);
   for (const record::set_total& t : s.sets) {

@@ -55,7 +55,8 @@ std::string encode(const request& r) {
               {"rounds", r.rounds},
               {"seconds_per_kernel", r.seconds_per_kernel},
               {"seed", r.seed},
-              {"traffic", r.traffic}}
+              {"traffic", r.traffic},
+              {"memory_roof", r.memory_roof}}
       .dump();
 }
 
@@ -80,6 +81,7 @@ request decode_request(const std::string& text) {
   r.seconds_per_kernel = j.at("seconds_per_kernel");
   r.seed = j.at("seed");
   r.traffic = j.at("traffic");
+  r.memory_roof = j.at("memory_roof");
   return r;
 }
 

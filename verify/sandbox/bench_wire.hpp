@@ -51,6 +51,7 @@ struct request {
   std::uint64_t seed = 1;
   std::uint64_t traffic =
       0;  ///< bytes that one call has to read or write: the footprint of the bandwidth roof
+  bool memory_roof = false;  ///< also measure the stream from memory; takes as long as a contest
 };
 
 struct outcome {

@@ -195,6 +195,7 @@ void session::call(competitor& c, int set) const {
 /// Untimed runs in buffers of their own: what the outputs must be for each set in each state, how long a call
 /// takes, and with it how many calls make a sample.
 void session::rehearse(competitor& c) {
+  constexpr double hopeless = 4, bearable = 0.1;  // a first call of that many shares and seconds is the last
   c.call_seconds = std::numeric_limits<double>::infinity();
   for (int run = 0; run < 2 * asked_.sets && !c.slow; ++run) {
     const int set = run / 2, state = run % 2;
@@ -206,7 +207,9 @@ void session::rehearse(competitor& c) {
     const double took = now() - start;
     if (run == 0) {
       show_picks(static_cast<std::size_t>(&c - competitors_.data()), spare());
-      c.slow = took > asked_.seconds_per_kernel;
+      c.slow = took > hopeless * asked_.seconds_per_kernel && took > bearable;
+    } else {
+      c.slow = run == 1 && took > asked_.seconds_per_kernel;
     }
     if (run > 0 || c.slow) c.call_seconds = std::min(c.call_seconds, took);  // the first run warms up
     if (state == 0) c.expected.emplace_back();
@@ -365,7 +368,7 @@ void session::take_roofs() {
   const int threads = asked_.threads;
   answer_.gflops_samples.push_back(multiply_add_gflops(threads));
   answer_.gbytes_samples.push_back(stream_gbytes(threads, asked_.traffic));
-  if (answer_.memory_gbytes_samples.empty())
+  if (asked_.memory_roof && answer_.memory_gbytes_samples.empty())
     answer_.memory_gbytes_samples.push_back(stream_gbytes(threads, beyond_caches));
 }
 

@@ -102,7 +102,7 @@ float* stream_memory(int threads, std::size_t count) {
   return memory.get();
 }
 
-constexpr double sample_seconds = 1e-3;
+constexpr double sample_seconds = 3e-4;
 
 }  // namespace
 

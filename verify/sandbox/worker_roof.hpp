@@ -1,6 +1,6 @@
 // The roofs of the roofline model (Williams, Waterman & Patterson 2009), measured where and when the kernels
 // are: peak multiply-adds from registers, and the stream of data over a footprint of a given size. One call
-// is one sample of a millisecond or so; the roof is the best sample of a run.
+// is one sample of a fraction of a millisecond; the roof is the best sample of a run.
 #pragma once
 
 #include <cstddef>
