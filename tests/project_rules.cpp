@@ -184,8 +184,9 @@ std::vector<finding> layer_inventory(const fs::path& root) {
   std::vector<finding> findings;
   std::set<std::string> names, types;
   for (const auto& [number, row] : rows_of(root / list)) {
-    if (row.size() < 3) {
-      findings.push_back({list, number, "expected the layer's name, its header and its C++ type"});
+    if (row.size() < 4) {
+      findings.push_back(
+          {list, number, "expected the layer's name, its header, its C++ type and the file of its laws"});
       continue;
     }
     if (!names.insert(row[0]).second) findings.push_back({list, number, row[0] + " has a row already"});

@@ -171,7 +171,7 @@ class layers : public planted_project {
     write("reference/layers/conv.hpp",
           "template <int rank>\nstruct conv {\n  signature describe() const;\n};\n");
     write("reference/layers/layers.list",
-          "conv1d conv.hpp conv<1>\nconv2d conv.hpp conv<2>  # two of three\n");
+          "conv1d conv.hpp conv<1> conv\nconv2d conv.hpp conv<2> conv  # two of three\n");
   }
 };
 
@@ -193,12 +193,13 @@ TEST_F(layers, the_second_layer_of_a_header) {
 
 TEST_F(layers, rows_that_are_wrong) {
   write("reference/layers/layers.list",
-        "conv2d conv.hpp conv<2>\nconv2d gone.hpp conv<3>\nconv3d conv.hpp konv<3>\nrelu\n");
+        "conv2d conv.hpp conv<2> conv\nconv2d gone.hpp conv<3> conv\nconv3d conv.hpp konv<3> conv\nrelu\n");
   EXPECT_EQ(print(layer_inventory(root_)),
             "reference/layers/layers.list:2: conv2d has a row already\n"
             "reference/layers/layers.list:2: no such file: reference/layers/gone.hpp\n"
             "reference/layers/layers.list:3: reference/layers/conv.hpp does not define konv\n"
-            "reference/layers/layers.list:4: expected the layer's name, its header and its C++ type\n");
+            "reference/layers/layers.list:4: expected the layer's name, its header, its C++ "
+            "type and the file of its laws\n");
 }
 
 }  // namespace

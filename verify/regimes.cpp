@@ -92,6 +92,7 @@ class drawing {
   void fill_positive(tensor<double>& t, role part, double unit, const counter_random& random) const;
   void salt(tensor<double>& t, std::string_view name, const counter_random& random) const;
   double unit_of(role part, std::string_view name) const;
+  static void keep_to(domain values, tensor<double>& t, const counter_random& random);
 
   const layer& layer_;
   const pass_spec& pass_;
@@ -290,10 +291,36 @@ void drawing::salt(tensor<double>& t, std::string_view name, const counter_rando
   }
 }
 
+/// Numbers outside the tensor's domain are replaced by ones inside it; units are multiples of 2^-7, exact in
+/// every storage type.
+void drawing::keep_to(domain values, tensor<double>& t, const counter_random& random) {
+  constexpr std::uint64_t other_draws = std::uint64_t{1} << 40;
+  for (index_t i = 0; i < t.size(); ++i) {
+    const std::uint64_t at = other_draws + static_cast<std::uint64_t>(i);
+    switch (values) {
+      case domain::any:
+        return;
+      case domain::nonnegative:
+        t[i] = std::fabs(t[i]);
+        break;
+      case domain::positive:
+        t[i] = t[i] == 0 ? 1 : std::fabs(t[i]);
+        break;
+      case domain::unit:
+        t[i] = static_cast<double>(random.below(at, 128)) * 0x1p-7;
+        break;
+      case domain::bit:
+        t[i] = static_cast<double>(random.below(at, 2));
+        break;
+    }
+  }
+}
+
 tensor<double> drawing::real(const std::string& name) const {
   tensor<double> t(layer_.shapes()[name]);
   const counter_random random(seed_, name);
   const role part = role_of(name);
+  const domain values = layer_.spec(name).values;
   switch (regime_) {
     case regime::lattice:
       fill_lattice(t, part, random);
@@ -309,9 +336,11 @@ tensor<double> drawing::real(const std::string& name) const {
       break;
     case regime::special:
       fill_zero_mean(t, unit_of(part, name), random);
-      salt(t, name, random);
+      if (values == domain::any) salt(t, name, random);
       break;
   }
+  const bool gradient = name.starts_with('d') && layer_.spec(name).name != name;
+  if (!gradient) keep_to(values, t, random);
   return t;
 }
 

@@ -1,6 +1,6 @@
 // Problem spaces: the problems of one layer family as points with integer coordinates. A space draws points
 // that are never the neutral case, writes them as problem text, and reads any problem back into a point, so
-// that a counterexample can be shrunk coordinate by coordinate whoever wrote it. The rows of families.list
+// that a counterexample can be shrunk coordinate by coordinate whoever wrote it. The rows of layers.list
 // say which space and which laws belong to a layer.
 #pragma once
 
@@ -71,7 +71,7 @@ std::vector<std::pair<std::string, int>> rare_triggers(const problem_space& spac
 /// How much work a drawn problem may be: about 2^10 … 2^14, now and then up to 2^20.
 double draw_budget(dice& d);
 
-/// One row of families.list.
+/// One row of layers.list.
 struct family_row {
   std::string layer;
   std::unique_ptr<problem_space> space;

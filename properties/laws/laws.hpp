@@ -1,5 +1,5 @@
 // All laws of all families: the common ones, which follow from a layer's declarations alone, and those that
-// families.list joins to single layers.
+// layers.list joins to single layers.
 #pragma once
 
 #include <vector>

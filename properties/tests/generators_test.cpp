@@ -86,7 +86,7 @@ INSTANTIATE_TEST_SUITE_P(properties, families_of, testing::ValuesIn([] {
 TEST(families, have_a_row_for_every_layer) {
   for (const layer_row& row : layer_catalogue())
     EXPECT_NE(find_space(row.name), nullptr)
-        << "properties/families.list has no row for `" << row.name << "`";
+        << "reference/layers/layers.list has no row for `" << row.name << "`";
 }
 
 TEST(families, know_their_layers_only) { EXPECT_THROW(draw_problem("conv9d", 1), text_error); }

@@ -46,6 +46,9 @@ struct decimal {
   bool operator==(const decimal&) const = default;
 };
 
+/// As many integers as the problem gives, separated by `x`: the axes of a permutation, the sizes of pieces.
+using integer_list = std::vector<index_t>;
+
 /// Names of an enumeration's values in order; specialised beside the enumeration.
 template <class E>
 struct choices;
@@ -99,6 +102,15 @@ std::string read(std::string_view text, std::array<index_t, Rank>& value, range 
   return "expected one integer, or " + std::to_string(Rank) + " separated by `x`" + limit(allowed, list);
 }
 
+inline std::string read(std::string_view text, integer_list& value, range allowed) {
+  const auto list = parse_integers(text);
+  if (!list || text.find(',') != std::string_view::npos ||
+      !std::ranges::all_of(*list, [&](index_t v) { return inside(v, allowed); }))
+    return "expected integers separated by `x`" + limit(allowed, list);
+  value = *list;
+  return {};
+}
+
 template <int Rank>
 std::string read(std::string_view text, per_side<Rank>& value, range allowed) {
   constexpr std::size_t axes = Rank;
@@ -129,8 +141,14 @@ inline std::string read(std::string_view text, decimal& value, range allowed) {
       (limited ? ", from " + std::to_string(allowed.least) + " to " + std::to_string(allowed.most)
                : std::string());
   std::string digits;
-  index_t denominator = 1;
+  index_t denominator = 1, exponent = 0;
   bool point = false;
+  if (const std::size_t e = text.find('e'); e != std::string_view::npos) {
+    const char* const stop = text.data() + text.size();
+    const auto [end, error] = std::from_chars(text.data() + e + 1, stop, exponent);
+    if (error != std::errc() || end != stop || exponent < -17 || exponent > 17) return expected;
+    text = text.substr(0, e);
+  }
   for (const char c : text) {
     if (c == '.' && !point) {
       point = true;
@@ -145,6 +163,14 @@ inline std::string read(std::string_view text, decimal& value, range allowed) {
   index_t numerator = 0;
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), numerator);
   if (error != std::errc() || end != digits.data() + digits.size()) return expected;
+  for (; exponent > 0; --exponent)
+    if (denominator > 1)
+      denominator /= 10;
+    else if (__builtin_mul_overflow(numerator, 10, &numerator))
+      return "expected a decimal number of at most 17 digits";
+  for (; exponent < 0; ++exponent)
+    if (__builtin_mul_overflow(denominator, 10, &denominator))
+      return "expected a decimal number of at most 17 digits";
   while (denominator > 1 && numerator % 10 == 0) {
     numerator /= 10;
     denominator /= 10;
@@ -154,6 +180,23 @@ inline std::string read(std::string_view text, decimal& value, range allowed) {
   if (whole - (rest < 0 ? 1 : 0) < allowed.least || whole + (rest > 0 ? 1 : 0) > allowed.most)
     return expected;
   value = {numerator, denominator};
+  return {};
+}
+
+template <std::size_t Rank>
+std::string read(std::string_view text, std::array<decimal, Rank>& value, range allowed) {
+  std::vector<decimal> list;
+  for (std::size_t start = 0; start <= text.size();) {
+    const std::size_t end = std::min(text.find('x', start), text.size());
+    decimal each;
+    if (const std::string expected = read(text.substr(start, end - start), each, allowed); !expected.empty())
+      return expected + ", or " + std::to_string(Rank) + " separated by `x`";
+    list.push_back(each);
+    start = end + 1;
+  }
+  if (list.size() != 1 && list.size() != Rank)
+    return "expected one decimal number, or " + std::to_string(Rank) + " separated by `x`";
+  for (std::size_t axis = 0; axis < Rank; ++axis) value[axis] = list[list.size() == 1 ? 0 : axis];
   return {};
 }
 
@@ -182,6 +225,8 @@ inline std::string join(std::span<const index_t> list, char separator) {
   return text;
 }
 
+inline std::string print(const integer_list& value, bool) { return join(value, 'x'); }
+
 template <std::size_t Rank>
 std::string print(const std::array<index_t, Rank>& value, bool full) {
   const bool equal = std::ranges::all_of(value, [&](index_t v) { return v == value[0]; });
@@ -206,6 +251,17 @@ inline std::string print(const decimal& value, bool) {
   while (digits.size() <= places) digits.insert(digits.begin(), '0');
   if (places != 0) digits.insert(digits.size() - places, ".");
   return (value.numerator < 0 ? "-" : "") + digits;
+}
+
+template <std::size_t Rank>
+std::string print(const std::array<decimal, Rank>& value, bool full) {
+  const bool equal = std::ranges::all_of(value, [&](const decimal& v) { return v == value[0]; });
+  std::string text;
+  for (const decimal& v : value) {
+    if (equal && !full && !text.empty()) break;
+    text += (text.empty() ? "" : "x") + print(v, full);
+  }
+  return text;
 }
 
 template <class E>

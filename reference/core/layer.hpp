@@ -30,12 +30,16 @@ namespace plumb {
 /// What the elements of a tensor are: numbers of the scalar type, or integers (class labels, winners).
 enum class element : std::uint8_t { real, index };
 
+/// Which numbers a real input may hold; whoever draws data keeps to it. `unit` is [0, 1), `bit` is 0 or 1.
+enum class domain : std::uint8_t { any, nonnegative, positive, unit, bit };
+
 struct tensor_spec {
   static constexpr int no_batch = -1;
   std::string name;
   element kind = element::real;
   bool optional = false;
   bool differentiable = true;
+  domain values = domain::any;
   int batch_axis = 0;  ///< the axis that counts independent samples, or no_batch (weights, a summed loss)
   /// Index letters, one an axis, such as `nchw`, `kcrs`; a `*` stands for any number of positions, as in
   /// `nc*`. Empty: any rank, axes 0 and 1 are batch and channel.
@@ -245,6 +249,7 @@ concept Layer = std::default_initializable<L> && std::copyable<L> && std::equali
     requires(const L layer, const shape_map& shapes, bundle<const double> in, bundle<double> out) {
   { layer.describe() } -> std::same_as<signature>;
   { layer.output_shapes(shapes) } -> std::same_as<shape_map>;
+  { L::formula } -> std::convertible_to<std::string_view>;  // one line, for lists of layers
   { L::rational } -> std::convertible_to<bool>;
   { L::degree } -> std::convertible_to<int>;
   layer.template forward<double>(in, out);

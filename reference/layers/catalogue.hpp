@@ -14,6 +14,7 @@ namespace plumb {
 struct layer_row {
   std::string_view name;
   std::unique_ptr<layer> (*bind)(const problem&);
+  layer_card (*card)();
 };
 
 const std::vector<layer_row>& layer_catalogue();

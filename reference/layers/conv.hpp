@@ -51,6 +51,8 @@ struct conv {
   fit_rule fit = fit_rule::floor;
   bool flip = false;
 
+  static constexpr std::string_view formula =
+      "y[n,k,p,q] = bias[k] + Σ_{c,r,s} x[n, c, p·stride - pad + r·dilation, …] · weight[k,c,r,s]";
   static constexpr bool rational = true;
   static constexpr int degree = 1;  // linear in x, in weight and in bias, each on its own
   bool operator==(const conv&) const = default;

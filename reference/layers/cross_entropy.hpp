@@ -37,6 +37,7 @@ struct cross_entropy {
   index_t ignore_index = -100;
   decimal label_smoothing = {};
 
+  static constexpr std::string_view formula = "y = -Σ weight[t] · log softmax(x)[t], t the target class";
   static constexpr bool rational = false;
   static constexpr int degree = 0;
   bool operator==(const cross_entropy&) const = default;

@@ -30,6 +30,27 @@ class definitions {
   virtual ~definitions() = default;
 };
 
+/// An attribute as `attributes` lists it: for help, for lists of layers, and for drawing problems.
+struct attribute_card {
+  enum class kind : std::uint8_t { integer, flag, choice, per_axis, per_side, list, decimal, decimals };
+  std::string name;
+  kind type = kind::integer;
+  int axes = 1;                           ///< spatial axes of per_axis, per_side and decimals
+  range allowed = {};                     ///< of every integer in it
+  std::vector<std::string> choices = {};  ///< of kind::choice
+  bool required = false;
+  std::string otherwise = {};  ///< the default, as text; empty if required or taken from another attribute
+};
+
+/// What can be said of a layer before there is a problem.
+struct layer_card {
+  std::string_view formula;
+  signature tensors;
+  std::vector<attribute_card> attributes;
+  bool rational = false;
+  int degree = 0;
+};
+
 template <class List>
 struct definitions_over;
 template <class... T>

@@ -20,6 +20,7 @@
 namespace plumb {
 
 struct linear {
+  static constexpr std::string_view formula = "y[n,m] = bias[m] + Σ_d x[n,d] · weight[m,d]";
   static constexpr bool rational = true;
   static constexpr int degree = 1;  // linear in x, in weight and in bias, each on its own
   bool operator==(const linear&) const = default;

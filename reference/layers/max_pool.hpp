@@ -36,6 +36,8 @@ struct max_pool {
   bool ceil_mode = false;
   fit_rule fit = fit_rule::floor;
 
+  static constexpr std::string_view formula =
+      "y[n,c,p,q] = max_{r,s} x[n, c, p·stride - pad + r·dilation, …]";
   static constexpr bool rational = true;
   static constexpr int degree = 1;  // piecewise
   bool operator==(const max_pool&) const = default;

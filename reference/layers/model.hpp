@@ -54,8 +54,10 @@ struct attribute_printer {
     ++next;
   }
   template <class V>
-  void operator()(std::string_view name, const V& value, range, const V& otherwise) {
-    if (full || !(value == otherwise)) text.set(name, attribute::print(value, full));
+  void operator()(std::string_view name, const V& value, range allowed, const V& otherwise) {
+    V again = value;  // a value that does not read back stands for `not given`, and stays so
+    const bool legal = attribute::read(attribute::print(value, full), again, allowed).empty();
+    if (legal && (full || !(value == otherwise))) text.set(name, attribute::print(value, full));
     ++next;
   }
 };
@@ -81,7 +83,65 @@ inline void require_countable(std::string_view name, const shape& s) {
       throw shape_error(std::string(name) + "=" + to_string(s) + " has more than 2^63 elements");
 }
 
+/// Lists the attributes of a fresh layer.
+struct attribute_lister {
+  std::vector<attribute_card>& cards;
+  using kind = attribute_card::kind;
+
+  template <class V>
+  void operator()(std::string_view name, const V& value, range allowed = {}) {
+    attribute_card card = about(value);
+    card.name = name;
+    card.allowed = allowed;
+    V again = value;
+    card.required = !attribute::read(attribute::print(value, true), again, allowed).empty();
+    if (!card.required) card.otherwise = attribute::print(value, false);
+    cards.push_back(card);
+  }
+  template <class V>
+  void operator()(std::string_view name, const V& value, range allowed, const V&) {
+    attribute_card card = about(value);
+    card.name = name;
+    card.allowed = allowed;
+    cards.push_back(card);
+  }
+
+ private:
+  static attribute_card about(index_t) { return {.name = {}, .type = kind::integer}; }
+  static attribute_card about(bool) { return {.name = {}, .type = kind::flag}; }
+  static attribute_card about(const decimal&) { return {.name = {}, .type = kind::decimal}; }
+  static attribute_card about(const integer_list&) { return {.name = {}, .type = kind::list}; }
+  template <std::size_t Rank>
+  static attribute_card about(const std::array<index_t, Rank>&) {
+    return {.name = {}, .type = kind::per_axis, .axes = Rank};
+  }
+  template <std::size_t Rank>
+  static attribute_card about(const std::array<decimal, Rank>&) {
+    return {.name = {}, .type = kind::decimals, .axes = Rank};
+  }
+  template <int Rank>
+  static attribute_card about(const per_side<Rank>&) {
+    return {.name = {}, .type = kind::per_side, .axes = Rank};
+  }
+  template <class E>
+  requires std::is_enum_v<E>
+  static attribute_card about(E) {
+    attribute_card card{.name = {}, .type = kind::choice};
+    for (const auto& choice : choices<E>::names) card.choices.emplace_back(choice);
+    return card;
+  }
+};
+
 }  // namespace detail
+
+template <Layer L>
+layer_card card_of() {
+  const L fresh;
+  layer_card card{L::formula, fresh.describe(), {}, L::rational, L::degree};
+  detail::attribute_lister lister{card.attributes};
+  L::attributes(fresh, lister);
+  return card;
+}
 
 /// The definitions of L over one scalar.
 template <Layer L, class T>

@@ -11,6 +11,7 @@
 namespace plumb {
 
 struct relu {
+  static constexpr std::string_view formula = "y = max(x, 0)";
   static constexpr bool rational = true;
   static constexpr int degree = 1;
   bool operator==(const relu&) const = default;

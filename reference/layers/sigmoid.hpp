@@ -12,6 +12,7 @@
 namespace plumb {
 
 struct sigmoid {
+  static constexpr std::string_view formula = "y = 1 / (1 + e^-x)";
   static constexpr bool rational = false;
   static constexpr int degree = 0;
   bool operator==(const sigmoid&) const = default;

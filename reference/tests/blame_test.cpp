@@ -22,6 +22,7 @@ enum class planted { nothing, forward, vjp, jacobian, dual_numbers, difference }
 /// y[i] = w[i]·x[i]², of degree 2 in x.
 template <planted Fault>
 struct square_gate {
+  static constexpr std::string_view formula = "y = w·x²";
   static constexpr bool rational = true;
   static constexpr int degree = 2;
   bool operator==(const square_gate&) const = default;

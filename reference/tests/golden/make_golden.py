@@ -35,10 +35,11 @@ def text(shape):
 
 class Family:
     def __init__(self, name):
-        self.name, self.lines = name, []
+        self.name, self.lines, self.cases = name, [], 0
 
     def case(self, problem, tensors, kind="exact"):
         self.lines.append(f"{kind} {problem}")
+        self.cases += 1
         for name, tensor in tensors.items():
             if tensor is not None:
                 values = tensor.detach().reshape(-1).tolist()
@@ -49,6 +50,7 @@ class Family:
         with open(path, "w") as file:
             file.write("# Written by make_golden.py with torch " + torch.__version__ + ".\n")
             file.write("\n".join(self.lines) + "\n")
+            file.write(f"# {self.cases} cases\n")
 
 
 def backward(y, dy, *inputs):
