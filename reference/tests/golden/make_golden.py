@@ -272,7 +272,8 @@ def gates():
     f.write()
 
 
-convolutions()
-pooling()
-losses()
-gates()
+if __name__ == "__main__":
+    convolutions()
+    pooling()
+    losses()
+    gates()
