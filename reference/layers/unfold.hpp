@@ -50,6 +50,15 @@ struct window_grid {
     return (a.padded() - a.span()) / a.stride + 1;
   }
 
+  /// Windows of an image of H×W cells. Throws shape_error if they cannot be counted.
+  index_t windows_in(index_t H, index_t W) const {
+    index_t count = 0;
+    if (__builtin_mul_overflow(windows(0, H), windows(1, W), &count))
+      throw shape_error("an image of " + std::to_string(H) + "x" + std::to_string(W) +
+                        " has more than 2^63 windows");
+    return count;
+  }
+
   // The terms of one element: a is read along fixed steps, b is the constant 1 (see products.hpp).
 
   /// Of entry `flat` of the columns N,C·R·S,L: the cell of the image N,C,H,W that it copies, if it lies inside.
@@ -129,7 +138,7 @@ struct unfold2d : window_grid {
     if (__builtin_mul_overflow(x[1], window[0] * window[1], &rows))
       throw shape_error(named("x", x) + " has more than 2^63 window cells");
     shape_map out;
-    out.set("y", shape{x[0], rows, windows(0, x[2]) * windows(1, x[3])});
+    out.set("y", shape{x[0], rows, windows_in(x[2], x[3])});
     return out;
   }
 
@@ -238,11 +247,10 @@ struct fold2d : window_grid {
       throw shape_error(named("x", x) + " has " + std::to_string(x[1]) +
                         " rows, no multiple of the cells of window=" + attribute::print(window, true) +
                         "; expected C*R*S");
-    const index_t P = windows(0, output[0]), Q = windows(1, output[1]);
-    if (x[2] != P * Q)
+    const index_t expected = windows_in(output[0], output[1]);
+    if (x[2] != expected)
       throw shape_error(named("x", x) + " has " + std::to_string(x[2]) + " columns but output=" +
-                        attribute::print(output, true) + " has " + std::to_string(P) + "*" +
-                        std::to_string(Q) + " = " + std::to_string(P * Q) + " windows");
+                        attribute::print(output, true) + " has " + std::to_string(expected) + " windows");
     shape_map out;
     out.set("y", shape{x[0], x[1] / (window[0] * window[1]), output[0], output[1]});
     return out;
