@@ -98,7 +98,7 @@ struct padding_as_crop {
   }
 };
 
-/// Without output_pad the same output ends earlier; what it adds beyond the reach of padding holds bias alone.
+/// Without output_pad the same output ends earlier.
 struct output_pad_as_extension {
   template <class T>
   embedding operator()(lab<T>& bench) const {
