@@ -1,11 +1,11 @@
 // plumb bench: kernels against each other, verified first.
-#include "cli/commands.hpp"
-#include "cli/judging.hpp"
-
 #include <fmt/format.h>
+
 #include <algorithm>
 
 #include "bench/bench.hpp"
+#include "cli/commands.hpp"
+#include "cli/judging.hpp"
 #include "reference/core/problem_set.hpp"
 
 namespace plumb::cli {

@@ -1,12 +1,12 @@
 // plumb demo: a tour in one go.
-#include "cli/commands.hpp"
-#include "cli/judging.hpp"
-
 #include <fmt/format.h>
+
 #include <algorithm>
 #include <set>
 
 #include "bench/bench.hpp"
+#include "cli/commands.hpp"
+#include "cli/judging.hpp"
 #include "reference/core/problem_set.hpp"
 #include "reference/core/registry.hpp"
 #include "reference/layers/catalogue.hpp"

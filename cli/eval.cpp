@@ -1,10 +1,10 @@
 // plumb eval: a layer on .npy files, in any arithmetic; plumb judge: tensors that some kernel wrote.
-#include "cli/commands.hpp"
-#include "cli/judging.hpp"
-
 #include <fmt/format.h>
+
 #include <algorithm>
 
+#include "cli/commands.hpp"
+#include "cli/judging.hpp"
 #include "reference/core/npy.hpp"
 #include "reference/layers/catalogue.hpp"
 #include "verify/evaluate.hpp"

@@ -1,11 +1,11 @@
 // plumb gradcheck: derivatives of layers, and of kernels against them; plumb jacobian: the explicit one.
-#include "cli/commands.hpp"
-#include "cli/judging.hpp"
-
 #include <fmt/format.h>
+
 #include <algorithm>
 #include <optional>
 
+#include "cli/commands.hpp"
+#include "cli/judging.hpp"
 #include "reference/core/problem_set.hpp"
 #include "reference/core/registry.hpp"
 #include "reference/layers/catalogue.hpp"

@@ -1,10 +1,10 @@
 // plumb report: records as pages.
-#include "cli/command.hpp"
-#include "cli/commands.hpp"
-
 #include <fmt/format.h>
+
 #include <filesystem>
 
+#include "cli/command.hpp"
+#include "cli/commands.hpp"
 #include "reports/html.hpp"
 #include "reports/junit.hpp"
 #include "reports/markdown.hpp"

@@ -1,10 +1,10 @@
 // plumb verify: kernels on generated or given problems; plumb replay: one case again.
-#include "cli/commands.hpp"
-#include "cli/judging.hpp"
-
 #include <fmt/format.h>
+
 #include <algorithm>
 
+#include "cli/commands.hpp"
+#include "cli/judging.hpp"
 #include "properties/laws/laws.hpp"
 #include "properties/regressions.hpp"
 #include "reference/core/problem_set.hpp"
