@@ -8,8 +8,10 @@
 #include "cli/judging.hpp"
 #include "reference/core/problem_set.hpp"
 #include "reference/core/registry.hpp"
+#include "reference/graph/networks.hpp"
 #include "reference/layers/catalogue.hpp"
 #include "verify/gradcheck.hpp"
+#include "verify/network_check.hpp"
 
 namespace plumb::cli {
 namespace {
@@ -20,15 +22,20 @@ struct gradcheck_command {
   int digits = 50;
   bool strict = false;
   common_options common;
+  const CLI::Option* kernels_option = nullptr;
 
   void add_to(CLI::App& app) {
-    app.add_option("what", words, "layer globs or problems")->required();
+    app.add_option("what", words,
+                   "layer globs, problems, or networks such as lenet5 (see `plumb list networks`)")
+        ->required();
     app.add_option("--digits", digits, "decimal digits to agree to (1 … 80)")
         ->check(CLI::Range(1, 80))
         ->capture_default_str();
     app.add_option("--problems", problems, "a set, a problem, or a file of problems");
-    app.add_option("--kernels", kernels, "check these kernels' backward passes too; '' for none")
-        ->capture_default_str();
+    kernels_option =
+        app.add_option("--kernels", kernels,
+                       "check these kernels' backward passes too, or run a network with them; '' for none")
+            ->capture_default_str();
     app.add_flag("--strict", strict, "peers and `inconclusive` count for the exit code");
     common.add_to(app);
     app.footer("example: plumb gradcheck conv2d max_pool2d --digits 50 --report gradients.html");
@@ -42,6 +49,8 @@ struct gradcheck_command {
     section.digits = digits;
     std::optional<sandbox> box;
     if (!kernels.empty()) box.emplace(judging());
+    for (const std::string& word : words)
+      if (is_network(word)) add_network(word, box, section, line);
     for (const std::string& text : texts) {
       line.show("checking " + text);
       const auto l = plumb::bind(std::string_view(text));
@@ -58,9 +67,25 @@ struct gradcheck_command {
   }
 
  private:
+  /// Its derivatives, or with --kernels what the chosen kernels make of it.
+  void add_network(const std::string& name, std::optional<sandbox>& box, record::gradcheck_section& section,
+                   progress_line& line) const {
+    const computational_graph g = make_network(name, checkable_size(name));
+    const auto progress = [&](const std::string& now) { line.show("checking " + now); };
+    const bool with_kernels = kernels_option->count() > 0 && box;
+    gradcheck_options o;
+    o.digits = digits;
+    o.seed = common.seed;
+    const auto chosen = [&](const kernel_info& k) { return glob_match(kernels, k.name); };
+    for (record::layer_check& each : with_kernels ? run_network(name, g, *box, chosen, common.seed, progress)
+                                                  : check_network(name, g, o, progress))
+      section.layers.push_back(std::move(each));
+  }
+
   std::vector<std::string> texts_to_check() const {
     std::vector<std::string> texts;
     for (const std::string& word : words) {
+      if (is_network(word)) continue;
       const std::size_t before = texts.size();
       if (is_problem_text(word)) {
         texts.push_back(plumb::bind(std::string_view(word))->canonical().print());
@@ -72,6 +97,7 @@ struct gradcheck_command {
       if (texts.size() == before) {
         std::vector<std::string> names;
         for (const layer_row& row : layer_catalogue()) names.emplace_back(row.name);
+        names.insert(names.end(), network_names().begin(), network_names().end());
         throw usage_error("`" + word + "` matches no layer; expected " + list_of(names));
       }
     }

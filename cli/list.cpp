@@ -9,6 +9,7 @@
 #include "properties/laws/laws.hpp"
 #include "reference/core/problem_set.hpp"
 #include "reference/core/registry.hpp"
+#include "reference/graph/networks.hpp"
 #include "reference/layers/catalogue.hpp"
 
 namespace plumb::cli {
@@ -94,9 +95,9 @@ struct list_command {
   std::vector<std::string> plugins;
 
   void add_to(CLI::App& app) {
-    app.add_option("what", what, "layers, kernels, laws or problems")
+    app.add_option("what", what, "layers, networks, kernels, laws or problems")
         ->required()
-        ->check(CLI::IsMember({"layers", "kernels", "laws", "problems"}));
+        ->check(CLI::IsMember({"layers", "networks", "kernels", "laws", "problems"}));
     app.add_option("glob", glob, "only those whose name fits; with layers: in full");
     app.add_option("--json", json, "with layers: write them to this file, `-` is standard output");
     app.add_option("--plugin", plugins, "with kernels: those of this shared library too")
@@ -116,6 +117,12 @@ struct list_command {
     if (what == "problems")
       for (const std::string& name : problem_set_names())
         if (fits(name)) fmt::print("{:<18} {} problems\n", name, load_problems(name).problems.size());
+    if (what == "networks")
+      for (const std::string& name : network_names())
+        if (fits(name)) {
+          const computational_graph g = make_network(name);
+          fmt::print("{:<26} {:>3} layers {:>12} parameters\n", name, g.nodes().size(), g.parameter_count());
+        }
     if (what == "kernels") list_kernels(fits);
     if (found == 0)
       throw usage_error("`" + glob + "` matches none of the " + what + " (see `plumb list " + what + "`)");
