@@ -21,7 +21,7 @@ struct resize {
   bool operator==(const resize&) const = default;
 
   static void attributes(auto& self, auto&& visit) {
-    visit("size", self.size, at_least(1), {});
+    visit("size", self.size, at_least(1), per_axis<Rank>{});
     visit("scale", self.scale, range{0, 1000000}, none());
   }
 
