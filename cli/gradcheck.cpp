@@ -95,10 +95,8 @@ struct gradcheck_command {
             for (std::string& t : problems_of(std::string(row.name))) texts.push_back(std::move(t));
       }
       if (texts.size() == before) {
-        std::vector<std::string> names;
-        for (const layer_row& row : layer_catalogue()) names.emplace_back(row.name);
-        names.insert(names.end(), network_names().begin(), network_names().end());
-        throw usage_error("`" + word + "` matches no layer; expected " + list_of(names));
+        throw usage_error("`" + word + "` matches no layer; expected " + nearest_layers(word) +
+                          ", or a network: " + list_of(network_names()));
       }
     }
     return texts;
