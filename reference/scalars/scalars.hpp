@@ -45,4 +45,25 @@ bool is_nan(const T& x) {
   }
 }
 
+/// π to the last digit of the scalar.
+template <class T>
+struct pi_of {
+  static T value() {
+    using std::acos;
+    return acos(T(-1));
+  }
+};
+template <>
+struct pi_of<running_error> {
+  static running_error value() { return running_error::pi(); }
+};
+template <class T>
+struct pi_of<dual<T>> {
+  static dual<T> value() { return pi_of<T>::value(); }
+};
+template <class T>
+T pi() {
+  return pi_of<T>::value();
+}
+
 }  // namespace plumb
