@@ -15,7 +15,7 @@
 namespace plumb {
 
 struct dropout {
-  decimal p = {1, 2};
+  decimal p = {5, 10};
 
   static constexpr std::string_view formula = "y = x·mask / (1 - p)";
   static constexpr bool rational = true;

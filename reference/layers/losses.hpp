@@ -12,7 +12,8 @@
 //
 //   reduction   mean: y = Σ ℓ / elements (also with a weight).  sum: y = Σ ℓ.  none: y = ℓ.
 //               kl_div only: batchmean: y = Σ ℓ / N. The mean over nothing is NaN
-// The target is data: it has no gradient. NaN passes through.
+// The target is data: it has no gradient. NaN passes through. At d = 0 the gradient of l1, and so that of smooth_l1
+// with beta=0, is 0 (where torch 1.13.1 has -1 for the latter).
 // Shapes: x = target, of any rank   y = one number, or like x with reduction=none.   Conventions as torch 1.13.1.
 //
 // Gradients, dx = dy·∂ℓ/∂x divided as y is:

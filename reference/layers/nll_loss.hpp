@@ -56,8 +56,8 @@ struct nll_loss {
                     .linear_in = {{"dy"}}}}};
   }
 
-  /// The total weight is the whole batch's, even if y is not.
-  bool batchwise(const shape_map& /*shapes*/) const { return false; }
+  /// A mean ties the samples together.
+  bool batchwise(const shape_map& /*shapes*/) const { return reduction != reduction_rule::mean; }
   /// Targets are classes.
   index_t index_bound(std::string_view /*target*/, const shape_map& shapes) const { return shapes["x"][1]; }
 

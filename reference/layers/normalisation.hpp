@@ -11,7 +11,8 @@
 //   instance_norm   one channel of a sample (Ulyanov et al. 2016)  C
 //   rms_norm        as layer_norm, but y = gamma·x/√(Σ x²/m + eps), no beta (Zhang & Sennrich 2019);
 //                   saved as invrms
-// Shapes: layer_norm and rms_norm x of any rank, axes = all but the first unless given; the others x = N,C,….
+// Shapes: layer_norm and rms_norm x = N,…, axes = all but the first, which counts samples, unless given; the
+// others x = N,C,….
 // gamma (1 if left out) and beta (0) are optional. eps 1e-5. A row of one element is legal: y = beta, or for
 // rms_norm ±gamma (torch refuses some of these, for fear of statistics of a single number).
 // Conventions as torch 1.13.1, which has no rms_norm.
@@ -154,11 +155,11 @@ struct trailing_axes {
   index_t count = 0;  // 0: not given
 
   bool operator==(const trailing_axes&) const = default;
-  /// Throws shape_error unless x has that many axes and they hold elements.
+  /// Throws shape_error unless x has that many axes behind the first and they hold elements.
   void require(const shape& x) const {
-    if (of(x) < 1 || of(x) > x.rank() || size(x) < 1)
+    if (of(x) < 1 || of(x) >= x.rank() || size(x) < 1)
       throw shape_error("axes=" + std::to_string(of(x)) + " does not fit " + named("x", x) +
-                        "; expected from 1 to as many as x has, and none of them empty");
+                        "; expected at least 1 and fewer than x has, and none of them empty");
   }
   /// All but the first unless given.
   int of(const shape& x) const { return count == 0 ? x.rank() - 1 : static_cast<int>(count); }
@@ -187,7 +188,6 @@ struct layer_norm : normalised_rows<layer_norm> {
     visit("eps", self.eps, at_least(0));
   }
   void resolve(const shape_map& in) { axes.count = axes.of(in["x"]); }
-  bool batchwise(const shape_map& shapes) const { return axes.count < shapes["x"].rank(); }
 
   void require_rows(const shape& x) const { axes.require(x); }
   index_t row_length(const shape& x) const { return axes.size(x); }
@@ -261,7 +261,6 @@ struct rms_norm {
     visit("eps", self.eps, at_least(0));
   }
   void resolve(const shape_map& in) { axes.count = axes.of(in["x"]); }
-  bool batchwise(const shape_map& shapes) const { return axes.count < shapes["x"].rank(); }
 
   signature describe() const {
     return {.inputs = {{.name = "x", .axes = "n*"},

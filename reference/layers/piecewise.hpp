@@ -221,19 +221,18 @@ struct prelu {
   static void attributes(auto&, auto&&) {}
 
   signature describe() const {
-    return {
-        .inputs = {{.name = "x", .axes = "nc*"},
-                   {.name = "weight", .batch_axis = tensor_spec::no_batch, .axes = "c"}},
-        .outputs = {{.name = "y", .axes = "nc*"}},
-        .passes = {{.name = "forward", .reads = {"x", "weight"}, .writes = {"y"}, .linear_in = {{"weight"}}},
-                   {.name = "backward_data",
-                    .reads = {"dy", "x", "weight"},
-                    .writes = {"dx"},
-                    .linear_in = {{"dy"}}},
-                   {.name = "backward_weights",
-                    .reads = {"dy", "x"},
-                    .writes = {"dweight"},
-                    .linear_in = {{"dy"}}}}};
+    return {.inputs = {{.name = "x", .axes = "nc*"},
+                       {.name = "weight", .batch_axis = tensor_spec::no_batch, .axes = "c"}},
+            .outputs = {{.name = "y", .axes = "nc*"}},
+            .passes = {{.name = "forward", .reads = {"x", "weight"}, .writes = {"y"}},
+                       {.name = "backward_data",
+                        .reads = {"dy", "x", "weight"},
+                        .writes = {"dx"},
+                        .linear_in = {{"dy"}}},
+                       {.name = "backward_weights",
+                        .reads = {"dy", "x"},
+                        .writes = {"dweight"},
+                        .linear_in = {{"dy"}}}}};
   }
 
   /// Throws shape_error naming the axis, the numbers and the rule.

@@ -3,7 +3,7 @@
 //   tanh      y = (eˣ - e^-x)/(eˣ + e^-x)
 //   elu       y = x if x > 0, else alpha·(eˣ - 1)                alpha 1           (Clevert et al. 2016)
 //   selu      y = λ·(x if x > 0, else α·(eˣ - 1))                α, λ below        (Klambauer et al. 2017)
-//   celu      y = x if x > 0, else alpha·(e^(x/alpha) - 1)       alpha 1, not 0    (Barron 2017)
+//   celu      y = x if x > 0, else alpha·(e^(x/alpha) - 1)       alpha 1, > 0      (Barron 2017)
 //   softplus  y = log(1 + e^(beta·x))/beta                       beta 1, threshold 20  (Dugas et al. 2001)
 //             y = x where beta·x > threshold
 //   silu      y = x·σ(x), also called swish                      (Hendrycks & Gimpel 2016; Elfwing et al. 2018)
@@ -25,7 +25,9 @@
 // At the kink 0 the slopes are the lower ones (elu alpha, selu λα); a NaN has gradient NaN. The explicit
 // Jacobians are diagonal.
 // Infinities: silu, mish and gelu of -∞ are NaN (∞·0), and their gradients at ±∞ too.
-// Conventions as torch 1.13.1 (in its tails, not in its vector loops, elu, selu and celu have gradient 1 at NaN).
+// Conventions as torch 1.13.1, but for three slips of its: in the tails of its loops, not in their vectors, elu,
+// selu and celu have gradient 1 at NaN; celu's gradient has alpha rounded to f32, even in f64; and beyond 1e102
+// the gradient of gelu's tanh form is NaN (0·∞).
 #pragma once
 
 #include "reference/layers/activation.hpp"
@@ -144,9 +146,9 @@ struct celu : activation<celu> {
   static constexpr int degree = 0;
   bool operator==(const celu&) const = default;
 
-  static void attributes(auto& self, auto&& visit) { visit("alpha", self.alpha); }
+  static void attributes(auto& self, auto&& visit) { visit("alpha", self.alpha, at_least(0)); }
   void require_attributes() const {
-    if (alpha.numerator == 0) throw shape_error("alpha=0 divides by zero; expected any other number");
+    if (alpha.numerator == 0) throw shape_error("alpha=0 divides by zero; expected a positive number");
   }
 
   template <class T>

@@ -74,19 +74,21 @@ def smooth(f):
     for name, function, attributes in (
             ("tanh", torch.tanh, ""), ("elu", F.elu, ""), ("elu", lambda x: F.elu(x, 0.3), " alpha=0.3"),
             ("selu", F.selu, ""), ("celu", F.celu, ""), ("celu", lambda x: F.celu(x, 2.5), " alpha=2.5"),
-            ("celu", lambda x: F.celu(x, -0.7), " alpha=-0.7"), ("softplus", F.softplus, ""),
+            ("softplus", F.softplus, ""),
             ("softplus", lambda x: F.softplus(x, 2.5, 3), " beta=2.5 threshold=3"),
             ("silu", F.silu, ""), ("mish", F.mish, ""), ("gelu", F.gelu, ""),
             ("gelu", lambda x: F.gelu(x, approximate="tanh"), " approximate=tanh")):
         activation(f, name, function, real(2, 3, 4), attributes, "real")
-        if attributes == " alpha=-0.7":
-            continue
         activation(f, name, function, edges(without=(INF, -INF, 1e308, -1e308)), attributes, "real")
         for v in (INF, -INF, 1e308, -1e308):
             # of x near the largest number torch's tanh form of gelu loses the gradient, to 0·∞
             if "tanh" not in attributes or v in (INF, -INF):
                 activation(f, name, function, torch.tensor([v]), attributes, "real")
-        activation(f, name, function, torch.tensor(tails), attributes, "real" if name == "gelu" else "ulps")
+        if name == "tanh":  # where y is close to 1 the gradient is made of its rounding error
+            continue
+        # torch takes silu's 1 - σ from a rounded σ, and loses digits of the gradient for x around 20
+        far = [v for v in tails if name != "silu" or not 10 < v < 50]
+        activation(f, name, function, torch.tensor(far), attributes, "real")
         activation(f, name, function, torch.tensor([v / 2 for v in tails if -41 < v < 0]), attributes, "real")
 
 
