@@ -24,6 +24,11 @@ struct gradcheck_options {
 
 record::layer_check check_layer(const layer& l, const gradcheck_options& options);
 
+/// The same at a given point, along random directions, in 100-digit arithmetic whatever the layer: for layers in the
+/// midst of a network.
+record::layer_check check_layer_at(const layer& l, const tensor_set<double>& point,
+                                   const gradcheck_options& options);
+
 /// Whether every differentiable input has some derivative that is not zero at the point of the check: a convolution
 /// that only sees padding has none, and proves nothing.
 bool has_derivatives(const layer& l, std::uint64_t seed);

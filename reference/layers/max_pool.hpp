@@ -22,7 +22,7 @@
 #pragma once
 
 #include "reference/core/layer.hpp"
-#include "reference/layers/spatial.hpp"
+#include "reference/layers/pooling.hpp"
 #include "reference/scalars/scalars.hpp"
 
 namespace plumb {
@@ -132,9 +132,7 @@ struct max_pool {
     const index_t cells = dx.size() / planes, outputs = dy.size() / planes;
     for (index_t i = 0; i < dy.size(); ++i) {
       const index_t cell = indices[i];
-      if (cell < 0 || cell >= cells)
-        throw std::invalid_argument("indices[" + std::to_string(i) + "] = " + std::to_string(cell) +
-                                    " is no cell of its plane; expected 0 to " + std::to_string(cells - 1));
+      require_cell(i, cell, cells);
       dx[i / outputs * cells + cell] += dy[i];
     }
   }
@@ -164,37 +162,18 @@ struct max_pool {
   /// The winning cell of every window: a changed list means that a kink was crossed.
   template <class Scalar>
   std::vector<index_t> winners(const bundle<const Scalar>& in) const {
-    shape_map shapes;
-    shapes.set("x", in["x"].extents());
-    const shape extents = output_shapes(shapes)["y"];
-    tensor<Scalar> y(extents);
-    tensor<index_t> indices(extents);
-    bundle<Scalar> out;
-    out.add("y", y.view());
-    out.add_indices("indices", indices.view());
-    forward<Scalar>(in, out);
-    return indices.values();
+    return winning_cells(*this, in);
   }
 
   /// Saved indices are cells of one plane of x.
   index_t index_bound(std::string_view /*indices*/, const shape_map& shapes) const {
-    index_t cells = 1;
-    for (int axis = 2; axis < Rank + 2; ++axis) cells *= shapes["x"][axis];
-    return cells;
+    return plane_size(shapes["x"]);
   }
 
  private:
   index_t outputs_along(const window_axis& a) const {
-    for (const index_t padding : {a.begin, a.end})
-      if (2 * padding > a.span())
-        throw shape_error("axis " + std::string(1, a.letter) + ": pad=" + std::to_string(padding) +
-                          " is more than half of the window, which spans " + a.effective_window() +
-                          " cells; 2*pad <= d(k-1)+1");
     if (fit == fit_rule::exact && a.fits()) require_exact_fit(a);
-    const index_t room = a.padded() - a.span();
-    index_t outputs = floor_div(room + (ceil_mode ? a.stride - 1 : 0), a.stride) + 1;
-    if (ceil_mode && (outputs - 1) * a.stride >= a.in + a.begin) --outputs;
-    if (outputs < 1) throw_window_too_large(a, "window");
+    const index_t outputs = windows_along(a, ceil_mode);
     require_cells(a, outputs);
     return outputs;
   }

@@ -45,4 +45,15 @@ bool is_nan(const T& x) {
   }
 }
 
+/// A double near x: what a layer computes discrete choices from, the same ones for every scalar.
+template <class T>
+double as_double(const T& x) {
+  return static_cast<double>(x);
+}
+template <class T>
+double as_double(const dual<T>& x) {
+  return as_double(x.value);
+}
+inline double as_double(const running_error& x) { return x.value(); }
+
 }  // namespace plumb
