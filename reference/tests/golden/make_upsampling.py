@@ -66,7 +66,7 @@ def upsamplings():
         up_case(f, "linear", real(1, 1, 2, 3, 4), corners, size=(3, 7, 2))
         up_case(f, "linear", real(1, 2, 3, 2, 3), corners, scale_factor=(0.7, 3.7, 1.3))
         # Steps are dyadic: the polynomial of the weights loses digits that a few units do not forgive.
-        up_case(f, "bicubic", real(2, 1, 3, 5), corners, size=(5, 8) if corners else (4, 16))
+        up_case(f, "bicubic", real(2, 1, 3, 5), corners, size=(5, 9) if corners else (4, 16))
         up_case(f, "bicubic", real(1, 2, 4, 3), corners, scale_factor=(0.75, 3.0) if corners else (0.8, 2.5))
         up_case(f, "bicubic", real(1, 1, 3, 2), corners, scale_factor=(1.28, 1.28))  # O = I is no copy
         up_case(f, "bicubic", real(1, 1, 1, 2), corners, size=(4, 1))
