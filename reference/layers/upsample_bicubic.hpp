@@ -9,7 +9,8 @@
 //   align_corners = true    s = p·(I-1)/(O-1), and 0 if O = 1
 //
 // and over both axes the tensor product. Cells beyond the border repeat it. i is found in exact integers, for every
-// scalar; y is continuous in s. An axis with O = I is not copied where scale ≠ 1, unlike in the linear modes.
+// scalar; y is continuous in s. An axis with O = I is not copied where scale ≠ 1, unlike in the linear modes (torch's
+// backward copies where its forward does not: not followed, the gradient is the transpose of the forward).
 // Shapes: x = N,C,H,W   y = N,C,P,Q.   Conventions as torch 1.13.1.
 //
 // Gradient: the transpose, every output deals dy out to its 4×4 cells; several taps may fall on one border cell.
