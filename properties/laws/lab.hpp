@@ -76,8 +76,8 @@ class lab {
     return t;
   }
 
-  /// All inputs of the layer. Factors that are not differentiated (class weights) are drawn positive, so that
-  /// no mean divides by zero.
+  /// All inputs of the layer, each in its domain. Factors that are not differentiated (class weights) are drawn
+  /// positive, so that no mean divides by zero.
   tensor_set<T> inputs(const layer& l, bool distinct = false) {
     tensor_set<T> set;
     for (const tensor_spec& s : l.describe().inputs) {
@@ -87,7 +87,15 @@ class lab {
         tensor<index_t> t(extents);
         for (index_t i = 0; i < t.size(); ++i) t[i] = between(0, l.index_bound(s.name) - 1);
         set.add_indices(s.name, std::move(t));
-      } else if (!s.differentiable) {
+      } else if (s.values == domain::unit) {
+        tensor<T>& quarters = set.add(s.name, numbers(extents, 0, 3));
+        for (T& v : quarters.values()) v = v / T(4);
+      } else if (s.values == domain::position) {
+        tensor<T>& quarters = set.add(s.name, numbers(extents, -5, 5));
+        for (T& v : quarters.values()) v = v / T(4);
+      } else if (s.values == domain::bit) {
+        set.add(s.name, numbers(extents, 0, 1));
+      } else if (!s.differentiable || s.values != domain::any) {
         set.add(s.name, numbers(extents, 1, 3));
       } else {
         set.add(s.name, distinct ? distinct_numbers(extents) : numbers(extents));
@@ -123,7 +131,7 @@ class lab {
     asked_ = asked_ || own;
     tensor_set<T> values = own ? subject_(l, *p, reads) : evaluate_pass<T>(l, *p, reads);
     tensor_set<known<T>> result = values.template map<known<T>>([](const T& v) { return known<T>(v); });
-    if (!sums_products(l)) add_slack(l, *p, reads, result);
+    if (unit_ > 0 && !p->contraction) add_slack(l, *p, reads, result);
     return result;
   }
   tensor_set<known<T>> run(const layer& l, const tensor_set<T>& reads) { return run(l, pass_.name, reads); }
@@ -147,8 +155,6 @@ class lab {
   }
 
  private:
-  static bool sums_products(const layer& l) { return l.rational_arithmetic() && l.degree() > 0; }
-
   /// A saved output as a kernel would have stored it.
   static typename tensor_set<T>::entry stored(typename tensor_set<T>::entry e) {
     if constexpr (std::is_same_v<T, double>)
@@ -166,7 +172,8 @@ class lab {
       const tensor<running_error>& bound = bounded[e.name];
       for (index_t i = 0; i < e.real.size(); ++i) {
         require(std::isfinite(bound[i].value()));  // a mean over nothing, say
-        e.real[i].slack = unit_ * (bound[i].allowance() + std::fabs(bound[i].value())) + unit_ * 0x1p-20;
+        if (bound[i].allowance() > 0)  // else no kernel rounds: a copy, or a sum of small integers
+          e.real[i].slack = unit_ * (bound[i].allowance() + std::fabs(bound[i].value())) + unit_ * 0x1p-20;
       }
     }
   }
