@@ -5,8 +5,8 @@ namespace plumb {
 namespace {
 
 law_scope forward_of(std::string name) {
-  return [layer = std::move(layer)](const layer& l, const pass_spec& p) {
-    return l.name() == layer && is_forward(p);
+  return [name = std::move(name)](const layer& l, const pass_spec& p) {
+    return l.name() == name && is_forward(p);
   };
 }
 
