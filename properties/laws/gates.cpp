@@ -159,7 +159,8 @@ void copies_add_up(lab<T>& bench) {
   }
 }
 
-/// The gradients of add, mul, neg, square, reciprocal and exp by the gates themselves; those of max add up to dy.
+/// The gradients of add, mul, neg, square, reciprocal and exp by the gates themselves; those of max add up to
+/// dy.
 template <class T>
 void gradient_by_gates(lab<T>& bench) {
   const layer& l = bench.about();

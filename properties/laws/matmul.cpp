@@ -85,7 +85,8 @@ void transposition(lab<T>& bench) {
   bench.claim_all("y", y, [&](const shape& at) { return other.view()(at[1], at[0]); });
 }
 
-/// Blocks of a larger product whose other blocks are zero: rows, inner terms and columns of zeros change nothing.
+/// Blocks of a larger product whose other blocks are zero: rows, inner terms and columns of zeros change
+/// nothing.
 struct blocks {
   template <class T>
   embedding operator()(lab<T>& bench) const {

@@ -1,5 +1,5 @@
-// Laws of padding: what lies inside is untouched, what lies around follows its rule, and one axis has nothing to do with
-// another. `pad` counts from the front: pads[2·axis] in front, pads[2·axis+1] behind.
+// Laws of padding: what lies inside is untouched, what lies around follows its rule, and one axis has nothing
+// to do with another. `pad` counts from the front: pads[2·axis] in front, pads[2·axis+1] behind.
 #include "properties/laws/statement.hpp"
 
 namespace plumb {

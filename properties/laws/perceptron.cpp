@@ -109,7 +109,8 @@ void right_learns_nothing(lab<T>& bench) {
                   [&](const shape&) { return known<T>(reads["bias"][0]); });
 }
 
-/// w - rate·∂E/∂w with E = ½(target - prediction)², a quadratic: (E(w + 1) - E(w - 1))/2 is its slope exactly.
+/// w - rate·∂E/∂w with E = ½(target - prediction)², a quadratic: (E(w + 1) - E(w - 1))/2 is its slope
+/// exactly.
 template <class T>
 void gradient_descent(lab<T>& bench) {
   const layer& l = bench.about();

@@ -1,5 +1,5 @@
-// Laws of the rearranging layers: nothing is lost or made up on the way there and back, another layer of the family
-// undoes it, and merged axes keep their order.
+// Laws of the rearranging layers: nothing is lost or made up on the way there and back, another layer of the
+// family undoes it, and merged axes keep their order.
 #include "properties/laws/statement.hpp"
 
 namespace plumb {

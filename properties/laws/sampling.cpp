@@ -1,5 +1,5 @@
-// Laws of grid_sample2d and roi_align2d: places that name cells give cells, and the image may be turned together with
-// its coordinates.
+// Laws of grid_sample2d and roi_align2d: places that name cells give cells, and the image may be turned
+// together with its coordinates.
 #include "properties/laws/embedding.hpp"
 
 namespace plumb {
@@ -20,7 +20,7 @@ bool does_not_reflect(const layer& l, const pass_spec& p) {
   return is_forward(p) && !with_attribute(l, "padding", "reflection");
 }
 
-// grid_sample2d ------------------------------------------------------------------------------------------------------
+// grid_sample2d ---------------------------------------------------------------------------------------------
 
 /// The grid of the cells' own places gives x back. The image is made so large that these are exact in binary.
 template <class T>
@@ -131,7 +131,7 @@ void far_outside(lab<T>& bench) {
   });
 }
 
-// roi_align2d --------------------------------------------------------------------------------------------------------
+// roi_align2d -----------------------------------------------------------------------------------------------
 
 /// The problem with one box, x as it is; more attributes follow.
 problem with_one_box(const layer& l) {

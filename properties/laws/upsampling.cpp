@@ -1,5 +1,5 @@
-// Laws of upsampling: weights sum to one, one axis has nothing to do with another, and what is already the right size
-// or a linear function stays what it is.
+// Laws of upsampling: weights sum to one, one axis has nothing to do with another, and what is already the
+// right size or a linear function stays what it is.
 #include "properties/laws/statement.hpp"
 
 namespace plumb {
@@ -99,7 +99,8 @@ void axes_in_turn(lab<T>& bench) {
   bench.claim_all("y", at_once["y"], [&](const shape& at) { return known<T>(now.view()(at), slack); });
 }
 
-/// A linear function of the position is read off at the positions of the outputs, held between the border cells.
+/// A linear function of the position is read off at the positions of the outputs, held between the border
+/// cells.
 template <class T>
 void linear_function(lab<T>& bench) {
   const layer& l = bench.about();
@@ -136,7 +137,8 @@ void mirror(lab<T>& bench) {
   bench.claim_all("y", y["y"], [&](const shape& at) { return z["y"].view()(flipped(at, l.shapes()["y"])); });
 }
 
-/// Nothing new appears, and neighbours keep their order: with x rising along an axis, y is made of its values and rises.
+/// Nothing new appears, and neighbours keep their order: with x rising along an axis, y is made of its values
+/// and rises.
 template <class T>
 void order_is_kept(lab<T>& bench) {
   const layer& l = bench.about();

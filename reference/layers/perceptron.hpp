@@ -4,8 +4,9 @@
 //   adaline (Widrow & Hoff 1960)     prediction = s
 //   updated_weight[i] = w[i] + α·(target - prediction)·x[i]        updated_bias = b + α·(target - prediction)
 //
-// α is the attribute `rate`. The bias is the weight of a constant input 1. Adaline's step is gradient descent on
-// ½(target - s)²; the perceptron's is the same with its own prediction, so that it learns from mistakes only.
+// α is the attribute `rate`. The bias is the weight of a constant input 1. Adaline's step is gradient descent
+// on ½(target - s)²; the perceptron's is the same with its own prediction, so that it learns from mistakes
+// only.
 // Shapes: x = weight = updated_weight = D   bias = target = prediction = updated_bias = 1
 //
 // Gradients, with e = target - prediction, dw and db the cotangents of the updated weight and bias:
@@ -120,8 +121,8 @@ struct neuron_step {
     if (gradient.has("dtarget")) gradient["dtarget"](0) = alpha * along;
   }
 
-  /// ∂e/∂x[j] = -w[j], ∂e/∂w[j] = -x[j], ∂e/∂b = -1, ∂e/∂target = 1; for the perceptron the first three are 0. An updated
-  /// weight moves by α·x[i]·∂e, by itself along its own weight, and by α·e along its own x.
+  /// ∂e/∂x[j] = -w[j], ∂e/∂w[j] = -x[j], ∂e/∂b = -1, ∂e/∂target = 1; for the perceptron the first three are
+  /// 0. An updated weight moves by α·x[i]·∂e, by itself along its own weight, and by α·e along its own x.
   template <class Scalar, class Emit>
   void jacobian(const bundle<const Scalar>& in, Emit&& emit) const {
     const auto x = in["x"], weight = in["weight"];
