@@ -114,6 +114,7 @@ void right_learns_nothing(lab<T>& bench) {
 template <class T>
 void gradient_descent(lab<T>& bench) {
   const layer& l = bench.about();
+  bench.require(l.shapes()["x"][0] > 0);
   const tensor_set<T> reads = bench.inputs(l);
   const auto after = bench.run(l, reads);
   decimal rate;
