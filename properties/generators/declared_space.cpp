@@ -353,7 +353,8 @@ class declared final : public problem_space {
       index_t& extent = at[any()];
       extent = std::max<index_t>(1, extent / 2);
     }
-    if (!extents.empty() && d.percent(5)) at[any()] = 0;
+    if (!extents.empty() && d.percent(5))  // most layers can do without samples only
+      at[d.percent(50) && used.contains('n') ? letters_.at('n') : any()] = 0;
     for (const attribute_axes& a : attributes_) a.propose(d, at);
     return at;
   }

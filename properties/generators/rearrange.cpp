@@ -1,6 +1,6 @@
-// Problems of the rearranging layers whose attributes are lists as long as x has axes (or pieces): permute, slice,
-// reshape, concat, split. Points start with the rank and the extents of x; axes that x lacks are 1 and have the
-// simplest numbers.
+// Problems of the rearranging layers whose attributes are lists as long as x has axes (or pieces): permute,
+// slice, reshape, concat, split. Points start with the rank and the extents of x; axes that x lacks are 1 and
+// have the simplest numbers.
 #include <numeric>
 
 #include "properties/generators/problem_space.hpp"
