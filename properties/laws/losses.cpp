@@ -8,15 +8,16 @@ namespace {
 bool smoothed(const layer& l) { return l.resolved().text("label_smoothing") != "0"; }
 index_t ignored(const layer& l) { return l.resolved().integer("ignore_index"); }
 
-/// Calls f(flat target, coordinates of class 0 at that position).
+/// Targets are class numbers, not probabilities.
+bool by_class(const layer& l) { return l.spec("target").kind == element::index; }
+
+/// Calls f(flat position, coordinates of class 0 at that position).
 template <class F>
 void for_each_position(const layer& l, F&& f) {
   index_t flat = 0;
-  for_each_index(l.shapes()["target"], [&](const shape& at) {
-    shape score{at[0], 0};
-    for (int axis = 1; axis < at.rank(); ++axis) score.push_back(at[axis]);
-    f(flat++, score);
-  });
+  shape positions = l.shapes()["x"];
+  positions[1] = 1;
+  for_each_index(positions, [&](const shape& at) { f(flat++, at); });
 }
 
 /// log softmax is blind to a constant added to all scores of a position.
@@ -52,8 +53,8 @@ template <class T>
 void ignored_positions(lab<T>& bench) {
   const layer& l = bench.about();
   tensor_set<T> reads = bench.reads(l, bench.pass());
+  bench.require(by_class(l) && reads.at("target").extents().size() > 0);
   tensor<index_t>& target = reads.indices("target");
-  bench.require(target.size() > 0);
   for (index_t i = 0; i < target.size(); ++i)
     if (bench.between(0, 2) == 0) target[i] = ignored(l);
   const auto here = bench.run(l, reads);
@@ -88,10 +89,12 @@ struct class_permutation {
         return at;
       };
     };
-    return {.from = {},
-            .to = derived(spelled_out(l)),
-            .into = {{"x", axis(1)}, {"weight", axis(0)}},
-            .index_into = moved};
+    embedding e{.from = {},
+                .to = derived(spelled_out(l)),
+                .into = {{"x", axis(1)}, {"weight", axis(0)}},
+                .index_into = moved};
+    if (!by_class(l)) e.into["target"] = axis(1);
+    return e;
   }
 };
 
@@ -108,6 +111,7 @@ T logarithm(const T& x) {
 template <class T>
 void uniform_scores(lab<T>& bench) {
   const layer& l = bench.about();
+  bench.require(by_class(l));
   problem text = spelled_out(l);
   text.erase("weight");
   text.set("reduction", "none");
@@ -122,7 +126,7 @@ void uniform_scores(lab<T>& bench) {
   });
 }
 
-/// sum = Σ of the losses; mean = that divided by the weights of the targets.
+/// sum = Σ of the losses; mean = that divided by the weights of the targets, or by the number of probabilities.
 template <class T>
 void reductions(lab<T>& bench) {
   const layer& l = bench.about();
@@ -134,9 +138,11 @@ void reductions(lab<T>& bench) {
   known<T> sum;
   T weights(0);
   const auto& target = reads.indices("target");
-  for (index_t i = 0; i < target.size(); ++i) {
+  for (index_t i = 0; i < losses["y"].size(); ++i) {
     sum += losses["y"][i];
-    if (target[i] != ignored(l)) weights += reads.has("weight") ? reads["weight"][target[i]] : T(1);
+    if (!by_class(l)) weights += T(1);
+    if (by_class(l) && target[i] != ignored(l))
+      weights += reads.has("weight") ? reads["weight"][target[i]] : T(1);
   }
   const bool mean = l.resolved().text("reduction") == "mean";
   const T factor = mean ? weights : T(1);
@@ -162,6 +168,7 @@ void never_negative(lab<T>& bench) {
 template <class T>
 void composition(lab<T>& bench) {
   const layer& l = bench.about();
+  bench.require(by_class(l));
   problem text = spelled_out(l);
   text.set("label_smoothing", "0");
   const auto plain = derived(text);

@@ -22,7 +22,7 @@ std::vector<std::vector<index_t>> sets_of(const layer& l) {
 
 /// The number of the gamma and beta that belong to an element of x.
 index_t parameter(const layer& l, const shape& at, index_t flat) {
-  const shape& gamma = l.shapes()["gamma"];
+  const shape& gamma = l.shapes()[l.present("gamma") ? "gamma" : "beta"];
   return l.spec("gamma").axes == "c" ? at[1] : flat % gamma.size();
 }
 
@@ -90,8 +90,7 @@ void parameters_act_last(lab<T>& bench) {
   const auto here = bench.run(l, in), plain = bench.run(*derived(text), in);
   index_t flat = 0;
   bench.claim_all("y", here["y"], [&](const shape& at) {
-    const index_t p = l.present("gamma") || l.present("beta") ? parameter(l, at, flat) : 0;
-    ++flat;
+    const index_t p = parameter(l, at, flat++);
     const known<T> y = in.has("gamma") ? in["gamma"][p] * plain["y"].view()(at) : plain["y"].view()(at);
     return in.has("beta") ? y + known<T>(in["beta"][p]) : y;
   });
