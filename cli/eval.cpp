@@ -2,10 +2,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "cli/commands.hpp"
 #include "cli/judging.hpp"
-#include "reference/core/npy.hpp"
+#include "reference/core/npz.hpp"
 #include "reference/layers/catalogue.hpp"
 #include "verify/evaluate.hpp"
 #include "verify/gradcheck.hpp"
@@ -13,120 +14,193 @@
 namespace plumb::cli {
 namespace {
 
+/// `x=x.npy` or `x=all.npz` as name and file; a bare `all.npz` has no name and stands for every array in it.
+std::pair<std::string, std::string> split(const std::string& pair) {
+  const std::size_t equals = pair.find('=');
+  if (equals == std::string::npos && pair.ends_with(".npz")) return {"", pair};
+  if (equals == std::string::npos || equals == 0 || equals + 1 == pair.size())
+    throw usage_error("`" + pair + "`: expected NAME=FILE.npy, as in x=x.npy, or FILE.npz");
+  return {pair.substr(0, equals), pair.substr(equals + 1)};
+}
+
+std::string digits_of(float v) { return fmt::format("{:.9g}", v); }
+std::string digits_of(double v) { return fmt::format("{:.17g}", v); }
+std::string digits_of(const mp50& v) { return v.str(50); }
+std::string digits_of(const mp100& v) { return v.str(100); }
+std::string digits_of(const rational& v) { return v.str(); }
+
 struct eval_command {
-  std::string problem_text, pass = "forward", scalar = "f64";
+  std::string problem_text, pass = "forward", scalar = "double";
   std::vector<std::string> in, out;
 
   void add_to(CLI::App& app) {
     app.add_option("problem", problem_text, "a problem")->required();
-    app.add_option("--pass", pass, "forward, vjp or jvp")
-        ->check(CLI::IsMember({"forward", "vjp", "jvp"}))
+    app.add_option("--pass", pass,
+                   "forward, jvp, vjp (all gradients), or a pass of the layer such as backward_data")
         ->capture_default_str();
-    app.add_option("--in", in, "NAME=FILE.npy: inputs; dy=… for vjp, tangents dx=… for jvp");
-    app.add_option("--out", out, "NAME=FILE.npy: what to write; y=… (forward), dx=… (vjp), dy=… (jvp)");
+    app.add_option(
+        "--in", in,
+        "NAME=FILE.npy or FILE.npz: inputs; dy=… for gradients, tangents dx=… for jvp, saved outputs");
+    app.add_option("--out", out,
+                   "NAME=FILE.npy or FILE.npz: what to write; without it the numbers are printed");
     app.add_option("--scalar", scalar, "arithmetic of the evaluation")
-        ->check(CLI::IsMember({"f32", "f64", "mp50", "mp100"}))
+        ->check(CLI::IsMember({"float", "double", "mp50", "mp100", "rational"}))
         ->capture_default_str();
     app.footer("example: plumb eval 'relu x=4' --in x=x.npy --out y=y.npy");
   }
 
   int run() const {
     const auto l = plumb::bind(std::string_view(problem_text));
-    tensor_set<double> given;
-    for (const std::string& pair : in) {
-      const auto [name, file] = split(pair);
-      read_into(*l, given, name, file);
-    }
-    for (const tensor_spec& s : l->describe().inputs)
-      if (l->present(s.name) && !given.has(s.name))
-        throw usage_error("`" + s.name + "` is missing: expected --in " + s.name + "=FILE.npy of shape " +
-                          to_string(l->shapes()[s.name]));
-    const tensor_set<double> result = scalar == "f32"    ? evaluate<float>(*l, given)
-                                      : scalar == "f64"  ? evaluate<double>(*l, given)
-                                      : scalar == "mp50" ? evaluate<mp50>(*l, given)
-                                                         : evaluate<mp100>(*l, given);
-    for (const std::string& pair : out) {
-      const auto [name, file] = split(pair);
-      const auto* e = result.find(name);
-      if (e == nullptr) {
-        std::vector<std::string> names;
-        for (const auto& each : result.entries()) names.push_back(each.name);
-        throw usage_error("--out " + pair + ": the pass writes no `" + name + "`; expected " +
-                          list_of(names));
-      }
-      npy_array a;
-      a.type = e->is_index ? dtype::i64 : scalar == "f32" ? dtype::f32 : dtype::f64;
-      a.real = e->real;
-      a.index = e->index;
-      write_npy(file, a);
-    }
-    if (out.empty()) print_all(*l, result);
-    return exit_pass;
+    if (scalar == "float") return run_in<float>(*l);
+    if (scalar == "double") return run_in<double>(*l);
+    if (scalar == "mp50") return run_in<mp50>(*l);
+    if (scalar == "mp100") return run_in<mp100>(*l);
+    if (!l->rational_arithmetic())
+      throw usage_error("--scalar rational: `" + l->name() +
+                        "` leaves + - × ÷; expected float, double, mp50 or mp100");
+    return run_in<rational>(*l);
   }
 
  private:
-  static std::pair<std::string, std::string> split(const std::string& pair) {
-    const std::size_t equals = pair.find('=');
-    if (equals == std::string::npos || equals == 0 || equals + 1 == pair.size())
-      throw usage_error("`" + pair + "`: expected NAME=FILE.npy, as in x=x.npy");
-    return {pair.substr(0, equals), pair.substr(equals + 1)};
+  template <class T>
+  int run_in(const layer& l) const {
+    const tensor_set<double> given = read_all(l);
+    if constexpr (is_exact_v<T>)
+      for (const auto& e : given.entries())
+        for (const double v : e.real.values())
+          if (!std::isfinite(v))
+            throw usage_error("`" + e.name + "` holds " + fmt::format("{}", v) + "; rationals are finite");
+    const tensor_set<T> result = evaluate<T>(l, given.map<T>([](double v) { return T(v); }));
+    for (const std::string& pair : out) write(result, pair);
+    if (out.empty()) print_all(l, result);
+    return exit_pass;
   }
 
-  /// J·v, the tangents of the outputs for tangents dx=… of the inputs.
+  tensor_set<double> read_all(const layer& l) const {
+    tensor_set<double> given;
+    for (const std::string& pair : in) {
+      const auto [name, file] = split(pair);
+      read_into(l, given, name, file);
+    }
+    return given;
+  }
+
+  /// Throws usage_error that names the first tensor of `names` that is not given.
   template <class T>
-  static tensor_set<double> tangents(const layer& l, const tensor_set<T>& inputs,
-                                     const std::vector<std::string>& output_names) {
-    tensor_set<dual<T>> duals = inputs.template map<dual<T>>([](const T& v) { return dual<T>(v); });
-    for (const tensor_spec& s : l.describe().inputs)
-      if (const auto* tangent = inputs.find("d" + s.name))
-        for (index_t i = 0; i < tangent->real.size(); ++i) duals[s.name][i].tangent = tangent->real[i];
-    tensor_set<dual<T>> y = make_tensors<dual<T>>(l, output_names);
-    l.as<dual<T>>().forward(std::as_const(duals).views(), y.views());
-    tensor_set<double> result;
+  static void demand(const layer& l, const tensor_set<T>& given, const std::vector<std::string>& names) {
+    for (const std::string& name : names)
+      if (l.present(name) && !given.has(name))
+        throw usage_error("`" + name + "` is missing: expected --in " + name + "=FILE.npy of shape " +
+                          to_string(l.shapes()[name]));
+  }
+
+  template <class T>
+  tensor_set<T> evaluate(const layer& l, const tensor_set<T>& given) const {
+    std::vector<std::string> inputs, outputs, cotangents, gradients;
+    for (const tensor_spec& s : l.describe().inputs) {
+      inputs.push_back(s.name);
+      if (s.kind == element::real && s.differentiable) gradients.push_back("d" + s.name);
+    }
+    for (const tensor_spec& s : l.describe().outputs) {
+      outputs.push_back(s.name);
+      if (s.kind == element::real && s.differentiable) cotangents.push_back("d" + s.name);
+    }
+    if (pass == "jvp") {
+      demand(l, given, inputs);
+      return tangents(l, given, outputs);
+    }
+    if (pass == "vjp") {
+      demand(l, given, inputs);
+      demand(l, given, cotangents);
+      return every_gradient(l, given, outputs, gradients);
+    }
+    if (const pass_spec* p = l.find_pass(pass)) {
+      demand(l, given, p->reads);
+      return evaluate_pass<T>(l, *p, given);
+    }
+    std::vector<std::string> names = {"jvp", "vjp"};
+    for (const pass_spec& p : l.describe().passes) names.push_back(p.name);
+    throw usage_error("--pass " + pass + ": `" + l.canonical().print() + "` has " + list_of(names));
+  }
+
+  /// The gradient of every input; saved outputs are computed, whatever a kernel would read.
+  template <class T>
+  static tensor_set<T> every_gradient(const layer& l, const tensor_set<T>& given,
+                                      const std::vector<std::string>& outputs,
+                                      const std::vector<std::string>& gradients) {
+    tensor_set<T> y = make_tensors<T>(l, outputs);
+    l.as<T>().forward(given.views(), y.views());
+    tensor_set<T> dy, dx = make_tensors<T>(l, gradients);
     for (const auto& e : y.entries())
       if (!e.is_index) {
-        tensor<double> t(e.extents());
-        for (index_t i = 0; i < t.size(); ++i) t[i] = static_cast<double>(e.real[i].tangent);
+        const auto* cotangent = given.find("d" + e.name);
+        dy.add("d" + e.name, cotangent != nullptr ? cotangent->real : tensor<T>(e.extents()));
+      }
+    l.as<T>().vjp(given.views(), std::as_const(y).views(), std::as_const(dy).views(), dx.views());
+    return dx;
+  }
+
+  /// J·v, the tangents of the outputs for tangents dx=… of the inputs; those not given are zero.
+  template <class T>
+  static tensor_set<T> tangents(const layer& l, const tensor_set<T>& given,
+                                const std::vector<std::string>& outputs) {
+    if constexpr (std::is_same_v<T, float>) {
+      throw usage_error("--scalar float: jvp runs on dual numbers over double, mp50, mp100 or rational");
+    } else {
+      tensor_set<dual<T>> moving = given.template map<dual<T>>([](const T& v) { return dual<T>(v); });
+      for (const tensor_spec& s : l.describe().inputs)
+        if (const auto* tangent = given.find("d" + s.name))
+          for (index_t i = 0; i < tangent->real.size(); ++i) moving[s.name][i].tangent = tangent->real[i];
+      tensor_set<dual<T>> y = make_tensors<dual<T>>(l, outputs);
+      l.as<dual<T>>().forward(std::as_const(moving).views(), y.views());
+      tensor_set<T> result;
+      for (const auto& e : y.entries()) {
+        if (e.is_index) continue;
+        tensor<T> t(e.extents());
+        for (index_t i = 0; i < t.size(); ++i) t[i] = e.real[i].tangent;
         result.add("d" + e.name, std::move(t));
       }
-    return result;
+      return result;
+    }
   }
 
   template <class T>
-  tensor_set<double> evaluate(const layer& l, const tensor_set<double>& given) const {
-    const auto to_double = [](const T& v) { return static_cast<double>(v); };
-    const auto inputs = given.map<T>([](double v) { return T(v); });
-    std::vector<std::string> output_names;
-    for (const tensor_spec& s : l.describe().outputs) output_names.push_back(s.name);
-    if (pass == "jvp") {
-      if constexpr (std::is_same_v<T, float>)
-        throw usage_error("--scalar f32: jvp runs on dual numbers over f64, mp50 or mp100");
-      else
-        return tangents<T>(l, inputs, output_names);
-    }
-    tensor_set<T> y = make_tensors<T>(l, output_names);
-    l.as<T>().forward(inputs.views(), y.views());
-    if (pass == "forward") return y.template map<double>(to_double);
-    std::vector<std::string> gradients;
-    for (const tensor_spec& s : l.describe().inputs)
-      if (s.kind == element::real && s.differentiable && l.present(s.name)) gradients.push_back("d" + s.name);
-    for (const tensor_spec& s : l.describe().outputs)
-      if (s.kind == element::real && s.differentiable && !given.has("d" + s.name))
-        throw usage_error("`d" + s.name + "` is missing: expected --in d" + s.name + "=FILE.npy of shape " +
-                          to_string(l.shapes()[s.name]));
-    tensor_set<T> dx = make_tensors<T>(l, gradients);
-    l.as<T>().vjp(inputs.views(), std::as_const(y).views(), inputs.views(), dx.views());
-    return dx.template map<double>(to_double);
+  static npy_array as_npy(const typename tensor_set<T>::entry& e) {
+    npy_array a;
+    a.type = e.is_index ? dtype::i64 : std::is_same_v<T, float> ? dtype::f32 : dtype::f64;
+    a.index = e.index;
+    a.real = tensor<double>(e.real.extents());
+    for (index_t i = 0; i < e.real.size(); ++i) a.real[i] = static_cast<double>(e.real[i]);
+    return a;
   }
 
-  static void print_all(const layer& l, const tensor_set<double>& result) {
+  template <class T>
+  static void write(const tensor_set<T>& result, const std::string& pair) {
+    const auto [name, file] = split(pair);
+    if (name.empty()) {
+      npz_arrays arrays;
+      for (const auto& e : result.entries()) arrays.emplace_back(e.name, as_npy<T>(e));
+      return write_npz(file, arrays);
+    }
+    const auto* e = result.find(name);
+    if (e == nullptr) {
+      std::vector<std::string> names;
+      for (const auto& each : result.entries()) names.push_back(each.name);
+      throw usage_error("--out " + pair + ": the pass writes no `" + name + "`; expected " + list_of(names));
+    }
+    write_npy(file, as_npy<T>(*e));
+  }
+
+  template <class T>
+  static void print_all(const layer& l, const tensor_set<T>& result) {
+    constexpr index_t most = 100;
     for (const auto& e : result.entries()) {
       fmt::print("{} = {}\n", e.name, to_string(e.extents()));
-      for (index_t i = 0; i < std::min<index_t>(e.extents().size(), 100); ++i)
-        e.is_index ? fmt::print("  {} = {}\n", element_name(l, e.name, i), e.index[i])
-                   : fmt::print("  {} = {:.17g}\n", element_name(l, e.name, i), e.real[i]);
-      if (e.extents().size() > 100)
-        fmt::print("  … {} more; --out {}=FILE.npy writes all\n", e.extents().size() - 100, e.name);
+      for (index_t i = 0; i < std::min(e.extents().size(), most); ++i)
+        fmt::print("  {} = {}\n", element_name(l, e.name, i),
+                   e.is_index ? std::to_string(e.index[i]) : digits_of(e.real[i]));
+      if (e.extents().size() > most)
+        fmt::print("  … {} more; --out {}=FILE.npy writes all\n", e.extents().size() - most, e.name);
     }
   }
 };

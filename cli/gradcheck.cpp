@@ -12,12 +12,13 @@
 #include "reference/layers/catalogue.hpp"
 #include "verify/gradcheck.hpp"
 #include "verify/network_check.hpp"
+#include "verify/sparse_jacobian.hpp"
 
 namespace plumb::cli {
 namespace {
 
 struct gradcheck_command {
-  std::vector<std::string> words;
+  std::vector<std::string> words, plugins;
   std::string problems, kernels = "*";
   int digits = 50;
   bool strict = false;
@@ -36,6 +37,7 @@ struct gradcheck_command {
         app.add_option("--kernels", kernels,
                        "check these kernels' backward passes too, or run a network with them; '' for none")
             ->capture_default_str();
+    app.add_option("--plugin", plugins, "kernels of this shared library too")->allow_extra_args(false);
     app.add_flag("--strict", strict, "peers and `inconclusive` count for the exit code");
     common.add_to(app);
     app.footer("example: plumb gradcheck conv2d max_pool2d --digits 50 --report gradients.html");
@@ -48,7 +50,7 @@ struct gradcheck_command {
     record::gradcheck_section section;
     section.digits = digits;
     std::optional<sandbox> box;
-    if (!kernels.empty()) box.emplace(judging());
+    if (!kernels.empty()) box.emplace(judging(plugins));
     for (const std::string& word : words)
       if (is_network(word)) add_network(word, box, section, line);
     for (const std::string& text : texts) {
@@ -139,23 +141,45 @@ struct gradcheck_command {
 };
 
 struct jacobian_command {
-  std::string problem_text;
+  std::string problem_text, out;
   double budget_mib = 256;
   std::uint64_t seed = 1;
+  bool sparse = false;
 
   void add_to(CLI::App& app) {
     app.add_option("problem", problem_text, "a problem, as in 'relu x=4'")->required();
     app.add_option("--budget", budget_mib, "largest dense Jacobian, in MiB of f32")->capture_default_str();
     app.add_option("--seed", seed, "seed of the point")->capture_default_str();
+    app.add_flag("--sparse", sparse, "only the entries that are not zero, recovered by colouring");
+    app.add_option("--out", out,
+                   "with --sparse: write Matrix Market files OUT.dy_dx.mtx, one a pair of tensors");
     app.footer("example: plumb jacobian 'conv2d x=1x1x3x3 weight=1x1x2x2'");
   }
 
   int run() const {
     const auto l = plumb::bind(std::string_view(problem_text));
+    if (!sparse && !out.empty()) throw usage_error("--out " + out + ": only --sparse writes files");
+    if (sparse) return run_sparse(*l);
     if (const std::string refusal = refuse_jacobian(*l, budget_mib * 1024 * 1024); !refusal.empty())
       throw usage_error(refusal);
     fmt::print("{}", print_jacobian(*l, seed));
     return exit_pass;
+  }
+
+ private:
+  int run_sparse(const layer& l) const {
+    constexpr double agreed = 1e-9;  // two evaluations in double
+    bool agree = true;
+    for (const sparse_jacobian& j : sparse_jacobians(l, draw_point(l, seed), most_sparse_entries)) {
+      fmt::print(
+          "d{}/d{}: {} x {}, {} entries, from {} products instead of {}; off the explicit ones by {:.2g}\n",
+          j.output, j.input, j.rows, j.columns, j.entries.size(), j.colours, j.columns, j.disagreement);
+      agree = agree && j.disagreement <= agreed;
+      if (!out.empty())
+        write_file(fmt::format("{}.d{}_d{}.mtx", out, j.output, j.input),
+                   matrix_market(j, l.canonical().print()));
+    }
+    return agree ? exit_pass : exit_fail;
   }
 };
 

@@ -6,7 +6,7 @@
 #include "properties/generators/problem_space.hpp"
 #include "properties/laws/laws.hpp"
 #include "properties/shrink.hpp"
-#include "reference/core/npy.hpp"
+#include "reference/core/npz.hpp"
 #include "reference/core/problem_set.hpp"
 #include "reference/core/registry.hpp"
 #include "reference/layers/catalogue.hpp"
@@ -101,19 +101,35 @@ std::vector<std::string> small_problems(const std::string& layer, std::uint64_t 
   return found;
 }
 
-void read_into(const layer& l, tensor_set<double>& given, const std::string& name, const std::string& file) {
+namespace {
+
+/// Adds one array, checked against the problem. `origin` is what a sentence calls it.
+void add_array(const layer& l, tensor_set<double>& given, const std::string& name, const std::string& origin,
+               npy_array a) {
   if (!l.present(name))
-    throw usage_error("`" + name + "=" + file + "`: `" + l.name() + "` has no tensor `" + name + "` here");
-  npy_array a = read_npy(file);
+    throw usage_error("`" + name + "=" + origin + "`: `" + l.name() + "` has no tensor `" + name + "` here");
   const bool index = l.spec(name).kind == element::index;
   if (a.extents() != l.shapes()[name])
-    throw usage_error("`" + file + "` has shape " + to_string(a.extents()) + "; the problem expects " + name +
-                      "=" + to_string(l.shapes()[name]));
+    throw usage_error("`" + origin + "` has shape " + to_string(a.extents()) + "; the problem expects " +
+                      name + "=" + to_string(l.shapes()[name]));
   if (index != a.is_index())
-    throw usage_error("`" + file + "` holds " + std::string(name_of(a.type)) + "; `" + name + "` takes " +
+    throw usage_error("`" + origin + "` holds " + std::string(name_of(a.type)) + "; `" + name + "` takes " +
                       (index ? "integers" : "real numbers"));
   index ? static_cast<void>(given.add_indices(name, std::move(a.index)))
         : static_cast<void>(given.add(name, std::move(a.real)));
+}
+
+}  // namespace
+
+void read_into(const layer& l, tensor_set<double>& given, const std::string& name, const std::string& file) {
+  if (!file.ends_with(".npz")) return add_array(l, given, name, file, read_npy(file));
+  std::vector<std::string> names;
+  for (auto& [array, values] : read_npz(file)) {
+    if (name.empty() || name == array) add_array(l, given, array, file + ":" + array, std::move(values));
+    names.push_back(array);
+  }
+  if (!name.empty() && std::ranges::find(names, name) == names.end())
+    throw usage_error("`" + name + "=" + file + "`: the archive holds " + list_of(names));
 }
 
 }  // namespace plumb::cli

@@ -10,6 +10,7 @@
 #include "reference/core/problem_set.hpp"
 #include "reference/core/registry.hpp"
 #include "reference/graph/networks.hpp"
+#include "reference/graph/receptive_field.hpp"
 #include "reference/layers/catalogue.hpp"
 
 namespace plumb::cli {
@@ -90,6 +91,33 @@ nlohmann::json layer_json(const layer_row& row) {
           {"attributes", attributes}};
 }
 
+/// Cells of the image along its last axis that one output looks at: `size, every jump cells`.
+std::string field_of(const computational_graph& g, const std::string& value) {
+  try {
+    const receptive_field f = receptive_field_of(g, "image", value).back();
+    return fmt::format("{} every {}", f.size, f.jump);
+  } catch (const graph_error&) {
+    return "all";  // fully connected, and everything behind it
+  }
+}
+
+void print_network(const std::string& name, bool in_full) {
+  const computational_graph g = make_network(name);
+  fmt::print("{:<26} {:>3} layers {:>12} parameters\n", name, g.nodes().size(), g.parameter_count());
+  if (!in_full) return;
+  fmt::print("  {:<10} {:<16} {:<18} {:>12}  {}\n", "node", "layer", "output", "parameters",
+             "receptive field");
+  for (const auto& n : g.nodes()) {
+    index_t parameters = 0;
+    for (const auto& w : n.wires)
+      for (const graph_source& s : g.sources())
+        if (s.name == w.from && s.part == graph_source::role::parameter) parameters += s.extents.size();
+    const std::string value = n.name + "." + n.bound->describe().outputs.front().name;
+    fmt::print("  {:<10} {:<16} {:<18} {:>12}  {}\n", n.name, n.layer, to_string(g.extents_of(value)),
+               parameters, field_of(g, value));
+  }
+}
+
 struct list_command {
   std::string what, glob = "*", json;
   std::vector<std::string> plugins;
@@ -119,10 +147,7 @@ struct list_command {
         if (fits(name)) fmt::print("{:<18} {} problems\n", name, load_problems(name).problems.size());
     if (what == "networks")
       for (const std::string& name : network_names())
-        if (fits(name)) {
-          const computational_graph g = make_network(name);
-          fmt::print("{:<26} {:>3} layers {:>12} parameters\n", name, g.nodes().size(), g.parameter_count());
-        }
+        if (fits(name)) print_network(name, glob != "*");
     if (what == "kernels") list_kernels(fits);
     if (found == 0)
       throw usage_error("`" + glob + "` matches none of the " + what + " (see `plumb list " + what + "`)");

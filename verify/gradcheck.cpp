@@ -8,12 +8,7 @@
 #include "verify/differentiate.hpp"
 
 namespace plumb {
-namespace {
 
-using record::verdict;
-
-/// Sixteenths in (-8, 8), or with `ties` small integers that make winners meet; as doubles, exact in every
-/// scalar.
 tensor_set<double> draw_point(const layer& l, std::uint64_t seed, bool ties) {
   point_source source(seed);
   tensor_set<double> in;
@@ -42,6 +37,10 @@ tensor_set<double> draw_point(const layer& l, std::uint64_t seed, bool ties) {
   }
   return in;
 }
+
+namespace {
+
+using record::verdict;
 
 /// Columns whose numerical derivative crosses a kink, by the winner trace at x, x + h and x - h.
 std::vector<bool> kinked_columns(const layer& l, const differentiation<double>& at, double h) {
@@ -417,12 +416,16 @@ std::string refuse_jacobian(const layer& l, double budget_bytes) {
     for (const auto& x : in.ranges()) total += 4 * static_cast<double>(y.size) * static_cast<double>(x.size);
   if (total <= budget_bytes) return {};
   std::string sizes;
+  double all_nonzeros = 0;
   for (const auto& y : out.ranges())
-    for (const auto& x : in.ranges())
-      sizes += fmt::format("{}d{}/d{} has {} x {} entries = {} in f32, of which {:.0f} are not zero",
-                           sizes.empty() ? "" : "; ", y.tensor, x.tensor, y.size, x.size,
-                           size_text(4 * static_cast<double>(y.size) * static_cast<double>(x.size)),
-                           count_nonzeros(l, y.tensor, x.tensor));
+    for (const auto& x : in.ranges()) {
+      const double nonzeros = count_nonzeros(l, y.tensor, x.tensor);
+      all_nonzeros += nonzeros;
+      sizes +=
+          fmt::format("{}d{}/d{} has {} x {} entries = {} in f32, of which {:.0f} are not zero",
+                      sizes.empty() ? "" : "; ", y.tensor, x.tensor, y.size, x.size,
+                      size_text(4 * static_cast<double>(y.size) * static_cast<double>(x.size)), nonzeros);
+    }
   std::string inputs;
   for (const tensor_spec& s : l.describe().inputs)
     if (l.present(s.name)) inputs += fmt::format(" {0}={0}.npy", s.name);
@@ -430,8 +433,9 @@ std::string refuse_jacobian(const layer& l, double budget_bytes) {
   const std::string& x = in.ranges().front().tensor;
   return fmt::format(
       "the explicit Jacobian of `{0}` is over the budget of {1}: {2}; ask for its products instead: "
-      "plumb eval '{0}' --pass vjp --in{3} d{4}=d{4}.npy --out d{5}=d{5}.npy",
-      l.canonical().print(), size_text(budget_bytes), sizes, inputs, y, x);
+      "plumb eval '{0}' --pass vjp --in{3} d{4}=d{4}.npy --out d{5}=d{5}.npy{6}",
+      l.canonical().print(), size_text(budget_bytes), sizes, inputs, y, x,
+      all_nonzeros <= most_sparse_entries ? ", or for the entries that are not zero: add --sparse" : "");
 }
 
 bool has_derivatives(const layer& l, std::uint64_t seed) {

@@ -43,7 +43,7 @@ struct tensor_spec {
   domain values = domain::any;
   int batch_axis = 0;  ///< the axis that counts independent samples, or no_batch (weights, a summed loss)
   /// Index letters, one an axis, such as `nchw`, `kcrs`; a `*` stands for any number of positions, as in
-  /// `nc*`. Empty: any rank, axes 0 and 1 are batch and channel.
+  /// `nc*`, a digit for an axis of that extent, as in `npq2`. Empty: any rank, axes 0 and 1 are batch and channel.
   std::string axes = {};
 };
 

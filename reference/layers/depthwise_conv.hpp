@@ -46,7 +46,7 @@ struct depthwise_conv {
 
   signature describe() const {
     constexpr int no_batch = tensor_spec::no_batch;
-    const std::array<const char*, 3> letters_of_weight = {"kis", "kirs", "kitrs"};
+    const std::array<const char*, 3> letters_of_weight = {"k1s", "k1rs", "k1trs"};
     const std::array<const char*, 3> letters_of_y = {"nkq", "nkpq", "nkopq"};
     return {.inputs = {{.name = "x", .axes = letters_of_input[Rank - 1]},
                        {.name = "weight", .batch_axis = no_batch, .axes = letters_of_weight[Rank - 1]},

@@ -51,7 +51,10 @@ struct fractional_max_pool {
 
   signature describe() const {
     return {.inputs = {{.name = "x", .axes = letters_of_input[Rank - 1]},
-                       {.name = "u", .differentiable = false, .values = domain::unit, .axes = "nca"}},
+                       {.name = "u",
+                        .differentiable = false,
+                        .values = domain::unit,
+                        .axes = Rank == 2 ? "nc2" : "nc3"}},
             .outputs = {{.name = "y", .axes = letters_of_windows[Rank - 1]},
                         {.name = "indices",
                          .kind = element::index,

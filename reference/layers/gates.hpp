@@ -10,8 +10,9 @@
 //   square       y = x²              dx = 2·x·dy                             diag 2x
 //   copy         y0 = y1 = x         dx = dy0 + dy1: where a value is used twice its gradients add up
 //
-// max: the first of equals wins, x0, and takes the whole gradient (torch 1.13.1's maximum halves it: not copied). A
-// NaN wins over every number, the first of two. Conventions as torch 1.13.1 otherwise: e^-∞ = 0, 1/±0 = ±∞.
+// max: the first of equals wins, x0, and takes the whole gradient (torch 1.13.1's maximum halves it: not
+// copied). A NaN wins over every number, the first of two. Conventions as torch 1.13.1 otherwise: e^-∞ = 0,
+// 1/±0 = ±∞.
 #pragma once
 
 #include "reference/core/layer.hpp"

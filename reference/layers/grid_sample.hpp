@@ -1,23 +1,25 @@
-// Sampling an image along a grid (Jaderberg et al. 2015, "Spatial transformer networks"): output (p,q) looks at the
-// place that grid[n,p,q] names, relative to the image: (-1,-1) is its upper left end, (1,1) its lower right.
+// Sampling an image along a grid (Jaderberg et al. 2015, "Spatial transformer networks"): output (p,q) looks
+// at the place that grid[n,p,q] names, relative to the image: (-1,-1) is its upper left end, (1,1) its lower
+// right.
 //
-//   (w, h) = place(grid[n,p,q,0], W), place(grid[n,p,q,1], H)          in cells of x; the grid's x comes first
+//   w = place(grid[n,p,q,0], W),  h = place(grid[n,p,q,1], H)          in cells of x
 //   bilinear   y[n,c,p,q] = Σ_{i,j} max(0, 1-|h-i|)·max(0, 1-|w-j|) · x[n,c,i,j]       the four cells around
-//   nearest    y[n,c,p,q] = x[n, c, round(h), round(w)]                                 halves to the even cell
+//   nearest    y[n,c,p,q] = x[n, c, round(h), round(w)]                  halves to the even cell
 //
 // place(g, I), for an axis of I cells:
 //   align_corners   true: v = (g+1)/2·(I-1), ±1 are the centres of the border cells
 //                   false: v = ((g+1)·I - 1)/2, ±1 are their outer edges
 //   padding         zeros: v as it is; cells outside x are 0.   border: v clipped to [0, I-1]
 //                   reflection: v mirrored at the ends ±1 until it lies between them, then clipped alike
-// Shapes: x = N,C,H,W   grid = N,P,Q,2   y = N,C,P,Q.   Conventions as torch 1.13.1. A coordinate that is not finite
-// names no place, and what is read there is unspecified.
+// Shapes: x = N,C,H,W   grid = N,P,Q,2   y = N,C,P,Q.   Conventions as torch 1.13.1. A coordinate that is not
+// finite names no place, and what is read there is unspecified.
 //
 // Gradients:
 //   dx[n,c,i,j]     = Σ_pq dy[n,c,p,q] · (weight of cell (i,j) in output (p,q))
-//   dgrid[n,p,q,0]  = place′ · Σ_c dy[n,c,p,q] · Σ_i max(0, 1-|h-i|)·(x[n,c,i,⌊w⌋+1] - x[n,c,i,⌊w⌋]), and [1] alike
-// place′ is I/2 or (I-1)/2, negated where the place was mirrored an odd number of times, 0 where it was clipped (its
-// limits included), and 0 for nearest. Where w is whole the slope is the one to its right.
+//   dgrid[n,p,q,0]  = place′ · Σ_c dy[n,c,p,q] · Σ_i max(0, 1-|h-i|)·(x[n,c,i,⌊w⌋+1] - x[n,c,i,⌊w⌋])
+//   dgrid[n,p,q,1]  alike, with the axes exchanged
+// place′ is I/2 or (I-1)/2, negated where the place was mirrored an odd number of times, 0 where it was
+// clipped (its limits included), and 0 for nearest. Where w is whole the slope is the one to its right.
 #pragma once
 
 #include "reference/core/layer.hpp"
@@ -79,7 +81,7 @@ struct grid_sample2d {
     return out;
   }
 
-  // Definition 1: the formula ----------------------------------------------------------------------------------------
+  // Definition 1: the formula -------------------------------------------------------------------------------
 
   template <class Scalar>
   void forward(const bundle<const Scalar>& in, const bundle<Scalar>& out) const {
@@ -107,7 +109,7 @@ struct grid_sample2d {
         }
   }
 
-  // Definition 2: gradients from the cotangent dy --------------------------------------------------------------------
+  // Definition 2: gradients from the cotangent dy -----------------------------------------------------------
 
   template <class Scalar>
   void vjp(const bundle<const Scalar>& in, const bundle<const Scalar>& /*out*/,
@@ -136,7 +138,7 @@ struct grid_sample2d {
     });
   }
 
-  // Definition 3: the explicit Jacobian, cell by cell ----------------------------------------------------------------
+  // Definition 3: the explicit Jacobian, cell by cell -------------------------------------------------------
 
   template <class Scalar, class Emit>
   void jacobian(const bundle<const Scalar>& in, Emit&& emit) const {
@@ -162,7 +164,8 @@ struct grid_sample2d {
     }
   }
 
-  /// Which cell each coordinate chooses, before it is mirrored or clipped: mirrors and limits are kinks between cells.
+  /// Which cell each coordinate chooses, before it is mirrored or clipped: mirrors and limits are kinks
+  /// between cells.
   template <class Scalar>
   std::vector<index_t> winners(const bundle<const Scalar>& in) const {
     const auto grid = in["grid"];
@@ -190,7 +193,8 @@ struct grid_sample2d {
     return v >= Scalar(I - 1) ? Scalar(I - 1) : v;
   }
 
-  /// Folded at the ends: between them an even number of lengths away from the first, backwards an odd number away.
+  /// Folded at the ends: between them an even number of lengths away from the first, backwards an odd number
+  /// away.
   template <class Scalar>
   Scalar mirrored(const Scalar& v, index_t I) const {
     const Scalar first = align_corners ? Scalar(0) : Scalar(-1) / Scalar(2);

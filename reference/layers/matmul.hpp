@@ -6,8 +6,8 @@
 //
 // Gradients: dx = dy·wᵀ, dw = xᵀ·dy, that is
 //   dx[n,d] = Σ_m dy[n,m]·w[d,m]          dw[d,m] = Σ_n x[n,d]·dy[n,m]
-// The explicit Jacobians have N·D × N·M and D·M × N·M entries, mostly zeros: ∂y[n,m]/∂x[n′,d] = w[d,m] if n = n′,
-// ∂y[n,m]/∂w[d,m′] = x[n,d] if m = m′.
+// The explicit Jacobians have N·D × N·M and D·M × N·M entries, mostly zeros: ∂y[n,m]/∂x[n′,d] = w[d,m] if n =
+// n′, ∂y[n,m]/∂w[d,m′] = x[n,d] if m = m′.
 #pragma once
 
 #include "reference/core/layer.hpp"

@@ -1,5 +1,6 @@
-// Padding of rank 1, 2 or 3: the image grows by pad cells on each side of each axis, or shrinks where a pad is
-// negative. Along one axis of I cells, `before` in front and `after` behind, output j of O = I + before + after shows
+// Padding of rank 1, 2 or 3: the image grows by pad cells on each side of each axis, or shrinks where a pad
+// is negative. Along one axis of I cells, `before` in front and `after` behind, output j of O = I + before +
+// after shows
 //
 //   constant      x[i] with i = j - before; where that is no cell of x, the attribute `value` (default 0)
 //   reflection    the image mirrored at its border cells, which are not repeated:
@@ -182,7 +183,7 @@ struct pad_layer {
     return out;
   }
 
-  // Definition 1: the formula ----------------------------------------------------------------------------------------
+  // Definition 1: the formula -------------------------------------------------------------------------------
 
   template <class Scalar>
   void forward(const bundle<const Scalar>& in, const bundle<Scalar>& out) const {
@@ -202,7 +203,7 @@ struct pad_layer {
             }
   }
 
-  // Definition 2: every cell collects from its images ----------------------------------------------------------------
+  // Definition 2: every cell collects from its images -------------------------------------------------------
 
   template <class Scalar>
   void vjp(const bundle<const Scalar>& /*in*/, const bundle<const Scalar>& /*out*/,
@@ -226,7 +227,7 @@ struct pad_layer {
             }
   }
 
-  // Definition 3: the explicit Jacobian ------------------------------------------------------------------------------
+  // Definition 3: the explicit Jacobian ---------------------------------------------------------------------
 
   template <class Scalar, class Emit>
   void jacobian(const bundle<const Scalar>& in, Emit&& emit) const {

@@ -4,9 +4,10 @@
 //   adaline (Widrow & Hoff 1960)     prediction = s
 //   updated_weight[i] = w[i] + α·(target - prediction)·x[i]        updated_bias = b + α·(target - prediction)
 //
-// α is the attribute `rate`. The bias is the weight of a constant input 1. Adaline's step is gradient descent on
-// ½(target - s)²; the perceptron's is the same with its own prediction, so that it learns from mistakes only.
-// Shapes: x = weight = updated_weight = D   bias = target = prediction = updated_bias = 1
+// α is the attribute `rate`. The bias is the weight of a constant input 1. Adaline's step is gradient descent
+// on ½(target - s)²; the perceptron's is the same with its own prediction, so that it learns from mistakes
+// only.
+// Shapes: x = weight = updated_weight = D, which may be 0   bias = target = prediction = updated_bias = 1
 //
 // Gradients, with e = target - prediction, dw and db the cotangents of the updated weight and bias:
 //   perceptron   where s ≠ 0 the prediction is constant: it and the target (a label) have no gradient
@@ -68,7 +69,7 @@ struct neuron_step {
 
   /// Throws shape_error naming the axis, the numbers and the rule.
   shape_map output_shapes(const shape_map& in) const {
-    require_rank("x", in["x"], 1, "D", false);
+    require_rank("x", in["x"], 1, "D", true);
     if (!(in["weight"] == in["x"]))
       throw shape_error(named("weight", in["weight"]) + " does not match " + named("x", in["x"]) +
                         "; expected one weight a feature");
@@ -120,8 +121,8 @@ struct neuron_step {
     if (gradient.has("dtarget")) gradient["dtarget"](0) = alpha * along;
   }
 
-  /// ∂e/∂x[j] = -w[j], ∂e/∂w[j] = -x[j], ∂e/∂b = -1, ∂e/∂target = 1; for the perceptron the first three are 0. An updated
-  /// weight moves by α·x[i]·∂e, by itself along its own weight, and by α·e along its own x.
+  /// ∂e/∂x[j] = -w[j], ∂e/∂w[j] = -x[j], ∂e/∂b = -1, ∂e/∂target = 1; for the perceptron the first three are
+  /// 0. An updated weight moves by α·x[i]·∂e, by itself along its own weight, and by α·e along its own x.
   template <class Scalar, class Emit>
   void jacobian(const bundle<const Scalar>& in, Emit&& emit) const {
     const auto x = in["x"], weight = in["weight"];

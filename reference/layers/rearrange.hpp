@@ -5,13 +5,13 @@
 //   permute   y[…] has axis order[a] of x as its axis a: y.extent(a) = x.extent(order[a])
 //   concat    y = x0, x1, … (`count` of them) one behind the other along `axis`
 //   split     y0, y1, … = x cut along `axis` into pieces of the given `sizes`
-//   slice     y = x[start : stop : step] along each axis, as in Python: y.extent = ⌈(stop - start)/step⌉; 0 ≤ start ≤
-//             stop ≤ extent, step ≥ 1
+//   slice     y = x[start : stop : step] along each axis, as in Python: y.extent = ⌈(stop - start)/step⌉; 0 ≤
+//             start ≤ stop ≤ extent, step ≥ 1
 //
-// Element numbers are row major. Any extent may be 0. Conventions as torch 1.13.1, where an axis is numbered from the
-// front.
-// Gradient: every element of x gets the cotangent of its copy, and 0 where slice passes it over. The explicit Jacobian
-// is a permutation matrix, or for slice some rows of one.
+// Element numbers are row major. Any extent may be 0. Conventions as torch 1.13.1, where an axis is numbered
+// from the front.
+// Gradient: every element of x gets the cotangent of its copy, and 0 where slice passes it over. The explicit
+// Jacobian is a permutation matrix, or for slice some rows of one.
 #pragma once
 
 #include <numeric>
@@ -50,7 +50,8 @@ inline void require_one_an_axis(std::string_view name, const integer_list& list,
                       std::to_string(x.rank()) + " axes; expected one an axis");
 }
 
-/// Products of the extents before and behind an axis: element (before, at, behind) has number (before·E + at)·I + behind.
+/// Products of the extents before and behind an axis: element (before, at, behind) has number (before·E +
+/// at)·I + behind.
 inline index_t before_axis(const shape& s, index_t axis) {
   return std::accumulate(s.begin(), s.begin() + axis, index_t{1}, std::multiplies<>());
 }

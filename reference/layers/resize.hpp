@@ -1,5 +1,6 @@
-// What the upsampling layers share: how the size of y and the step from one output to the next, measured in cells of
-// x, follow from the attributes. Either `size` gives the extents of y, or `scale` the factors by which they grow:
+// What the upsampling layers share: how the size of y and the step from one output to the next, measured in
+// cells of x, follow from the attributes. Either `size` gives the extents of y, or `scale` the factors by
+// which they grow:
 //   size    O = size,           step r = I / O
 //   scale   O = floor(I·scale), step r = 1 / scale, which is not I / O where I·scale is no whole number
 // The floor is taken in double (88·(120/88) gives 119: pytorch #96236). As torch 1.13.1 with

@@ -1,20 +1,21 @@
-// Region-of-interest align (He et al. 2017, "Mask R-CNN"; ONNX RoiAlign, torchvision.ops.roi_align): each box is cut
-// into P×Q bins, and a bin is the mean of x at a regular grid of samples in it, read between cells.
+// Region-of-interest align (He et al. 2017, "Mask R-CNN"; ONNX RoiAlign, torchvision.ops.roi_align): each box
+// is cut into P×Q bins, and a bin is the mean of x at a regular grid of samples in it, read between cells.
 //
-//   boxes[k] = (x1, y1, x2, y2) in image units, of sample n = batch[k]. In cells of x, with α = ½ if aligned, else 0:
-//   left = x1·spatial_scale - α    width = (x2 - x1)·spatial_scale, at least 1 unless aligned      (top, height alike)
+//   boxes[k] = (x1, y1, x2, y2) in image units, of sample n = batch[k]. In cells of x (top and height alike)
+//     left = x1·spatial_scale - (½ if aligned)      width = (x2 - x1)·spatial_scale, at least 1 unless aligned
 //   y[k,c,p,q] = 1/(R·S) · Σ_{r<R} Σ_{s<S} sample(n, c, top  + (p + (r + ½)/R)·height/P,
 //                                                       left + (q + (s + ½)/S)·width/Q)
-//   R = S = sampling_ratio, or where that is 0, R = ⌈height/P⌉ and S = ⌈width/Q⌉; y = 0 where one of them is ≤ 0
+//   R = S = sampling_ratio, or where that is 0, R = ⌈height/P⌉ and S = ⌈width/Q⌉; y = 0 if one of them is ≤ 0
 //
-//   sample(n,c,h,w)  0 if h < -1, h > H, w < -1 or w > W: more than one cell outside. Else h and w are clipped to
-//                    [0, H-1] and [0, W-1] and x is read bilinearly between its four cells
-//   aligned          true (the default): half a pixel is subtracted, so that a box of whole cells reads their centres.
-//                    Boxes of negative size are legal and read backwards
+//   sample(n,c,h,w)  0 if h < -1, h > H, w < -1 or w > W: more than one cell outside. Else h and w are
+//                    clipped to [0, H-1] and [0, W-1] and x is read bilinearly between its four cells
+//   aligned          half a pixel is subtracted, so that a box of whole cells reads their centres. Boxes of
+//                    negative size are legal and read backwards
 // Shapes: x = N,C,H,W   boxes = K,4   batch = K   y = K,C,P,Q with size=PxQ.   Boxes are not differentiated.
+// Conventions as torchvision 0.14 (defaults too), whose sampling_ratio=-1 is written 0 here.
 //
-// Gradient: every sample deals dy/(R·S) out to its four cells. Jacobian: the tensor product of the hat functions of
-// all samples of a bin, max(0, 1-|h-i|)·max(0, 1-|w-j|), divided by their number.
+// Gradient: every sample deals dy/(R·S) out to its four cells. Jacobian: the tensor product of the hat
+// functions of all samples of a bin, max(0, 1-|h-i|)·max(0, 1-|w-j|), divided by their number.
 #pragma once
 
 #include "reference/core/layer.hpp"
@@ -28,7 +29,7 @@ struct roi_align2d {
   per_axis<2> size = {};  // 0: not given, which is an error
   decimal spatial_scale = {1, 1};
   index_t sampling_ratio = 0;
-  bool aligned = true;
+  bool aligned = false;
 
   static constexpr std::string_view formula =
       "y[k,c,p,q] = mean of x[batch[k],c] at R×S samples in bin (p,q) of boxes[k]";
@@ -75,7 +76,7 @@ struct roi_align2d {
     return out;
   }
 
-  // Definition 1: the formula ----------------------------------------------------------------------------------------
+  // Definition 1: the formula -------------------------------------------------------------------------------
 
   template <class Scalar>
   void forward(const bundle<const Scalar>& in, const bundle<Scalar>& out) const {
@@ -115,7 +116,7 @@ struct roi_align2d {
     }
   }
 
-  // Definition 2: every sample deals its share of dy out -------------------------------------------------------------
+  // Definition 2: every sample deals its share of dy out ----------------------------------------------------
 
   template <class Scalar>
   void vjp(const bundle<const Scalar>& in, const bundle<const Scalar>& /*out*/,
@@ -145,9 +146,10 @@ struct roi_align2d {
     });
   }
 
-  // Definition 3: the explicit Jacobian ------------------------------------------------------------------------------
+  // Definition 3: the explicit Jacobian ---------------------------------------------------------------------
 
-  /// The samples of a bin form a grid, so that the weight of a cell is a product of two sums of hat functions.
+  /// The samples of a bin form a grid, so that the weight of a cell is a product of two sums of hat
+  /// functions.
   template <class Scalar, class Emit>
   void jacobian(const bundle<const Scalar>& in, Emit&& emit) const {
     const auto boxes = in["boxes"];

@@ -43,7 +43,7 @@ struct row_conv {
   signature describe() const {
     constexpr int no_batch = tensor_spec::no_batch;
     return {.inputs = {{.name = "x", .axes = feature_first ? "ncw" : "nwc"},
-                       {.name = "weight", .batch_axis = no_batch, .axes = "cis"},
+                       {.name = "weight", .batch_axis = no_batch, .axes = "c1s"},
                        {.name = "bias", .optional = true, .batch_axis = no_batch, .axes = "c"}},
             .outputs = {{.name = "y", .axes = feature_first ? "ncq" : "nqc"}},
             .passes = {{.name = "forward",

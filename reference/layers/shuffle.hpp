@@ -1,11 +1,11 @@
 // Shuffles between channels and positions: permutations of the elements of x.
 //
-//   pixel_shuffle     y[n, c, h·f + i, w·f + j] = x[n, (c·f + i)·f + j, h, w]      (Shi et al. 2016; depth_to_space)
-//                     x = N,C·f²,H,W   y = N,C,H·f,W·f, with the attribute `factor` f
-//   pixel_unshuffle   y[n, (c·f + i)·f + j, h, w] = x[n, c, h·f + i, w·f + j]      its inverse (space_to_depth)
-//                     x = N,C,H·f,W·f   y = N,C·f²,H,W
-//   channel_shuffle   y[n, i·g + k, …] = x[n, k·(C/g) + i, …]                      (Zhang et al. 2018, "ShuffleNet")
-//                     with `groups` g: channels as a g × C/g matrix, transposed; x = y = N,C,…
+//   pixel_shuffle     y[n, c, h·f + i, w·f + j] = x[n, (c·f + i)·f + j, h, w], with the attribute `factor` f
+//                     x = N,C·f²,H,W   y = N,C,H·f,W·f          (Shi et al. 2016; depth_to_space)
+//   pixel_unshuffle   y[n, (c·f + i)·f + j, h, w] = x[n, c, h·f + i, w·f + j], its inverse
+//                     x = N,C,H·f,W·f   y = N,C·f²,H,W          (space_to_depth)
+//   channel_shuffle   y[n, i·g + k, …] = x[n, k·(C/g) + i, …], with the attribute `groups` g
+//                     x = y = N,C,…: channels as a g × C/g matrix, transposed      (Zhang et al. 2018)
 //
 // Conventions as torch 1.13.1 (the channel counts slowest in the depth: CRD order in ONNX's words).
 // Gradient: the inverse permutation of dy. The explicit Jacobian is a permutation matrix.

@@ -1,19 +1,23 @@
-// Bicubic upsampling of images: along each axis four cells around the position s of an output are weighted by Keys'
-// cubic convolution kernel with a = -3/4 (Keys 1981, "Cubic convolution interpolation for digital image processing"),
+// Bicubic upsampling of images: along each axis four cells around the position s of an output are weighted by
+// Keys' cubic convolution kernel with a = -3/4 (Keys 1981, "Cubic convolution interpolation for digital image
+// processing"),
 //
 //   y[p] = Σ_{k=-1..2} K(s - (i+k)) · x[clamp(i+k, 0, I-1)],      i = ⌊s⌋
 //   K(t) = (a+2)|t|³ - (a+3)|t|² + 1            for |t| ≤ 1
 //          a|t|³ - 5a|t|² + 8a|t| - 4a          for 1 < |t| < 2,  0 beyond
 //
-//   align_corners = false   s = r·(p + ½) - ½, with the step r from `size` or `scale` (resize.hpp); may be negative
+//   align_corners = false   s = r·(p + ½) - ½, which may be negative; step r from `size` or `scale`
+//                           (resize.hpp)
 //   align_corners = true    s = p·(I-1)/(O-1), and 0 if O = 1
 //
-// and over both axes the tensor product. Cells beyond the border repeat it. i is found in exact integers, for every
-// scalar; y is continuous in s. An axis with O = I is not copied where scale ≠ 1, unlike in the linear modes.
+// and over both axes the tensor product. Cells beyond the border repeat it. i is found in exact integers, for
+// every scalar; y is continuous in s. An axis with O = I is not copied where scale ≠ 1, unlike in the linear
+// modes (torch's backward copies where its forward does not: not followed, the gradient is the transpose of
+// the forward).
 // Shapes: x = N,C,H,W   y = N,C,P,Q.   Conventions as torch 1.13.1.
 //
-// Gradient: the transpose, every output deals dy out to its 4×4 cells; several taps may fall on one border cell.
-// Jacobian: the weight of cell i is the sum of K over all taps that fall on it.
+// Gradient: the transpose, every output deals dy out to its 4×4 cells; several taps may fall on one border
+// cell. Jacobian: the weight of cell i is the sum of K over all taps that fall on it.
 #pragma once
 
 #include "reference/layers/resize.hpp"
@@ -35,7 +39,7 @@ struct upsample_bicubic : resize<2> {
     visit("align_corners", self.align_corners);
   }
 
-  // Definition 1: the formula ----------------------------------------------------------------------------------------
+  // Definition 1: the formula -------------------------------------------------------------------------------
 
   template <class Scalar>
   void forward(const bundle<const Scalar>& in, const bundle<Scalar>& out) const {
@@ -57,7 +61,7 @@ struct upsample_bicubic : resize<2> {
           }
   }
 
-  // Definition 2: every output deals its cotangent out ---------------------------------------------------------------
+  // Definition 2: every output deals its cotangent out ------------------------------------------------------
 
   template <class Scalar>
   void vjp(const bundle<const Scalar>& /*in*/, const bundle<const Scalar>& /*out*/,
@@ -79,7 +83,7 @@ struct upsample_bicubic : resize<2> {
     });
   }
 
-  // Definition 3: the explicit Jacobian ------------------------------------------------------------------------------
+  // Definition 3: the explicit Jacobian ---------------------------------------------------------------------
 
   template <class Scalar, class Emit>
   void jacobian(const bundle<const Scalar>& in, Emit&& emit) const {

@@ -6,13 +6,14 @@
 //   align_corners = true    s = o·(I-1)/(O-1), and 0 if O = 1: the border cells lie on each other
 //   O = I                   that axis is copied, s = o, even where scale ≠ 1
 //
-// and over several axes the tensor product. i is found in exact integers from the decimals of `scale`, for every
-// scalar; y is continuous in s, so a kernel that rounds s across a cell still comes out right. No anti-aliasing: when
-// x shrinks most of its cells are not looked at.
+// and over several axes the tensor product. i is found in exact integers from the decimals of `scale`, for
+// every scalar; y is continuous in s, so a kernel that rounds s across a cell still comes out right. No
+// anti-aliasing: when x shrinks most of its cells are not looked at.
 // Shapes: x = N,C,[D,][H,]W   y = N,C,[O,][P,]Q.   Conventions as torch 1.13.1.
 //
-// Gradient: the transpose, every output deals dy out to its cells by their weights. Jacobian: the weight of cell i in
-// output o is the hat function max(0, 1 - |s - i|) with s held inside [0, I-1], and the product of these over axes.
+// Gradient: the transpose, every output deals dy out to its cells by their weights. Jacobian: the weight of
+// cell i in output o is the hat function max(0, 1 - |s - i|) with s held inside [0, I-1], and the product of
+// these over axes.
 #pragma once
 
 #include "reference/layers/resize.hpp"
@@ -35,7 +36,7 @@ struct upsample_linear : resize<Rank> {
     visit("align_corners", self.align_corners);
   }
 
-  // Definition 1: the formula ----------------------------------------------------------------------------------------
+  // Definition 1: the formula -------------------------------------------------------------------------------
 
   template <class Scalar>
   void forward(const bundle<const Scalar>& in, const bundle<Scalar>& out) const {
@@ -61,7 +62,7 @@ struct upsample_linear : resize<Rank> {
             }
   }
 
-  // Definition 2: every output deals its cotangent out ---------------------------------------------------------------
+  // Definition 2: every output deals its cotangent out ------------------------------------------------------
 
   template <class Scalar>
   void vjp(const bundle<const Scalar>& /*in*/, const bundle<const Scalar>& /*out*/,
@@ -89,7 +90,7 @@ struct upsample_linear : resize<Rank> {
     });
   }
 
-  // Definition 3: the explicit Jacobian ------------------------------------------------------------------------------
+  // Definition 3: the explicit Jacobian ---------------------------------------------------------------------
 
   template <class Scalar, class Emit>
   void jacobian(const bundle<const Scalar>& in, Emit&& emit) const {

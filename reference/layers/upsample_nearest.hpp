@@ -3,14 +3,15 @@
 //   y[n,c,o,p,q] = x[n, c, i(o), i(p), i(q)]      nearest:        i(o) = min(⌊o·r⌋, I - 1)
 //                                                 nearest_exact:  i(o) = min(⌊(o + ½)·r⌋, I - 1)
 //
-// with the step r of each axis from `size` or `scale` (resize.hpp). The choice is made in single precision, for every
-// scalar: r is rounded to float and so is the product. This is part of the definition, not an accident to be repaired
-// (OpenCV's INTER_NEAREST and PyTorch keep it for compatibility), and there are no shortcuts for O = I or O = 2I, in
-// which torch's backward and channels-last passes differ from its forward (pytorch #97135).
-// Shapes: x = N,C,[D,][H,]W   y = N,C,[O,][P,]Q.   Conventions as torch 1.13.1, contiguous forward.
+// with the step r of each axis from `size` or `scale` (resize.hpp). The choice is made in single precision,
+// for every scalar: r is rounded to float and so is the product. This is part of the definition, not an
+// accident to be repaired (OpenCV's INTER_NEAREST and PyTorch keep it for compatibility), and there are no
+// shortcuts for O = I or O = 2I, in which torch's backward and channels-last passes differ from its forward
+// (pytorch #97135).
+// Shapes: x = N,C,[D,][H,]W   y = N,C,[O,][P,]Q.   Conventions as torch 1.13.1's contiguous forward.
 //
-// Gradient: the transpose, dx[n,c,d,h,w] = Σ over the o,p,q that copy this cell of dy[n,c,o,p,q]; the explicit
-// Jacobian has a single 1 in every row.
+// Gradient: the transpose, dx[n,c,d,h,w] = Σ over the o,p,q that copy this cell of dy[n,c,o,p,q]; the
+// explicit Jacobian has a single 1 in every row.
 #pragma once
 
 #include "reference/layers/resize.hpp"
@@ -26,7 +27,7 @@ struct upsample_by_copying : resize<Rank> {
   static constexpr int degree = 1;
   bool operator==(const upsample_by_copying&) const = default;
 
-  // Definition 1: the formula ----------------------------------------------------------------------------------------
+  // Definition 1: the formula -------------------------------------------------------------------------------
 
   template <class Scalar>
   void forward(const bundle<const Scalar>& in, const bundle<Scalar>& out) const {
@@ -42,7 +43,7 @@ struct upsample_by_copying : resize<Rank> {
               y(n, c, o, p, q) = x(n, c, source(along_d, o), source(along_h, p), source(along_w, q));
   }
 
-  // Definition 2: the outputs that copy one cell are neighbours, so dy is dealt out run by run --------------------------
+  // Definition 2: the outputs that copy one cell are neighbours, so dy is dealt out run by run --------------
 
   template <class Scalar>
   void vjp(const bundle<const Scalar>& /*in*/, const bundle<const Scalar>& /*out*/,
@@ -68,7 +69,7 @@ struct upsample_by_copying : resize<Rank> {
             }
   }
 
-  // Definition 3: the explicit Jacobian ------------------------------------------------------------------------------
+  // Definition 3: the explicit Jacobian ---------------------------------------------------------------------
 
   /// Output and cell meet where the position lies in [i, i+1), or beyond the last cell.
   template <class Scalar, class Emit>
@@ -100,7 +101,8 @@ struct upsample_by_copying : resize<Rank> {
     return std::min(static_cast<index_t>(std::floor(position)), a.in - 1);
   }
 
-  /// first[i] … first[i+1]-1 are the outputs that copy cell i: a cell's run starts where the position reaches i.
+  /// first[i] … first[i+1]-1 are the outputs that copy cell i: a cell's run starts where the position reaches
+  /// i.
   static std::vector<index_t> runs_of(const axis_type& a) {
     const float r = static_cast<float>(static_cast<double>(a.over) / static_cast<double>(a.under));
     std::vector<index_t> first = {0};

@@ -1,5 +1,6 @@
-// Rounding a scalar to a whole number, for layers whose data choose cells. By comparisons alone, so that every scalar
-// can do it: rationals, dual numbers (by their value), and running errors, which note a choice they cannot be sure of.
+// Rounding a scalar to a whole number, for layers whose data choose cells. By comparisons alone, so that
+// every scalar can do it: rationals, dual numbers (by their value), and running errors, which note a choice
+// they cannot be sure of.
 #pragma once
 
 #include "reference/core/dtype.hpp"

@@ -32,7 +32,7 @@ def step(family, name, x, weight, bias, target, rate):
     prediction = (s > 0).double() if name == "perceptron" else s
     updated_weight, updated_bias = weight + rate * (target - prediction) * x, bias + rate * (target - prediction)
     outputs = dict(prediction=prediction, updated_weight=updated_weight, updated_bias=updated_bias)
-    cotangents = {"d" + key: real(*value.shape) for key, value in outputs.items()}
+    cotangents = {"d" + key: lattice(*value.shape) for key, value in outputs.items()}
     torch.autograd.backward([t for t in outputs.values() if t.requires_grad],
                             [cotangents["d" + key] for key, t in outputs.items() if t.requires_grad])
     gradients = dict(zip(("dx", "dweight", "dbias", "dtarget"), (p.grad for p in parameters)))
@@ -50,10 +50,10 @@ def dense():
     for name in ("perceptron", "adaline"):
         for target in (0.0, 1.0):
             for rate in (1, 0.125):
-                step(f, name, real(5), real(5), real(1), torch.tensor([target]), rate)
+                step(f, name, lattice(5), lattice(5), lattice(1), torch.tensor([target]), rate)
         # s = 0 is not above 0: the perceptron predicts 0
         step(f, name, torch.tensor([1.0, 2.0]), torch.tensor([2.0, -1.0]), torch.tensor([0.0]), torch.tensor([1.0]), 0.5)
-    step(f, "adaline", real(3), real(3), real(1), real(1), -0.3)
+    step(f, "adaline", lattice(3), lattice(3), lattice(1), lattice(1), -0.3)
     f.write()
 
 

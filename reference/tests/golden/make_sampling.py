@@ -2,7 +2,7 @@
 """Golden values of grid_sample2d from torch, and of roi_align2d from the NumPy definition below, written from the
 papers and ONNX's description of RoiAlign (torch 1.13.1 has no RoIAlign of its own); see make_golden.py.
 
-The weights are products of fractions: results compare as "real"."""
+Images of grid samples are lattices and coordinates multiples of 1/64, so that place and weights are exact."""
 import itertools
 import math
 
@@ -10,18 +10,18 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from make_golden import Family, real, text, backward
+from make_golden import Family, lattice, real, text, backward
 
 
 def places(*extents, reach=1.4):
-    return torch.round((torch.rand(extents) * 2 - 1) * reach * 1000) / 1000
+    return torch.round((torch.rand(extents) * 2 - 1) * reach * 64) / 64
 
 
 def grid_case(family, x, grid, mode="bilinear", padding="zeros", corners=False):
     x.requires_grad_()
     grid.requires_grad_()
     y = F.grid_sample(x, grid, mode=mode, padding_mode=padding, align_corners=corners)
-    dy = real(*y.shape)
+    dy = lattice(*y.shape)
     dx, dgrid = backward(y, dy, x, grid)
     problem = f"grid_sample2d x={text(x.shape)} grid={text(grid.shape)} mode={mode} padding={padding}"
     problem += " align_corners=" + ("true" if corners else "false")
@@ -34,11 +34,11 @@ def grids(f):
     kinks = torch.stack([torch.stack([marks, marks.roll(shift)], -1) for shift in (0, 5)])[None]
     for mode, padding, corners in itertools.product(("bilinear", "nearest"), ("zeros", "border", "reflection"),
                                                     (False, True)):
-        grid_case(f, real(2, 3, 4, 5), places(2, 3, 4, 2), mode, padding, corners)
-        grid_case(f, real(1, 1, 3, 2), places(1, 2, 5, 2, reach=5), mode, padding, corners)
-        grid_case(f, real(1, 2, 1, 1), places(1, 2, 2, 2), mode, padding, corners)
-        grid_case(f, real(1, 1, 4, 8), kinks.clone(), mode, padding, corners)
-        grid_case(f, real(1, 1, 5, 9), kinks.clone(), mode, padding, corners)
+        grid_case(f, lattice(2, 3, 4, 5), places(2, 3, 4, 2), mode, padding, corners)
+        grid_case(f, lattice(1, 1, 3, 2), places(1, 2, 5, 2, reach=5), mode, padding, corners)
+        grid_case(f, lattice(1, 2, 1, 1), places(1, 2, 2, 2), mode, padding, corners)
+        grid_case(f, lattice(1, 1, 4, 8), kinks.clone(), mode, padding, corners)
+        grid_case(f, lattice(1, 1, 5, 9), kinks.clone(), mode, padding, corners)
 
 
 # Region-of-interest align: every sample spelled out as a sum over all cells of the image.

@@ -2,7 +2,8 @@
 """Golden values of the upsampling layers from torch.nn.functional.interpolate; see make_golden.py.
 
 The gradient of the nearest modes is scattered along torch's forward, because torch's own backward takes shortcuts
-where O = I or O = 2I that its forward does not take (pytorch #97135)."""
+where O = I or O = 2I that its forward does not take (pytorch #97135). So does the backward of bicubic where O = I on
+both axes: there the gradient is the transpose of torch's forward, column by column."""
 import torch
 import torch.nn.functional as F
 
@@ -25,6 +26,9 @@ def up_case(family, mode, x, align_corners=None, **given):
     if copies:
         cells = torch.arange(float(x.numel())).reshape(x.shape)
         dx = torch.zeros(x.numel()).index_add(0, F.interpolate(cells, **options).long().reshape(-1), dy.reshape(-1))
+    elif mode == "bicubic" and x.shape == y.shape:
+        columns = torch.eye(x.numel()).reshape(-1, *x.shape)
+        dx = torch.stack([(F.interpolate(column, **options) * dy).sum() for column in columns])
     else:
         dx, = backward(y, dy, x)
     (key, value), = given.items()
@@ -61,11 +65,12 @@ def upsamplings():
         up_case(f, "linear", real(1, 2, 4, 3), corners, scale_factor=(0.6, 2.5))
         up_case(f, "linear", real(1, 1, 2, 3, 4), corners, size=(3, 7, 2))
         up_case(f, "linear", real(1, 2, 3, 2, 3), corners, scale_factor=(0.7, 3.7, 1.3))
-        up_case(f, "bicubic", real(2, 1, 3, 5), corners, size=(7, 3))
-        up_case(f, "bicubic", real(1, 2, 4, 3), corners, scale_factor=(0.6, 2.5))
-        up_case(f, "bicubic", real(1, 1, 3, 4), corners, scale_factor=(1.3, 1.2))  # O = I is no copy
-        up_case(f, "bicubic", real(1, 1, 1, 2), corners, size=(3, 1))
-        up_case(f, "bicubic", real(1, 2, 9, 8), corners, size=(2, 3))
+        # Steps are dyadic: the polynomial of the weights loses digits that a few units do not forgive.
+        up_case(f, "bicubic", real(2, 1, 3, 5), corners, size=(5, 9) if corners else (4, 16))
+        up_case(f, "bicubic", real(1, 2, 4, 3), corners, scale_factor=(0.75, 3.0) if corners else (0.8, 2.5))
+        up_case(f, "bicubic", real(1, 1, 3, 2), corners, scale_factor=(1.28, 1.28))  # O = I is no copy
+        up_case(f, "bicubic", real(1, 1, 1, 2), corners, size=(4, 1))
+        up_case(f, "bicubic", real(1, 2, 9, 8), corners, size=(2, 3) if corners else (2, 4))
     f.write()
 
 
