@@ -22,8 +22,8 @@ struct room {
   std::vector<std::string_view> uses;  ///< besides itself; "*" is everything
 };
 
-// core ← scalars ← layers ← graph ← verify ← properties, bench; optimized → core; reports → record; main →
-// all.
+// core ← scalars ← layers ← graph ← verify ← properties, bench; optimized → core; reports → record; main
+// and cli → all.
 const std::vector<room>& rooms() {
   static const std::vector<room> table = {
       {"reference/core", {}},
@@ -39,6 +39,7 @@ const std::vector<room>& rooms() {
       {"examples", {"reference/core/include"}},
       {"reference/core/include", {}},
       {"tests", {"*"}},
+      {"cli", {"*"}},
       {"main.cpp", {"*"}},
   };
   return table;

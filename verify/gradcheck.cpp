@@ -4,31 +4,11 @@
 
 #include <chrono>
 
+#include "verify/agreement.hpp"
 #include "verify/differentiate.hpp"
 
 namespace plumb {
-namespace {
 
-using record::verdict;
-
-/// SplitMix64 (Steele, Lea & Flood 2014): the points of a check follow from the seed alone.
-class point_source {
- public:
-  explicit point_source(std::uint64_t seed) : state_(seed) {}
-  std::uint64_t next() {
-    std::uint64_t z = (state_ += 0x9e3779b97f4a7c15ULL);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
-    return z ^ (z >> 31);
-  }
-  index_t below(index_t bound) { return static_cast<index_t>(next() % static_cast<std::uint64_t>(bound)); }
-
- private:
-  std::uint64_t state_;
-};
-
-/// Sixteenths in (-8, 8), or with `ties` small integers that make winners meet; as doubles, exact in every
-/// scalar.
 tensor_set<double> draw_point(const layer& l, std::uint64_t seed, bool ties) {
   point_source source(seed);
   tensor_set<double> in;
@@ -44,76 +24,23 @@ tensor_set<double> draw_point(const layer& l, std::uint64_t seed, bool ties) {
     }
     tensor<double> t(extents);
     for (index_t i = 0; i < t.size(); ++i) {
-      if (!spec.differentiable)
-        t[i] = static_cast<double>(1 + source.below(63)) / 16;
-      else if (ties)
+      if (ties)
         t[i] = static_cast<double>(source.below(3)) - 1;
       else
         t[i] = static_cast<double>(2 * source.below(128) - 127) / 16;
+      if (spec.values == domain::nonnegative) t[i] = std::fabs(t[i]);
+      if (spec.values == domain::positive) t[i] = std::fabs(t[i]) + 0x1p-4;
+      if (spec.values == domain::unit) t[i] = static_cast<double>(source.below(64)) / 64;
+      if (spec.values == domain::bit) t[i] = static_cast<double>(source.below(2));
     }
     in.add(spec.name, std::move(t));
   }
   return in;
 }
 
-template <class T>
-double magnitude(const T& x) {
-  const T positive = x < T(0) ? T(-x) : x;
-  return static_cast<double>(positive);
-}
+namespace {
 
-/// Digits that stand for "every difference is zero".
-constexpr int exactly = 1000;
-
-/// Collects the differences between two definitions, relative to the larger magnitude (at least 1e-3, so that
-/// an entry that cancels to nothing does not count its last digit).
-class tally {
- public:
-  tally(std::string first, std::string second, std::string scalar)
-      : result_{.first = std::move(first),
-                .second = std::move(second),
-                .derivative = "",
-                .scalar = std::move(scalar),
-                .reason = ""} {
-    result_.exact = true;
-  }
-
-  template <class T>
-  void compare(const T& a, const T& b, const T& uncertainty) {
-    ++result_.compared;
-    const T difference = a < b ? T(b - a) : T(a - b);
-    if (difference == T(0)) return;
-    result_.exact = false;
-    const double scale = std::max({magnitude(a), magnitude(b), 1e-3});
-    const double relative = magnitude(difference) / scale;
-    if (!(relative <= result_.max_difference)) result_.max_difference = relative;
-    const double unsure = magnitude(uncertainty) / scale;
-    if (!(unsure <= uncertainty_)) uncertainty_ = unsure;
-    // An estimate is wrong where it misses by more than it admits; ten times, since the estimate is not a
-    // bound.
-    if (!(relative <= 10 * unsure)) beyond_ = std::max(beyond_, relative);
-  }
-
-  record::agreement finish(int digits) {
-    const double wanted = std::pow(10.0, -digits);
-    result_.digits = result_.exact ? 0 : -std::log10(result_.max_difference);
-    if (result_.exact || result_.max_difference <= wanted) {
-      result_.verdict = verdict::pass;
-    } else if (beyond_ > wanted || std::isnan(result_.max_difference)) {
-      result_.verdict = verdict::fail;
-      result_.reason = fmt::format("differ by {:.2g}, asked for {} digits", result_.max_difference, digits);
-    } else {
-      result_.verdict = verdict::inconclusive;
-      result_.reason = fmt::format("the numerical estimate is only good to {:.1g}", uncertainty_);
-    }
-    return result_;
-  }
-
- private:
-  record::agreement result_;
-  double uncertainty_ = 0;
-  double beyond_ = 0;
-};
+using record::verdict;
 
 /// Columns whose numerical derivative crosses a kink, by the winner trace at x, x + h and x - h.
 std::vector<bool> kinked_columns(const layer& l, const differentiation<double>& at, double h) {
@@ -157,17 +84,15 @@ class point_check {
  public:
   static constexpr bool exact = is_exact_v<T>;
   static constexpr double step = exact ? 0x1p-10 : 0x1p-14;
+  static constexpr double short_step = 0x1p-30;  ///< where all inputs move at once and a kink is never far
   static constexpr int levels = 9;
 
   point_check(const layer& l, const tensor_set<double>& point, const gradcheck_options& options,
               comparisons& to)
-      : layer_(l),
-        options_(options),
-        to_(to),
-        at_(l, convert<T>(point)),
-        kinked_(kinked_columns(l, {l, point}, step)) {}
+      : layer_(l), options_(options), to_(to), at_(l, convert<T>(point)), in_double_(l, point) {}
 
-  index_t kinks() const { return std::count(kinked_.begin(), kinked_.end(), true); }
+  /// Coordinates, or directions, left out because a difference along them would cross a kink.
+  index_t kinks() const { return kinks_; }
   index_t columns() const { return at_.inputs().total(); }
   const differentiation<T>& at() const { return at_; }
 
@@ -182,9 +107,11 @@ class point_check {
         to_.vjp_entries.compare(by_vjp(i, j), by_entries(i, j), T(0));
       }
     if (!numeric_applies()) return;
+    const std::vector<bool> kinked = kinked_columns(layer_, in_double_, step);
+    kinks_ += std::ranges::count(kinked, true);
     for (index_t j = 0; j < by_entries.cols(); ++j) {
-      if (kinked_[static_cast<std::size_t>(j)]) continue;
-      const auto e = estimate([&](const T& h) { return at_.moved(j, h); });
+      if (kinked[static_cast<std::size_t>(j)]) continue;
+      const auto e = estimate([&](const T& h) { return at_.moved(j, h); }, step);
       for (index_t i = 0; i < by_entries.rows(); ++i) {
         const auto row = static_cast<std::size_t>(i);
         to_.numeric_entries.compare(e.value[row], by_entries(i, j), e.error[row]);
@@ -221,8 +148,12 @@ class point_check {
       to_.dual_vjp.compare(from_dual, from_vjp, T(0));
       to_.vjp_entries.compare(from_vjp, from_entries, T(0));
       // Several inputs move at once, so a product of two of them is of degree 2 in h: still exact.
-      if (!numeric_applies() || kinks() != 0 || (exact && layer_.degree() > 1)) continue;
-      const auto e = estimate([&](const T& h) { return at_.moved(v, h); });
+      if (!numeric_applies() || (exact && layer_.degree() > 1)) continue;
+      if (crosses_a_kink(v)) {
+        ++kinks_;
+        continue;
+      }
+      const auto e = estimate([&](const T& h) { return at_.moved(v, h); }, short_step);
       for (std::size_t i = 0; i < u.size(); ++i) to_.numeric_dual.compare(e.value[i], dual[i], e.error[i]);
     }
   }
@@ -230,19 +161,30 @@ class point_check {
  private:
   bool numeric_applies() const { return !exact || layer_.degree() > 0; }
 
+  bool crosses_a_kink(const std::vector<T>& v) const {
+    if (!layer_.has_winners()) return false;
+    std::vector<double> direction;
+    for (const T& each : v) direction.push_back(static_cast<double>(each));
+    const auto trace = [&](const tensor_set<double>& in) { return layer_.winners(in.views()); };
+    const std::vector<index_t> here = trace(in_double_.point());
+    return trace(in_double_.moved(direction, short_step)) != here ||
+           trace(in_double_.moved(direction, -short_step)) != here;
+  }
+
   template <class At>
-  auto estimate(const At& at) const {
+  auto estimate(const At& at, double h) const {
     if constexpr (exact)
-      return at_.central_difference(at, T(1) / T(1024));
+      return at_.central_difference(at, T(h));
     else
-      return at_.richardson(at, T(1) / T(16384), levels);
+      return at_.richardson(at, T(h), levels);
   }
 
   const layer& layer_;
   const gradcheck_options& options_;
   comparisons& to_;
   differentiation<T> at_;
-  std::vector<bool> kinked_;
+  differentiation<double> in_double_;
+  index_t kinks_ = 0;
 };
 
 /// With one definition wrong, exactly the pairs that contain it disagree.
@@ -268,31 +210,9 @@ std::string blame(const std::vector<record::agreement>& agreements) {
   return guilty.empty() ? "the definitions disagree" : "`" + guilty + "` disagrees with all the others";
 }
 
-template <class T>
-void check_points(const layer& l, const gradcheck_options& options, record::layer_check& result) {
-  comparisons all(is_exact_v<T> ? "rational" : "mp100");
-  index_t columns = 0;
-  index_t kinks = 0;
-  // The second point is all ties: a definition that sends the gradient elsewhere than to the winner shows
-  // there.
-  for (const bool ties : {false, true}) {
-    if (ties && !l.has_winners()) continue;
-    point_check<T> check(l, draw_point(l, options.seed, ties), options, all);
-    const bool small = static_cast<double>(check.at().inputs().total()) *
-                           static_cast<double>(check.at().outputs().total()) <=
-                       static_cast<double>(options.dense_entries);
-    if (small)
-      check.dense();
-    else
-      check.directional(3);
-    ++result.points;
-    result.kinks_excluded += check.kinks();
-    if (!ties) {
-      columns = check.columns();
-      kinks = check.kinks();
-    }
-  }
-  result.agreements = all.finish(is_exact_v<T> ? exactly : options.digits);
+/// The verdict from what the comparisons found. `columns` of a general point, of which `kinks` sit on a kink.
+void conclude(comparisons& all, int digits, index_t columns, index_t kinks, record::layer_check& result) {
+  result.agreements = all.finish(digits);
   if (result.agreements.empty()) {
     result.verdict = verdict::inconclusive;
     result.reason = "nothing to compare: a differentiable tensor is empty";
@@ -314,6 +234,33 @@ void check_points(const layer& l, const gradcheck_options& options, record::laye
     result.verdict = verdict::mistrusted;
     result.reason = fmt::format("{} of {} coordinates of a general point sit on a kink", kinks, columns);
   }
+}
+
+/// A drawn point, and for layers with winners a second one that is all ties: a definition that sends the gradient
+/// elsewhere than to the winner shows there.
+template <class T>
+void check_points(const layer& l, const gradcheck_options& options, record::layer_check& result) {
+  comparisons all(is_exact_v<T> ? "rational" : "mp100");
+  index_t columns = 0;
+  index_t kinks = 0;
+  for (const bool ties : {false, true}) {
+    if (ties && !l.has_winners()) continue;
+    point_check<T> check(l, draw_point(l, options.seed, ties), options, all);
+    const bool small = static_cast<double>(check.at().inputs().total()) *
+                           static_cast<double>(check.at().outputs().total()) <=
+                       static_cast<double>(options.dense_entries);
+    if (small)
+      check.dense();
+    else
+      check.directional(3);
+    ++result.points;
+    result.kinks_excluded += check.kinks();
+    if (!ties) {
+      columns = check.columns();
+      kinks = small ? check.kinks() : 0;
+    }
+  }
+  conclude(all, is_exact_v<T> ? exactly : options.digits, columns, kinks, result);
 }
 
 /// Error of a central difference of ⟨u, f(x + h·v)⟩ against the step size 10^0, 10^-stride, … in one floating
@@ -409,6 +356,22 @@ record::layer_check check_layer(const layer& l, const gradcheck_options& options
   return result;
 }
 
+record::layer_check check_layer_at(const layer& l, const tensor_set<double>& point,
+                                   const gradcheck_options& options) {
+  const auto start = std::chrono::steady_clock::now();
+  record::layer_check result;
+  result.layer = l.name();
+  result.problem = l.canonical().print();
+  comparisons all("mp100");
+  point_check<mp100> check(l, point, options, all);
+  check.directional(2);
+  result.points = 1;
+  result.kinks_excluded = check.kinks();
+  conclude(all, options.digits, check.columns(), 0, result);
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return result;
+}
+
 namespace {
 
 std::string size_text(double bytes) {
@@ -453,12 +416,16 @@ std::string refuse_jacobian(const layer& l, double budget_bytes) {
     for (const auto& x : in.ranges()) total += 4 * static_cast<double>(y.size) * static_cast<double>(x.size);
   if (total <= budget_bytes) return {};
   std::string sizes;
+  double all_nonzeros = 0;
   for (const auto& y : out.ranges())
-    for (const auto& x : in.ranges())
-      sizes += fmt::format("{}d{}/d{} has {} x {} entries = {} in f32, of which {:.0f} are not zero",
-                           sizes.empty() ? "" : "; ", y.tensor, x.tensor, y.size, x.size,
-                           size_text(4 * static_cast<double>(y.size) * static_cast<double>(x.size)),
-                           count_nonzeros(l, y.tensor, x.tensor));
+    for (const auto& x : in.ranges()) {
+      const double nonzeros = count_nonzeros(l, y.tensor, x.tensor);
+      all_nonzeros += nonzeros;
+      sizes +=
+          fmt::format("{}d{}/d{} has {} x {} entries = {} in f32, of which {:.0f} are not zero",
+                      sizes.empty() ? "" : "; ", y.tensor, x.tensor, y.size, x.size,
+                      size_text(4 * static_cast<double>(y.size) * static_cast<double>(x.size)), nonzeros);
+    }
   std::string inputs;
   for (const tensor_spec& s : l.describe().inputs)
     if (l.present(s.name)) inputs += fmt::format(" {0}={0}.npy", s.name);
@@ -466,8 +433,9 @@ std::string refuse_jacobian(const layer& l, double budget_bytes) {
   const std::string& x = in.ranges().front().tensor;
   return fmt::format(
       "the explicit Jacobian of `{0}` is over the budget of {1}: {2}; ask for its products instead: "
-      "plumb eval '{0}' --pass vjp --in{3} d{4}=d{4}.npy --out d{5}=d{5}.npy",
-      l.canonical().print(), size_text(budget_bytes), sizes, inputs, y, x);
+      "plumb eval '{0}' --pass vjp --in{3} d{4}=d{4}.npy --out d{5}=d{5}.npy{6}",
+      l.canonical().print(), size_text(budget_bytes), sizes, inputs, y, x,
+      all_nonzeros <= most_sparse_entries ? ", or for the entries that are not zero: add --sparse" : "");
 }
 
 bool has_derivatives(const layer& l, std::uint64_t seed) {
@@ -482,8 +450,8 @@ bool has_derivatives(const layer& l, std::uint64_t seed) {
   return std::ranges::all_of(seen, [](bool b) { return b; });
 }
 
-std::string print_jacobian(const layer& l, std::uint64_t seed) {
-  const differentiation<double> at(l, draw_point(l, seed, false));
+std::string print_jacobian(const layer& l, const tensor_set<double>& point) {
+  const differentiation<double> at(l, point);
   const matrix<double> values = at.by_entries();
   std::string text;
   for (const auto& e : at.point().entries()) {

@@ -306,11 +306,17 @@ void drawing::keep_to(domain values, tensor<double>& t, const counter_random& ra
       case domain::positive:
         t[i] = t[i] == 0 ? 1 : std::fabs(t[i]);
         break;
+      case domain::nonzero:
+        t[i] = t[i] == 0 ? 1 : t[i];
+        break;
       case domain::unit:
         t[i] = static_cast<double>(random.below(at, 128)) * 0x1p-7;
         break;
       case domain::bit:
         t[i] = static_cast<double>(random.below(at, 2));
+        break;
+      case domain::position:
+        t[i] = static_cast<double>(random.below(at, 321)) * 0x1p-7 - 1.25;
         break;
     }
   }

@@ -1,6 +1,6 @@
-// Problems of cross-entropy: x = N,C and up to three further axes, class numbers at every position.
+// Problems of cross-entropy: x = N,C and up to three further axes, class numbers or probabilities at every position.
 // Coordinates: reduction, ignore_index (0: the default; i+1: class i; negative: as it stands), smoothing in
-// thousandths, weight, number of further axes, N, C and the further extents.
+// thousandths, weight, probabilities, number of further axes, N, C and the further extents.
 #include "properties/generators/problem_space.hpp"
 #include "reference/core/attributes.hpp"
 
@@ -8,13 +8,24 @@ namespace plumb {
 namespace {
 
 class cross_entropy_problems final : public problem_space {
-  enum at_front : std::size_t { reduction, ignored, smoothing, weight, axes, batch, classes, first_extent };
+  enum at_front : std::size_t {
+    reduction,
+    ignored,
+    smoothing,
+    weight,
+    probabilities,
+    axes,
+    batch,
+    classes,
+    first_extent
+  };
   static constexpr index_t most_axes = 3;
   static constexpr index_t usual_ignored = -100;
 
  public:
   explicit cross_entropy_problems(std::string name) : problem_space(std::move(name)) {
-    for (const char* attribute : {"reduction", "ignore_index", "label_smoothing", "weight", "axes"})
+    for (const char* attribute :
+         {"reduction", "ignore_index", "label_smoothing", "weight", "probabilities", "axes"})
       add(attribute, 0);
     for (const char* size : {"N", "C"}) add(size, 1);
     for (index_t axis = 0; axis < most_axes; ++axis) add("x." + std::to_string(axis + 2), 1);
@@ -24,6 +35,7 @@ class cross_entropy_problems final : public problem_space {
   std::optional<problem> build(const point& at) const override {
     if (at[axes] < 0 || at[axes] > most_axes || at[batch] < 0 || at[classes] < 1) return std::nullopt;
     if (at[smoothing] < 0 || at[smoothing] > 1000 || at[ignored] == usual_ignored) return std::nullopt;
+    if (at[probabilities] != 0 && at[ignored] > 0) return std::nullopt;
     shape x{at[batch], at[classes]}, target{at[batch]};
     for (index_t axis = 0; axis < most_axes; ++axis) {
       const index_t extent = at[first_extent + static_cast<std::size_t>(axis)];
@@ -34,12 +46,13 @@ class cross_entropy_problems final : public problem_space {
     }
     problem text(layer());
     text.set("x", to_string(x));
-    text.set("target", to_string(target));
+    text.set("target", to_string(at[probabilities] != 0 ? x : target));
     if (at[weight] != 0) text.set("weight", std::to_string(at[classes]));
     if (at[reduction] != 0) text.set("reduction", at[reduction] == 1 ? "sum" : "none");
     if (at[ignored] != 0)
       text.set("ignore_index", std::to_string(at[ignored] > 0 ? at[ignored] - 1 : at[ignored]));
     if (at[smoothing] != 0) text.set("label_smoothing", thousandths(at[smoothing]));
+    if (at[probabilities] != 0) text.set("targets", "probabilities");
     return text;
   }
 
@@ -56,6 +69,7 @@ class cross_entropy_problems final : public problem_space {
     if (1000 % share.denominator != 0) return std::nullopt;
     at[smoothing] = share.numerator * (1000 / share.denominator);
     at[weight] = text.has("weight");
+    at[probabilities] = text.text("targets") == "probabilities";
     at[axes] = x.rank() - 2;
     at[batch] = x[0];
     at[classes] = x[1];
@@ -97,10 +111,13 @@ class cross_entropy_problems final : public problem_space {
     at[reduction] = d.between(0, 2);
     at[smoothing] = d.percent(70) ? 0 : d.of({100, 250, 50, 1000, 500});
     at[weight] = d.percent(40);
+    at[probabilities] = d.percent(25);
     at[axes] = d.of({0, 0, 0, 1, 1, 2, 2, 3});
     at[batch] = d.percent(3) ? 0 : d.percent(20) ? d.wide() : d.narrow();
     at[classes] = d.percent(50) ? d.narrow() : d.percent(80) ? d.wide() : d.of({127, 129, 257, 1000, 1001});
-    at[ignored] = d.percent(50) ? 0 : d.percent(60) ? d.between(1, at[classes]) : d.of({-1, -2, 2000});
+    at[ignored] = at[probabilities] != 0 || d.percent(50) ? 0
+                  : d.percent(60)                         ? d.between(1, at[classes])
+                                                          : d.of({-1, -2, 2000});
     for (std::size_t i = 0; i < static_cast<std::size_t>(at[axes]); ++i)
       at[first_extent + i] = d.percent(20) ? d.wide() : d.narrow();
     const double budget = draw_budget(d);
@@ -126,6 +143,9 @@ class cross_entropy_problems final : public problem_space {
     when("label smoothing with weights",
          [](const point& at) { return at[smoothing] != 0 && at[weight] != 0; });
     when("weights", [](const point& at) { return at[weight] != 0; });
+    when("probabilities", [](const point& at) { return at[probabilities] != 0; });
+    when("probabilities with weights",
+         [](const point& at) { return at[probabilities] != 0 && at[weight] != 0; });
     when("one class", [](const point& at) { return at[classes] == 1; });
     when("a thousand classes", [](const point& at) { return at[classes] >= 1000; });
     when("classes no multiple of a vector",

@@ -22,9 +22,13 @@ struct free_axes {
   static bool named(const tensor_spec& s) { return !s.axes.empty() && s.axes.find('*') == std::string::npos; }
 };
 
+/// A digit among the letters of a tensor is an extent itself: `npq2`.
+bool is_digit(char letter) { return '0' <= letter && letter <= '9'; }
+bool is_free(char letter) { return 'A' <= letter && letter <= 'Z'; }
+
 /// The letters of a tensor when `count` axes are free.
 std::string letters_of(const tensor_spec& s, index_t count) {
-  constexpr std::string_view positions = "0123456";
+  constexpr std::string_view positions = "ABCDEFG";
   if (s.axes.empty()) return std::string(positions.substr(0, static_cast<std::size_t>(count)));
   const std::size_t star = s.axes.find('*');
   if (star == std::string::npos) return s.axes;
@@ -194,7 +198,7 @@ class declared final : public problem_space {
       if (s.optional) add_coordinate(presence_, s.name, 0);
     for (const tensor_spec& s : card_.tensors.inputs)
       for (const char letter : letters_of(s, free_axes::most))
-        if (!letters_.contains(letter)) add_coordinate(letters_, letter, 1);
+        if (!is_digit(letter) && !letters_.contains(letter)) add_coordinate(letters_, letter, 1);
     for (const attribute_card& a : card_.attributes) {
       attribute_axes axes(a, parameters().size());
       axes.set_choices();
@@ -215,6 +219,10 @@ class declared final : public problem_space {
       }
       shape extents;
       for (const char letter : letters_of(s, free(at))) {
+        if (is_digit(letter)) {
+          extents.push_back(letter - '0');
+          continue;
+        }
         used.insert(letter);
         if (at[letters_.at(letter)] < 0) return std::nullopt;
         extents.push_back(at[letters_.at(letter)]);
@@ -260,7 +268,8 @@ class declared final : public problem_space {
         if (!fresh && old->second != found[axis]) return std::nullopt;
       }
     }
-    for (const auto& [letter, extent] : extents) at[letters_.at(letter)] = extent;
+    for (const auto& [letter, extent] : extents)
+      if (!is_digit(letter)) at[letters_.at(letter)] = extent;
     for (const attribute_axes& a : attributes_)
       if (!a.read(l.canonical(), at)) return std::nullopt;
     return at;
@@ -271,7 +280,7 @@ class declared final : public problem_space {
     if (!ranks_ || from[0] <= least_free()) return {};
     point shorter = from;
     shorter[0] -= 1;
-    const auto last = letters_.find(static_cast<char>('0' + from[0] - 1));
+    const auto last = letters_.find(static_cast<char>('A' + from[0] - 1));
     if (last != letters_.end()) shorter[last->second] = 1;
     return {shorter};
   }
@@ -304,7 +313,7 @@ class declared final : public problem_space {
     for (const auto& [name, i] : presence_)
       trigger("with " + name, [i](const point& at) { return at[i] == 1; });
     for (const auto& [letter, i] : letters_) {
-      if (letter >= '0' && letter <= '9') continue;
+      if (is_free(letter)) continue;
       trigger(std::string(1, letter) + "=1", [i](const point& at) { return at[i] == 1; });
       trigger(std::string(1, letter) + ">4", [i](const point& at) { return at[i] > 4; });
     }
@@ -331,7 +340,7 @@ class declared final : public problem_space {
     std::set<char> used;
     for (const tensor_spec& s : card_.tensors.inputs)
       for (const char letter : letters_of(s, free(at)))
-        if (!s.optional || at[presence_.at(s.name)] == 1) used.insert(letter);
+        if (!is_digit(letter) && (!s.optional || at[presence_.at(s.name)] == 1)) used.insert(letter);
     std::vector<std::size_t> extents;
     for (const char letter : used) extents.push_back(letters_.at(letter));
     for (const std::size_t i : extents) at[i] = d.percent(60) ? d.narrow() : d.between(4, 9);
@@ -344,7 +353,8 @@ class declared final : public problem_space {
       index_t& extent = at[any()];
       extent = std::max<index_t>(1, extent / 2);
     }
-    if (!extents.empty() && d.percent(5)) at[any()] = 0;
+    if (!extents.empty() && d.percent(5))  // most layers can do without samples only
+      at[d.percent(50) && used.contains('n') ? letters_.at('n') : any()] = 0;
     for (const attribute_axes& a : attributes_) a.propose(d, at);
     return at;
   }

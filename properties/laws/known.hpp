@@ -21,6 +21,10 @@ struct known {
   friend known operator*(const T& factor, const known& a) {
     return {factor * a.value, std::fabs(static_cast<double>(factor)) * a.slack};
   }
+  friend known operator*(const known& a, const known& b) {
+    return {a.value * b.value, std::fabs(static_cast<double>(a.value)) * b.slack +
+                                   std::fabs(static_cast<double>(b.value)) * a.slack + a.slack * b.slack};
+  }
 
   /// Whether both can be the same number. NaN is never the same.
   friend bool agree(const known& a, const known& b) {

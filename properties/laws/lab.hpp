@@ -90,6 +90,9 @@ class lab {
       } else if (s.values == domain::unit) {
         tensor<T>& quarters = set.add(s.name, numbers(extents, 0, 3));
         for (T& v : quarters.values()) v = v / T(4);
+      } else if (s.values == domain::position) {
+        tensor<T>& quarters = set.add(s.name, numbers(extents, -5, 5));
+        for (T& v : quarters.values()) v = v / T(4);
       } else if (s.values == domain::bit) {
         set.add(s.name, numbers(extents, 0, 1));
       } else if (!s.differentiable || s.values != domain::any) {

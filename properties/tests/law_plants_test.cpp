@@ -331,6 +331,158 @@ void loss_plants(std::vector<plant>& list) {
                           }));
 }
 
+/// Bugs of a few kinds, for laws that any of them breaks.
+plant shifted(std::string law, std::string pass, const std::string& tensor, double by) {
+  return miswrite(std::move(law), std::move(pass), "is off by a constant",
+                  [=](const layer&, const tensors&, tensors& w) {
+                    if (w.has(tensor))
+                      for (double& v : w[tensor].values()) v += by;
+                  });
+}
+plant stretched(std::string law, std::string pass, const std::string& tensor) {
+  return miswrite(std::move(law), std::move(pass), "is off by one in a hundred",
+                  [=](const layer&, const tensors&, tensors& w) {
+                    if (w.has(tensor))
+                      for (double& v : w[tensor].values()) v *= 1.01;
+                  });
+}
+plant mixed(std::string law, std::string pass, const std::string& from, const std::string& into) {
+  return miswrite(std::move(law), std::move(pass), "lets " + from + " into " + into,
+                  [=](const layer&, const tensors& r, tensors& w) {
+                    if (r[from].size() > 0 && w[into].size() > 0) w[into][0] += r[from][0] / 4;
+                  });
+}
+plant mirrored(std::string law, std::string pass) {
+  return misread(std::move(law), std::move(pass), "takes -x for x", [](const layer&, tensors& r) {
+    for (double& v : r["x"].values()) v = -v;
+  });
+}
+
+void more_activation_plants(std::vector<plant>& list) {
+  const auto x = [](const tensors& r, index_t i) { return r["x"][i]; };
+  list.push_back(
+      elementwise("leaky_relu.identity", "leaky_relu.forward", "leaks 0.01 always",
+                  [=](const tensors& r, index_t i) { return x(r, i) * (x(r, i) > 0 ? 1 : 0.01); }));
+  list.push_back(elementwise("leaky_relu.homogeneous", "leaky_relu.forward", "clips at 4",
+                             [=](const tensors& r, index_t i) { return std::min(x(r, i), 4.0); }));
+  list.push_back(elementwise("leaky_relu.slopes", "leaky_relu.backward", "lets every gradient pass",
+                             [](const tensors& r, index_t i) { return r["dy"][i]; }));
+  list.push_back(
+      misread("prelu.split", "prelu.forward", "takes the first weight for all",
+              [](const layer&, tensors& r) { std::ranges::fill(r["weight"].values(), r["weight"][0]); }));
+  list.push_back(shifted("prelu.weight_gradient", "prelu.backward_weights", "dweight", 1));
+  list.push_back(stretched("clamp.idempotent", "clamp.forward", "y"));
+  list.push_back(mirrored("clamp.monotone", "hard_tanh.forward"));
+  list.push_back(stretched("clamp.gradient", "clamp.backward", "dx"));
+  list.push_back(stretched("hard_sigmoid.symmetry", "hard_sigmoid.forward", "y"));
+  list.push_back(mirrored("hard_sigmoid.monotone", "hard_sigmoid.forward"));
+  list.push_back(elementwise("hard_sigmoid.even_gradient", "hard_sigmoid.backward", "stops below 0",
+                             [=](const tensors& r, index_t i) { return x(r, i) > 0 ? r["dy"][i] / 6 : 0; }));
+  for (const std::string name : {"hard_swish", "gelu", "silu", "softplus"}) {
+    list.push_back(stretched(name + ".split", name + ".forward", "y"));
+    list.push_back(stretched(name + ".gradient_split", name + ".backward", "dx"));
+  }
+  list.push_back(stretched("silu.sigmoid", "silu.forward", "y"));
+  list.push_back(mirrored("softplus.monotone", "softplus.forward"));
+  list.push_back(stretched("mish.composition", "mish.forward", "y"));
+  list.push_back(shifted("elu.straight", "celu.forward", "y", 1));
+  list.push_back(elementwise("elu.exponential", "elu.forward", "is straight below 0 too", x));
+  list.push_back(shifted("odd_activation.odd", "softsign.forward", "y", 0x1p-8));
+  list.push_back(elementwise("odd_activation.doubling", "tanh.forward", "saturates early",
+                             [=](const tensors& r, index_t i) { return std::min(std::tanh(x(r, i)), 0.9); }));
+  list.push_back(elementwise("odd_activation.even_gradient", "tanh.backward", "forgets the square",
+                             [](const tensors& r, index_t i) { return r["dy"][i] * (1 - r["y"][i]); }));
+}
+
+void softmax_plants(std::vector<plant>& list) {
+  for (const std::string name : {"softmax", "log_softmax"}) {
+    list.push_back(mixed(name + ".shift", name + ".forward", "x", "y"));
+    list.push_back(shifted(name + ".zero_sum", name + ".backward", "dx", 1));
+  }
+  list.push_back(stretched("softmax.sum", "softmax.forward", "y"));
+  list.push_back(stretched("log_softmax.logarithm", "log_softmax.forward", "y"));
+  list.push_back(stretched("cross_entropy.composition", "cross_entropy.forward", "y"));
+}
+
+void more_loss_plants(std::vector<plant>& list) {
+  list.push_back(mixed("nll_loss.targets", "nll_loss.forward", "x", "y"));
+  list.push_back(misread("nll_loss.ignored", "nll_loss.backward", "takes ignored targets for class 0",
+                         [](const layer& l, tensors& r) {
+                           for (index_t& t : r.indices("target").values())
+                             if (t == l.resolved().integer("ignore_index"))
+                               t = t == 0 ? l.shapes()["x"][1] - 1 : 0;
+                         }));
+  list.push_back(miswrite("nll_loss.reductions", "nll_loss.forward", "knows no reduction=mean",
+                          [](const layer& l, const tensors&, tensors& w) {
+                            if (l.resolved().text("reduction") == "mean") w["y"][0] *= w["total_weight"][0];
+                          }));
+  list.push_back(stretched("nll_loss.total", "nll_loss.backward", "dx"));
+  list.push_back(shifted("multiclass_hinge.margin", "multiclass_hinge.backward", "dx", 1));
+  list.push_back(shifted("multiclass_hinge.equal_scores", "multiclass_hinge.forward", "y", 1));
+  list.push_back(mixed("multiclass_hinge.shift", "multiclass_hinge.forward", "x", "y"));
+  list.push_back(shifted("multiclass_hinge.zero_sum", "multiclass_hinge.backward", "dx", 1));
+  for (const auto& [family, name] : {std::pair<std::string, std::string>("distance", "mse"),
+                                     {"huber", "huber"},
+                                     {"smooth_l1", "smooth_l1"}})
+    list.push_back(mixed(family + ".symmetric", name + ".forward", "target", "y"));
+  list.push_back(mixed("distance.translation", "l1.forward", "x", "y"));
+  list.push_back(stretched("huber.smooth_l1", "huber.backward", "dx"));
+  list.push_back(stretched("smooth_l1.huber", "smooth_l1.forward", "y"));
+  list.push_back(mixed("bce_with_logits.mirror", "bce_with_logits.forward", "x", "y"));
+  list.push_back(miswrite("bce_with_logits.neutral", "bce_with_logits.backward", "adds pos_weight",
+                          [](const layer&, const tensors& r, tensors& w) {
+                            if (r.has("pos_weight"))
+                              for (double& v : w["dx"].values()) v += r["pos_weight"][0];
+                          }));
+  list.push_back(shifted("kl_div.zero", "kl_div.forward", "y", 1));
+  list.push_back(stretched("kl_div.affine", "kl_div.forward", "y"));
+  list.push_back(mixed("l2_regularisation.quadratic", "l2_regularisation.forward", "weight", "y"));
+}
+
+void normalisation_plants(std::vector<plant>& list) {
+  for (const std::string name : {"batch_norm", "layer_norm", "group_norm", "instance_norm"}) {
+    list.push_back(mixed(name + ".shift", name + ".forward", "x", "y"));
+    list.push_back(mixed(name + ".scale", name + ".forward", "x", "y"));
+    list.push_back(
+        misread(name + ".parameters", name + ".forward", "knows no beta", [](const layer&, tensors& r) {
+          if (r.has("beta")) std::ranges::fill(r["beta"].values(), 0);
+        }));
+    list.push_back(shifted(name + ".zero_sum", name + ".backward", "dx", 1));
+    list.push_back(miswrite(name + ".along_x", name + ".backward", "takes the deviation for a constant",
+                            [](const layer&, const tensors& r, tensors& w) {
+                              for (index_t i = 0; i < r["x"].size(); ++i) w["dx"][i] += r["x"][i];
+                            }));
+  }
+  list.push_back(misread("batch_norm.channel_permutation", "batch_norm.forward", "reads channel 0 twice",
+                         [](const layer&, tensors& r) { first_for_last(r["x"], 1); }));
+  list.push_back(miswrite("batch_norm.modes", "batch_norm.forward", "takes the unbiased variance",
+                          [](const layer& l, const tensors&, tensors& w) {
+                            const double m = static_cast<double>(l.shapes()["x"].size() / l.shapes()["x"][1]);
+                            if (l.resolved().text("mode") == "train")
+                              for (double& v : w["y"].values()) v *= std::sqrt((m - 1) / m);
+                          }));
+  list.push_back(stretched("batch_norm.momentum", "batch_norm.forward", "new_running_var"));
+  for (const std::string name : {"layer_norm", "rms_norm"})
+    list.push_back(misread(name + ".feature_permutation", name + ".forward", "skips the last feature",
+                           [](const layer&, tensors& r) { drop_last(r["x"], -1); }));
+  list.push_back(stretched("group_norm.instance_norm", "group_norm.forward", "y"));
+  list.push_back(stretched("instance_norm.group_norm", "instance_norm.backward", "dx"));
+  list.push_back(mixed("rms_norm.scale", "rms_norm.forward", "x", "y"));
+  list.push_back(stretched("rms_norm.unit", "rms_norm.forward", "y"));
+  list.push_back(shifted("rms_norm.odd", "rms_norm.forward", "y", 1));
+  list.push_back(stretched("lrn.identity", "lrn.forward", "y"));
+  list.push_back(mixed("lrn.scale", "lrn.forward", "x", "y"));
+  list.push_back(shifted("lrn.odd", "lrn.forward", "y", 1));
+  list.push_back({"lrn.window", "lrn.forward", "looks one channel too far ahead",
+                  [](const layer& l, const pass_spec& pass, const tensors& reads) {
+                    problem text = l.canonical();
+                    text.set("size", std::to_string(l.resolved().integer("size") + 2));
+                    return honest(*plumb::bind(text), pass, reads);
+                  }});
+  list.push_back(stretched("dropout.identity", "dropout.backward", "dx"));
+  list.push_back(shifted("dropout.halves", "dropout.forward", "y", 1));
+}
+
 void linear_plants(std::vector<plant>& list) {
   list.push_back(misread("linear.product", "linear.forward", "misses the last feature",
                          [](const layer&, tensors& r) { drop_last(r["weight"], 1); }));
@@ -351,6 +503,195 @@ void linear_plants(std::vector<plant>& list) {
                          [](const layer&, tensors& r) { drop_last(r["dy"], 0); }));
 }
 
+bool anywhere(const shape&) { return true; }
+index_t first_pad(const layer& l, std::size_t side) { return l.resolved().integers("pad")[side]; }
+
+void padding_plants(std::vector<plant>& list) {
+  list.push_back(miswrite("padding.crop", "reflection_pad2d.forward", "leaves the first column out",
+                          [](const layer&, const tensors&, tensors& w) {
+                            replace(
+                                w["y"], [](const shape& at) { return at[3] == 0; }, zero);
+                          }));
+  list.push_back(miswrite(
+      "padding.axes", "replication_pad2d.forward", "leaves the corners empty",
+      [](const layer& l, const tensors&, tensors& w) {
+        replace(
+            w["y"], [&](const shape& at) { return at[2] < first_pad(l, 0) && at[3] < first_pad(l, 2); },
+            zero);
+      }));
+  list.push_back(miswrite("padding.mirror", "reflection_pad1d.forward", "repeats the border cell",
+                          [](const layer& l, const tensors& r, tensors& w) {
+                            replace(
+                                w["y"], [&](const shape& at) { return at[2] < first_pad(l, 0); },
+                                [&](shape at, double) {
+                                  at[2] = first_pad(l, 0) - 1 - at[2];
+                                  return r["x"].view()(at);
+                                });
+                          }));
+  const auto empty_in_front = [](index_t but) {
+    return [but](const layer& l, const tensors&, tensors& w) {
+      replace(
+          w["y"], [&](const shape& at) { return at[2] < first_pad(l, 0) - but; }, zero);
+    };
+  };
+  list.push_back(
+      miswrite("padding.replication", "replication_pad1d.forward", "pads with zeros", empty_in_front(0)));
+  list.push_back(
+      miswrite("padding.addition", "replication_pad1d.forward", "pads one cell only", empty_in_front(1)));
+  list.push_back(miswrite("padding.period", "circular_pad1d.forward", "pads with zeros", empty_in_front(0)));
+  list.push_back(miswrite("padding.value", "constant_pad1d.forward", "pads with zeros", empty_in_front(0)));
+  list.push_back(misread("padding.mass", "reflection_pad2d.backward", "loses the last column",
+                         [](const layer&, tensors& r) { drop_last(r["dy"], 3); }));
+}
+
+void upsampling_plants(std::vector<plant>& list) {
+  list.push_back(miswrite("upsampling.constant", "upsample_bicubic2d.forward", "halves the last column",
+                          [](const layer&, const tensors&, tensors& w) {
+                            const tensor<double>& y = w["y"];
+                            replace(
+                                w["y"], [&](const shape& at) { return last_of(y, at, 3); },
+                                [](const shape&, double v) { return v / 2; });
+                          }));
+  list.push_back(misread("upsampling.mass", "upsample_nearest2d.backward", "loses the last column",
+                         [](const layer&, tensors& r) { drop_last(r["dy"], 3); }));
+  list.push_back(miswrite("upsampling.own_size", "upsample_nearest_exact1d.forward",
+                          "shifts by one cell at the end",
+                          [](const layer&, const tensors&, tensors& w) { first_for_last(w["y"], 2); }));
+  list.push_back(miswrite("upsampling.axes", "upsample_bilinear2d.forward",
+                          "misses the last corner when both axes grow",
+                          [](const layer& l, const tensors&, tensors& w) {
+                            const shape &x = l.shapes()["x"], &y = l.shapes()["y"];
+                            replace(
+                                w["y"],
+                                [&](const shape& at) {
+                                  return y[2] > x[2] && y[3] > x[3] && at[2] == y[2] - 1 && at[3] == y[3] - 1;
+                                },
+                                zero);
+                          }));
+  list.push_back(miswrite("upsampling.linear_function", "upsample_linear1d.forward",
+                          "reads the first cell at the end",
+                          [](const layer&, const tensors&, tensors& w) { first_for_last(w["y"], 2); }));
+  list.push_back(miswrite("upsampling.mirror", "upsample_bicubic2d.forward", "skips the first column",
+                          [](const layer&, const tensors&, tensors& w) {
+                            replace(
+                                w["y"], [](const shape& at) { return at[3] == 0; }, zero);
+                          }));
+  list.push_back(miswrite("upsampling.order", "upsample_nearest2d.forward", "mixes two neighbours",
+                          [](const layer&, const tensors&, tensors& w) {
+                            replace(w["y"], anywhere, [](const shape&, double v) { return v + 0.5; });
+                          }));
+}
+
+void sampling_plants(std::vector<plant>& list) {
+  const auto without_last_column = [](const layer&, tensors& r) { drop_last(r["x"], 3); };
+  for (const char* law : {"grid_sample.own_grid", "grid_sample.mirror"})
+    list.push_back(
+        misread(law, "grid_sample2d.forward", "takes the border for outside", without_last_column));
+  list.push_back(misread("grid_sample.permutation", "grid_sample2d.backward", "misses the last output",
+                         [](const layer&, tensors& r) { drop_last(r["dy"], 3); }));
+  list.push_back(misread("grid_sample.transposition", "grid_sample2d.forward", "reads one coordinate twice",
+                         [](const layer&, tensors& r) {
+                           for (index_t i = 0; i < r["grid"].size(); i += 2) r["grid"][i + 1] = r["grid"][i];
+                         }));
+  list.push_back(misread("grid_sample.period", "grid_sample2d.forward", "reflects once only",
+                         [](const layer&, tensors& r) {
+                           for (double& g : r["grid"].values()) g = std::clamp(g, -3.0, 3.0);
+                         }));
+  list.push_back(misread("grid_sample.outside", "grid_sample2d.forward", "wraps coordinates around",
+                         [](const layer&, tensors& r) {
+                           for (double& g : r["grid"].values()) g = std::remainder(g, 2.0);
+                         }));
+  for (const char* law : {"roi_align.cells", "roi_align.constant"})
+    list.push_back(misread(law, "roi_align2d.forward", "takes the border for outside", without_last_column));
+  list.push_back(misread("roi_align.mass", "roi_align2d.backward", "misses the last bin",
+                         [](const layer&, tensors& r) { drop_last(r["dy"], 3); }));
+  list.push_back(misread("roi_align.permutation", "roi_align2d.forward", "misses the last box",
+                         [](const layer&, tensors& r) { drop_last(r["boxes"], 0); }));
+}
+
+void rearrangement_plants(std::vector<plant>& list) {
+  list.push_back(miswrite("rearrangement.there_and_back", "permute.forward", "copies the first row twice",
+                          [](const layer&, const tensors&, tensors& w) { first_for_last(w["y"], 0); }));
+  list.push_back(misread("rearrangement.back_and_there", "slice.backward", "loses the last column",
+                         [](const layer&, tensors& r) { drop_last(r["dy"], -1); }));
+  list.push_back(miswrite("rearrangement.inverse", "concat.forward", "leaves the last column out",
+                          [](const layer&, const tensors&, tensors& w) { drop_last(w["y"], -1); }));
+  list.push_back(miswrite("rearrangement.order", "reshape.forward", "exchanges two elements",
+                          [](const layer&, const tensors&, tensors& w) {
+                            if (w["y"].size() > 1) std::swap(w["y"][0], w["y"][1]);
+                          }));
+  list.push_back(miswrite("rearrangement.slices", "slice.forward", "reads the first column at the end",
+                          [](const layer&, const tensors&, tensors& w) { first_for_last(w["y"], -1); }));
+}
+
+void gate_plants(std::vector<plant>& list) {
+  /// y becomes f(x, y), element by element, or f(x0, y).
+  const auto instead = [](const char* input, auto f) {
+    return [input, f](const layer&, const tensors& r, tensors& w) {
+      for (index_t i = 0; i < w["y"].size(); ++i) w["y"][i] = f(r[input][i], w["y"][i]);
+    };
+  };
+  const auto first = [](double x0, double) { return x0; };
+  list.push_back(miswrite("gates.commute", "max.forward", "takes the first", instead("x0", first)));
+  list.push_back(miswrite("gates.max_and_min", "max.forward", "takes the first", instead("x0", first)));
+  list.push_back(miswrite("gates.associate", "add.forward", "subtracts",
+                          instead("x0", [](double x0, double y) { return 2 * x0 - y; })));
+  list.push_back(miswrite("gates.distribute", "mul.forward", "adds one",
+                          instead("x0", [](double, double y) { return y + 1; })));
+  list.push_back(miswrite("gates.negative", "neg.forward", "makes everything negative",
+                          instead("x", [](double, double y) { return -std::fabs(y); })));
+  list.push_back(miswrite("gates.exponential", "exp.forward", "is one in a thousand too large",
+                          instead("x", [](double, double y) { return y * 1.001; })));
+  list.push_back(miswrite("gates.reciprocal", "reciprocal.forward", "loses the sign",
+                          instead("x", [](double, double y) { return std::fabs(y); })));
+  list.push_back(miswrite("gates.square", "square.forward", "adds x",
+                          instead("x", [](double x, double y) { return x + y; })));
+  list.push_back(miswrite("gates.copy", "copy.backward", "forgets the second copy",
+                          [](const layer&, const tensors& r, tensors& w) { w["dx"] = r["dy0"]; }));
+  list.push_back(miswrite("gates.gradient", "mul.backward", "exchanges the gradients",
+                          [](const layer&, const tensors&, tensors& w) { std::swap(w["dx0"], w["dx1"]); }));
+}
+
+void matmul_plants(std::vector<plant>& list) {
+  list.push_back(misread("matmul.sums", "matmul.backward_weights", "misses the last row",
+                         [](const layer&, tensors& r) { drop_last(r["dy"], 0); }));
+  for (const char* law : {"matmul.identity", "matmul.associativity"})
+    list.push_back(miswrite(law, "matmul.forward", "leaves the last column out",
+                            [](const layer&, const tensors&, tensors& w) { drop_last(w["y"], 1); }));
+  list.push_back(misread("matmul.transposition", "matmul.forward", "misses the last row",
+                         [](const layer&, tensors& r) { drop_last(r["x"], 0); }));
+  list.push_back(misread("matmul.blocks", "matmul.forward", "drops the terms of the tail",
+                         [](const layer& l, tensors& r) {
+                           const index_t whole = l.shapes()["w"][0] / 4 * 4;
+                           replace(
+                               r["w"], [&](const shape& at) { return at[0] >= whole; }, zero);
+                         }));
+  list.push_back(misread("matmul.inner_permutation", "matmul.backward_data", "skips the first term",
+                         [](const layer&, tensors& r) {
+                           replace(
+                               r["w"], [](const shape& at) { return at[0] == 0; }, zero);
+                         }));
+}
+
+void perceptron_plants(std::vector<plant>& list) {
+  list.push_back(
+      miswrite("perceptron.mistakes", "perceptron.forward", "learns the bias only",
+               [](const layer&, const tensors& r, tensors& w) { w["updated_weight"] = r["weight"]; }));
+  list.push_back(miswrite("perceptron.right", "perceptron.forward", "forgets a little at every step",
+                          [](const layer&, const tensors&, tensors& w) {
+                            for (double& v : w["updated_weight"].values()) v /= 2;
+                          }));
+  list.push_back(miswrite("perceptron.gradient_descent", "adaline.forward", "goes uphill",
+                          [](const layer&, const tensors& r, tensors& w) {
+                            for (index_t i = 0; i < r["weight"].size(); ++i)
+                              w["updated_weight"][i] = 2 * r["weight"][i] - w["updated_weight"][i];
+                          }));
+  list.push_back(miswrite("perceptron.bias", "adaline.forward", "never learns the bias",
+                          [](const layer&, const tensors& r, tensors& w) { w["updated_bias"] = r["bias"]; }));
+  list.push_back(misread("perceptron.feature_permutation", "adaline.backward", "misses the last feature",
+                         [](const layer&, tensors& r) { drop_last(r["x"], 0); }));
+}
+
 const std::vector<plant>& plants() {
   static const std::vector<plant> all = [] {
     std::vector<plant> list;
@@ -359,7 +700,18 @@ const std::vector<plant>& plants() {
     max_pool_plants(list);
     activation_plants(list);
     loss_plants(list);
+    more_activation_plants(list);
+    softmax_plants(list);
+    more_loss_plants(list);
+    normalisation_plants(list);
     linear_plants(list);
+    padding_plants(list);
+    upsampling_plants(list);
+    sampling_plants(list);
+    rearrangement_plants(list);
+    gate_plants(list);
+    matmul_plants(list);
+    perceptron_plants(list);
     return list;
   }();
   return all;

@@ -30,8 +30,9 @@ namespace plumb {
 /// What the elements of a tensor are: numbers of the scalar type, or integers (class labels, winners).
 enum class element : std::uint8_t { real, index };
 
-/// Which numbers a real input may hold; whoever draws data keeps to it. `unit` is [0, 1), `bit` is 0 or 1.
-enum class domain : std::uint8_t { any, nonnegative, positive, unit, bit };
+/// Which numbers a real input may hold; whoever draws data keeps to it. `unit` is [0, 1), `bit` is 0 or 1, `position`
+/// is [-1.25, 1.25]: a place in an image whose ends are -1 and 1, or a little outside.
+enum class domain : std::uint8_t { any, nonnegative, positive, nonzero, unit, bit, position };
 
 struct tensor_spec {
   static constexpr int no_batch = -1;
@@ -42,7 +43,7 @@ struct tensor_spec {
   domain values = domain::any;
   int batch_axis = 0;  ///< the axis that counts independent samples, or no_batch (weights, a summed loss)
   /// Index letters, one an axis, such as `nchw`, `kcrs`; a `*` stands for any number of positions, as in
-  /// `nc*`. Empty: any rank, axes 0 and 1 are batch and channel.
+  /// `nc*`, a digit for an axis of that extent, as in `npq2`. Empty: any rank, axes 0 and 1 are batch and channel.
   std::string axes = {};
 };
 

@@ -46,6 +46,10 @@ header parse_header(std::string_view dictionary, const std::string& name) {
       std::ranges::any_of(*numbers, [](index_t n) { return n < 0; }))
     throw npy_error("`" + name + "`: the shape " + std::string(extents) +
                     " is not a list of at most 8 extents");
+  index_t bytes = 8;
+  for (const index_t n : *numbers)
+    if (__builtin_mul_overflow(bytes, std::max<index_t>(n, 1), &bytes))
+      throw npy_error("`" + name + "`: the shape " + std::string(extents) + " is larger than any memory");
   h.extents = shape(std::span<const index_t>(*numbers));
   return h;
 }
@@ -93,11 +97,13 @@ std::string encode(const tensor<T>& t) {
 }  // namespace
 
 npy_array read_npy(const std::filesystem::path& path) {
-  const std::string name = path.string();
   std::ifstream file(path, std::ios::binary);
-  if (!file) throw npy_error("`" + name + "`: cannot open the file; expected a NumPy .npy file");
-  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  const std::string_view all = text;
+  if (!file) throw npy_error("`" + path.string() + "`: cannot open the file; expected a NumPy .npy file");
+  const std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  return decode_npy(bytes, path.string());
+}
+
+npy_array decode_npy(std::string_view all, const std::string& name) {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(all[i]); };
   if (!all.starts_with("\x93NUMPY") || all.size() < 12)
     throw npy_error("`" + name + "` is not a .npy file: it does not begin with \\x93NUMPY");
@@ -142,6 +148,10 @@ npy_array read_npy(const std::filesystem::path& path) {
 }
 
 void write_npy(const std::filesystem::path& path, const npy_array& array) {
+  write_file(path, encode_npy(array));
+}
+
+std::string encode_npy(const npy_array& array) {
   std::string list;
   for (const index_t extent : array.extents()) list += std::to_string(extent) + ", ";
   const char* descr = array.type == dtype::i64 ? "<i8" : array.type == dtype::f64 ? "<f8" : "<f4";
@@ -156,7 +166,7 @@ void write_npy(const std::filesystem::path& path, const npy_array& array) {
   text += array.type == dtype::i64   ? encode<index_t>(array.index)
           : array.type == dtype::f64 ? encode<double>(array.real)
                                      : encode<float>(array.real);
-  write_file(path, text);
+  return text;
 }
 
 }  // namespace plumb

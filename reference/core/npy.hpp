@@ -5,6 +5,8 @@
 
 #include <filesystem>
 #include <stdexcept>
+#include <string>
+#include <string_view>
 
 #include "reference/core/tensor_view.hpp"
 
@@ -29,5 +31,9 @@ npy_array read_npy(const std::filesystem::path& path);
 
 /// `type` is f32, f64 (from `real`) or i64 (from `index`). Throws report_error if the file cannot be written.
 void write_npy(const std::filesystem::path& path, const npy_array& array);
+
+/// The bytes of such a file; `name` is what the sentence of an npy_error calls them.
+npy_array decode_npy(std::string_view bytes, const std::string& name);
+std::string encode_npy(const npy_array& array);
 
 }  // namespace plumb

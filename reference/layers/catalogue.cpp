@@ -1,14 +1,48 @@
 #include "reference/layers/catalogue.hpp"
 
+#include <algorithm>
+
 namespace plumb {
 
 std::unique_ptr<layer> bind(const problem& text) {
-  std::vector<std::string> names;
-  for (const layer_row& row : layer_catalogue()) {
+  for (const layer_row& row : layer_catalogue())
     if (row.name == text.layer()) return row.bind(text);
-    names.emplace_back(row.name);
+  throw text_error(text.layer(), 1, "no such layer; expected " + nearest_layers(text.layer()));
+}
+
+namespace {
+
+/// Least number of letters to insert, delete or replace (Levenshtein 1966).
+std::size_t edits(std::string_view a, std::string_view b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  for (std::size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    std::size_t diagonal = row[0];
+    row[0] = i + 1;
+    for (std::size_t j = 0; j < b.size(); ++j) {
+      const std::size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({replaced, row[j] + 1, diagonal + 1});
+    }
   }
-  throw text_error(text.layer(), 1, "no such layer; expected " + list_of(names));
+  return row.back();
+}
+
+}  // namespace
+
+std::string nearest_layers(std::string_view word) {
+  std::vector<std::pair<std::size_t, std::string>> ranked;
+  for (const layer_row& row : layer_catalogue()) {
+    const bool part = !word.empty() && row.name.find(word) != std::string_view::npos;
+    ranked.emplace_back(part ? 1 : edits(word, row.name), row.name);
+  }
+  std::ranges::stable_sort(ranked, {}, &std::pair<std::size_t, std::string>::first);
+  std::vector<std::string> names;
+  for (const auto& [distance, name] : ranked)
+    if (names.size() < 3 && distance <= std::max<std::size_t>(2, word.size() / 3))
+      names.push_back("`" + name + "`");
+  const std::string all = "one of the " + std::to_string(ranked.size()) + " that `plumb list layers` shows";
+  return names.empty() ? all : list_of(names) + ", or " + all;
 }
 
 std::unique_ptr<layer> bind(std::string_view text) { return bind(problem::parse(text)); }

@@ -23,4 +23,7 @@ const std::vector<layer_row>& layer_catalogue();
 std::unique_ptr<layer> bind(const problem& text);
 std::unique_ptr<layer> bind(std::string_view text);
 
+/// What an unknown word may have meant: the layers whose names are near it, and where all are listed.
+std::string nearest_layers(std::string_view word);
+
 }  // namespace plumb

@@ -13,29 +13,37 @@
 //   reduction        none: y[n,i] = loss.   sum: y = Σ loss.   mean: y = Σ loss / Σ w[t], both sums over the
 //                    positions that are not ignored. Nothing guards the division: if all are ignored y = 0/0
 //                    = NaN (and the gradient still 0), if their weights cancel both are divided by 0
-// Shapes: x = N,C,…   target = N,…   weight = C (optional)   y = one number, or N,… with reduction=none
+//   targets          classes, or probabilities: t[c] = target[n,c,i] takes the place of [c = t], and need not sum
+//                    to 1. With t̃[c] = (1-ε)·t[c] + ε/C
+//                        loss = -Σ_c w[c]·t̃[c]·log p[c]
+//                    where 0·-∞ = NaN. The mean then divides by the number of positions, whatever the weights;
+//                    none can be ignored
+// Shapes: x = N,C,…   target = N,…, or like x   weight = C (optional)   y = one number, or N,… with
+// reduction=none
 // A target that is neither a class nor ignore_index is an error. Conventions as torch 1.13.1.
 //
-// Gradient: with q[c] = (1-ε)·w[t]·[c = t] + ε/C·w[c], the loss is -Σ_c q[c]·log p[c], so
+// Gradient: with q[c] = (1-ε)·w[t]·[c = t] + ε/C·w[c], or w[c]·t̃[c], the loss is -Σ_c q[c]·log p[c], so
 //   dx[n,c,i] = dy·(p[c]·Σ_j q[j] - q[c])           divided by Σ w[t] for reduction=mean
 #pragma once
 
 #include "reference/core/layer.hpp"
+#include "reference/layers/reduction.hpp"
 #include "reference/layers/spatial.hpp"
 #include "reference/scalars/scalars.hpp"
 
 namespace plumb {
 
-enum class reduction_rule : std::uint8_t { mean, sum, none };
+enum class target_kind : std::uint8_t { classes, probabilities };
 template <>
-struct choices<reduction_rule> {
-  static constexpr std::array<std::string_view, 3> names = {"mean", "sum", "none"};
+struct choices<target_kind> {
+  static constexpr std::array<std::string_view, 2> names = {"classes", "probabilities"};
 };
 
 struct cross_entropy {
   reduction_rule reduction = reduction_rule::mean;
   index_t ignore_index = -100;
   decimal label_smoothing = {};
+  target_kind targets = target_kind::classes;
 
   static constexpr std::string_view formula = "y = -Σ weight[t] · log softmax(x)[t], t the target class";
   static constexpr bool rational = false;
@@ -46,13 +54,18 @@ struct cross_entropy {
     visit("reduction", self.reduction);
     visit("ignore_index", self.ignore_index);
     visit("label_smoothing", self.label_smoothing, range{0, 1});
+    visit("targets", self.targets);
   }
 
   signature describe() const {
     constexpr int no_batch = tensor_spec::no_batch;
     const bool map = reduction == reduction_rule::none;
     return {.inputs = {{.name = "x", .axes = "nc*"},
-                       {.name = "target", .kind = element::index, .differentiable = false, .axes = "n*"},
+                       {.name = "target",
+                        .kind = by_class() ? element::index : element::real,
+                        .differentiable = false,
+                        .values = by_class() ? domain::any : domain::unit,
+                        .axes = by_class() ? "n*" : "nc*"},
                        {.name = "weight",
                         .optional = true,
                         .differentiable = false,
@@ -78,9 +91,15 @@ struct cross_entropy {
       throw shape_error(named("x", x) + " has no class axis; expected N,C or N,C,… with C at least 1");
     shape positions{x[0]};
     for (int axis = 2; axis < x.rank(); ++axis) positions.push_back(x[axis]);
-    if (!(in["target"] == positions))
+    if (by_class() && !(in["target"] == positions))
       throw shape_error(named("target", in["target"]) + " must be " + named("x", x) +
                         " without its class axis: target=" + to_string(positions));
+    if (!by_class() && !(in["target"] == x))
+      throw shape_error(named("target", in["target"]) + " must have a probability for every score of " +
+                        named("x", x) + ": target=" + to_string(x));
+    if (!by_class() && ignore_index >= 0)
+      throw shape_error("ignore_index=" + std::to_string(ignore_index) +
+                        " names a class; targets=probabilities has none to ignore");
     if (in.has("weight") && !(in["weight"] == shape{x[1]}))
       throw shape_error(
           named("weight", in["weight"]) +
@@ -98,7 +117,8 @@ struct cross_entropy {
   void forward(const bundle<const Scalar>& in, const bundle<Scalar>& out) const {
     using std::exp, std::log;
     const auto x = in["x"];
-    const auto target = in.indices("target");
+    const auto target = in.indices("target");  // not there if
+    const auto probability = in["target"];     // this is
     const auto y = out["y"];
     const index_t N = x.extent(0), C = x.extent(1), I = positions_of(x.extents());
     const Scalar smoothing = label_smoothing.as<Scalar>();
@@ -107,10 +127,10 @@ struct cross_entropy {
     Scalar sum = Scalar(0), total_weight = Scalar(0);
     for (index_t n = 0; n < N; ++n)
       for (index_t i = 0; i < I; ++i) {
-        const index_t t = target[n * I + i];
+        const index_t t = by_class() ? target[n * I + i] : 0;
         Scalar loss = Scalar(0);
-        if (t != ignore_index) {
-          require_class(t, n * I + i, C);
+        if (!by_class() || t != ignore_index) {
+          if (by_class()) require_class(t, n * I + i, C);
           Scalar m = x[n * C * I + i];
           for (index_t c = 1; c < C; ++c)
             if (x[(n * C + c) * I + i] > m) m = x[(n * C + c) * I + i];
@@ -119,13 +139,18 @@ struct cross_entropy {
           const Scalar log_sum = log(exponentials);
           const auto log_p = [&](index_t c) { return (x[(n * C + c) * I + i] - m) - log_sum; };
 
-          loss = -w(t) * log_p(t);
+          if (by_class()) {
+            loss = -w(t) * log_p(t);
+            total_weight += w(t);
+          } else {
+            for (index_t c = 0; c < C; ++c) loss -= w(c) * probability[(n * C + c) * I + i] * log_p(c);
+            total_weight += Scalar(1);
+          }
           if (label_smoothing.numerator != 0) {
             Scalar over_classes = Scalar(0);
             for (index_t c = 0; c < C; ++c) over_classes -= w(c) * log_p(c);
             loss = (Scalar(1) - smoothing) * loss + smoothing / Scalar(C) * over_classes;
           }
-          total_weight += w(t);
         }
         sum += loss;
         if (reduction == reduction_rule::none) y[n * I + i] = loss;
@@ -142,32 +167,34 @@ struct cross_entropy {
     using std::exp;
     const auto x = in["x"];
     const auto target = in.indices("target");
+    const auto probability = in["target"];
     const auto dy = cotangent["dy"];
     const auto dx = gradient["dx"];
-    const index_t C = x.extent(1), I = positions_of(x.extents());
+    const index_t C = x.extent(1), I = positions_of(x.extents()), positions = x.size() / C;
     const Scalar smoothing = label_smoothing.as<Scalar>();
     const auto w = [&](index_t c) { return in.has("weight") ? in["weight"](c) : Scalar(1); };
 
     Scalar divisor = Scalar(1);
     if (reduction == reduction_rule::mean) {
-      divisor = Scalar(0);
-      for (index_t at = 0; at < target.size(); ++at)
+      divisor = by_class() ? Scalar(0) : Scalar(positions);
+      for (index_t at = 0; by_class() && at < positions; ++at)
         if (target[at] != ignore_index) {
           require_class(target[at], at, C);
           divisor += w(target[at]);
         }
     }
-    for (index_t at = 0; at < target.size(); ++at) {
+    for (index_t at = 0; at < positions; ++at) {
       const index_t first = at / I * C * I + at % I;  // the scores of this position: first + c·I
-      const index_t t = target[at];
-      if (t == ignore_index) {
+      if (by_class() && target[at] == ignore_index) {
         for (index_t c = 0; c < C; ++c) dx[first + c * I] = Scalar(0);
         continue;
       }
-      require_class(t, at, C);
+      if (by_class()) require_class(target[at], at, C);
       const Scalar scale = dy[reduction == reduction_rule::none ? at : 0] / divisor;
       const auto q = [&](index_t c) {
-        const Scalar hit = c == t ? w(c) : Scalar(0);
+        const Scalar hit = !by_class()       ? w(c) * probability[first + c * I]
+                           : c == target[at] ? w(c)
+                                             : Scalar(0);
         if (label_smoothing.numerator == 0) return hit;
         return (Scalar(1) - smoothing) * hit + smoothing / Scalar(C) * w(c);
       };
@@ -192,17 +219,20 @@ struct cross_entropy {
     const auto x = in["x"];
     const auto target = in.indices("target");
     const shape extents = x.extents();
-    Scalar total = Scalar(0);
+    shape positions{extents[0]};
+    for (int axis = 2; axis < extents.rank(); ++axis) positions.push_back(extents[axis]);
+    Scalar total = by_class() ? Scalar(0) : Scalar(positions.size());
     if (reduction == reduction_rule::mean)
-      for (index_t i = 0; i < target.size(); ++i)
+      for (index_t i = 0; by_class() && i < positions.size(); ++i)
         if (target[i] != ignore_index) total += in.has("weight") ? in["weight"][target[i]] : Scalar(1);
 
     index_t position = 0;
-    for_each_index(target.extents(), [&](const shape& at) {
-      const index_t row = reduction == reduction_rule::none ? position : 0, t = target(at);
+    for_each_index(positions, [&](const shape& at) {
+      const index_t row = reduction == reduction_rule::none ? position : 0;
+      const index_t t = by_class() ? target(at) : -1;
       ++position;
-      if (t == ignore_index) return;
-      require_class(t, position - 1, extents[1]);
+      if (by_class() && t == ignore_index) return;
+      if (by_class()) require_class(t, position - 1, extents[1]);
       shape score;  // coordinates in x of this position, class to be filled in
       for (int axis = 0; axis < extents.rank(); ++axis)
         score.push_back(axis == 0 ? at[0] : axis == 1 ? 0 : at[axis - 1]);
@@ -219,6 +249,8 @@ struct cross_entropy {
         for (index_t k = 0; k < extents[1]; ++k) {
           Scalar share = label_smoothing.as<Scalar>() / Scalar(extents[1]);
           if (k == t) share += Scalar(1) - label_smoothing.as<Scalar>();
+          score[1] = k;
+          if (!by_class()) share += (Scalar(1) - label_smoothing.as<Scalar>()) * in["target"](score);
           const Scalar coefficient = in.has("weight") ? share * in["weight"][k] : share;
           slope += coefficient * (k == c ? p - Scalar(1) : p);
         }
@@ -231,6 +263,7 @@ struct cross_entropy {
   }
 
  private:
+  bool by_class() const { return targets == target_kind::classes; }
   static index_t positions_of(const shape& x) {
     index_t count = 1;
     for (int axis = 2; axis < x.rank(); ++axis) count *= x[axis];

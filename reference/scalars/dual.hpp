@@ -61,6 +61,19 @@ struct dual {
     const T t = tanh(a.value);
     return {t, (T(1) - t * t) * a.tangent};
   }
+  friend dual expm1(const dual& a) {
+    using std::exp, std::expm1;
+    return {expm1(a.value), exp(a.value) * a.tangent};
+  }
+  friend dual log1p(const dual& a) {
+    using std::log1p;
+    return {log1p(a.value), a.tangent / (T(1) + a.value)};
+  }
+  /// erf′(x) = 2/√π·e^-x², and √π = √(acos(-1))
+  friend dual erf(const dual& a) {
+    using std::acos, std::erf, std::exp, std::sqrt;
+    return {erf(a.value), T(2) / sqrt(acos(T(-1))) * exp(-(a.value * a.value)) * a.tangent};
+  }
 };
 
 }  // namespace plumb

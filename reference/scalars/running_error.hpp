@@ -122,7 +122,7 @@ class running_error {
     return doubt(a, b), a.value_ >= b.value_;
   }
 
-  /// A kernel's exp, log and tanh are allowed `function_roundings` of their own.
+  /// A kernel's exp, log, tanh, expm1, log1p and erf are allowed `function_roundings` of their own.
   friend running_error exp(const running_error& a) {
     running_error r(std::exp(a.value_));
     r.lattice_ = false;
@@ -159,13 +159,48 @@ class running_error {
     r.underflow_ = slope * a.underflow_ + 1;
     return r.after(a, a, r.size_);
   }
+  friend running_error expm1(const running_error& a) {
+    running_error r(std::expm1(a.value_));
+    r.lattice_ = false;
+    const double slope = std::exp(a.value_);
+    r.radius_ = spare * slope * std::expm1(a.radius_) + libm * r.size_ + tiny;
+    r.carried_ = slope * a.allowance() + function_roundings * r.size_;
+    r.underflow_ = slope * a.underflow_ + 1;
+    return r.after(a, a, std::isinf(a.value_) ? 0 : slope);
+  }
+  friend running_error log1p(const running_error& a) {
+    running_error r(std::log1p(a.value_));
+    r.lattice_ = false;
+    const double argument = 1 + a.value_, least = argument - a.radius_;
+    if (!(least > 0)) return r.unknown();
+    r.radius_ = spare * a.radius_ / least + libm * r.size_ + tiny;
+    const bool first_order = a.allowance() * 0x1p-24 + a.underflow_ * 0x1p-150 <= argument * 0x1p-6;
+    r.carried_ = first_order ? a.allowance() / argument + function_roundings * r.size_ : infinity;
+    r.underflow_ = a.underflow_ / argument + 1;
+    return r.after(a, a, r.size_);
+  }
+  friend running_error erf(const running_error& a) {
+    running_error r(std::erf(a.value_));
+    r.lattice_ = false;
+    constexpr double steepest = 1.1283791670955128;  // 2/√π, rounded up
+    const double nearest = std::max(0.0, std::fabs(a.value_) - a.radius_);
+    r.radius_ = spare * steepest * std::exp(-nearest * nearest) * a.radius_ + libm * r.size_ + tiny;
+    const double slope = steepest * std::exp(-a.value_ * a.value_);
+    r.carried_ = slope * a.allowance() + function_roundings * r.size_;
+    r.underflow_ = slope * a.underflow_ + 1;
+    return r.after(a, a, r.size_);
+  }
+  /// Within its radius, which is the part of π that no double holds; a kernel's own constant is rounded once.
+  static running_error pi() {
+    return running_error(0x1.921fb54442d18p+1) + running_error(0x1.1a62633145c07p-53);
+  }
 
  private:
   // Every contribution to a radius starts with 2^-20 to spare, which pays for the roundings of the radii
   // themselves: each takes 2^-53 of it, so 2^33 of them on one path are covered.
   static constexpr double spare = 1 + 0x1p-20;
   static constexpr double unit = 0x1p-53 * spare;
-  // glibc states at most 1 ulp (2^-52) for exp and log and 2 ulp for tanh; what follows covers 2 ulp.
+  // glibc states at most 1 ulp (2^-52) for exp, log, expm1, log1p and erf and 2 ulp for tanh; this covers 2 ulp.
   static constexpr double libm = 0x1p-51 * spare;
   // Above every error of a result that underflows in double, and of the radius's own products that do.
   static constexpr double tiny = 0x1p-1022;

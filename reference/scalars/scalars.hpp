@@ -56,4 +56,25 @@ double as_double(const dual<T>& x) {
 }
 inline double as_double(const running_error& x) { return x.value(); }
 
+/// π to the last digit of the scalar.
+template <class T>
+struct pi_of {
+  static T value() {
+    using std::acos;
+    return acos(T(-1));
+  }
+};
+template <>
+struct pi_of<running_error> {
+  static running_error value() { return running_error::pi(); }
+};
+template <class T>
+struct pi_of<dual<T>> {
+  static dual<T> value() { return pi_of<T>::value(); }
+};
+template <class T>
+T pi() {
+  return pi_of<T>::value();
+}
+
 }  // namespace plumb

@@ -82,13 +82,18 @@ TEST_P(strides, do_not_matter) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(layers, strides,
-                         testing::Values("conv1d x=2x3x7 weight=4x3x3 bias=4 pad=1",
-                                         "conv2d x=2x4x5x6 weight=6x2x2x3 groups=2 pad=1,0,2,0",
-                                         "conv3d x=1x2x3x4x5 weight=3x2x2x3x2 bias=3 stride=1x2x1 flip=true",
-                                         "max_pool2d x=2x3x5x6 window=2x3 stride=1 pad=1",
-                                         "linear x=3x4x5 weight=2x5 bias=2", "relu x=2x3x4x5",
-                                         "sigmoid x=2x3x4"));
+INSTANTIATE_TEST_SUITE_P(
+    layers, strides,
+    testing::Values("conv1d x=2x3x7 weight=4x3x3 bias=4 pad=1",
+                    "conv2d x=2x4x5x6 weight=6x2x2x3 groups=2 pad=1,0,2,0",
+                    "conv3d x=1x2x3x4x5 weight=3x2x2x3x2 bias=3 stride=1x2x1 flip=true",
+                    "max_pool2d x=2x3x5x6 window=2x3 stride=1 pad=1", "linear x=3x4x5 weight=2x5 bias=2",
+                    "relu x=2x3x4x5", "reflection_pad2d x=2x3x4x5 pad=1,2,3,-1",
+                    "upsample_bilinear2d x=2x3x4x5 size=7x3", "permute x=2x3x4x5 order=3x1x0x2",
+                    "concat x0=2x3x4 x1=2x2x4", "split x=2x5x4 sizes=2x3",
+                    "slice x=4x5x6 start=1x0x2 stop=4x5x5 step=2x3x1", "pixel_shuffle x=2x8x2x3 factor=2",
+                    "channel_shuffle x=2x6x4 groups=3", "grid_sample2d x=2x3x4x5 grid=2x3x2x2",
+                    "matmul x=3x4 w=4x5", "sigmoid x=2x3x4"));
 
 TEST(gradients, only_those_asked_for) {
   const auto l = plumb::bind("conv2d x=1x2x4x4 weight=3x2x3x3 bias=3");

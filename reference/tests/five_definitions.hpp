@@ -197,6 +197,8 @@ tensor_set<T> random_inputs(const layer& l, std::mt19937& random,
       const T magnitude = v < T(0) ? T(-v) : v;
       if (values == domain::nonnegative) v = magnitude;
       if (values == domain::positive) v = magnitude + T(1);
+      if (values == domain::nonzero) v += v < T(0) ? T(-1) : T(1);
+      if (values == domain::position) v = T(20 * static_cast<int>(random() % 125) - 1243) / T(1000);
       if (values == domain::unit) v = magnitude / (magnitude + T(1));
       if (values == domain::bit) v = T(static_cast<int>(random() % 2));
     }

@@ -78,6 +78,9 @@ INSTANTIATE_TEST_SUITE_P(linear, contraction,
                          testing::Values("linear x=3x4 weight=2x4 bias=2", "linear x=2x3x4 weight=5x4",
                                          "linear x=3 weight=2x3 bias=2", "linear x=0x3 weight=2x3 bias=2"));
 
+INSTANTIATE_TEST_SUITE_P(matmul, contraction,
+                         testing::Values("matmul x=2x3 w=3x4", "matmul x=5x1 w=1x2", "matmul x=0x3 w=3x2"));
+
 INSTANTIATE_TEST_SUITE_P(
     conv_transpose, contraction,
     testing::Values(

@@ -39,6 +39,10 @@ TEST(dual_numbers, functions) {
   expect(sqrt(x), std::sqrt(0.5), 3 / (2 * std::sqrt(0.5)));
   const double t = std::tanh(0.5);
   expect(tanh(x), t, 3 * (1 - t * t));
+  expect(expm1(x), std::expm1(0.5), 3 * std::exp(0.5));
+  expect(log1p(x), std::log1p(0.5), 2);
+  expect(erf(x), std::erf(0.5), 3 * std::sqrt(std::exp(-0.5) * 4 / std::acos(-1.0)));
+  expect(pi<number>(), std::acos(-1.0), 0);
 }
 
 TEST(dual_numbers, chains) {

@@ -25,10 +25,7 @@ struct sampler {
 /// A random formula of the operations that layers use, evaluated over T by a stack machine.
 template <class T>
 T formula(const std::vector<unsigned>& program, const std::vector<double>& data) {
-  using std::exp;
-  using std::log;
-  using std::sqrt;
-  using std::tanh;
+  using std::erf, std::exp, std::expm1, std::log, std::log1p, std::sqrt, std::tanh;
   std::vector<T> stack;
   std::size_t next = 0;
   const auto push = [&] { stack.push_back(T(data[next++ % data.size()])); };
@@ -46,11 +43,14 @@ T formula(const std::vector<unsigned>& program, const std::vector<double>& data)
                     : T(b - a);
     } else {
       const T positive = a * a + T(1);
-      a = op == 5   ? T(exp(tanh(a)))
-          : op == 6 ? T(log(positive))
-          : op == 7 ? T(sqrt(positive))
-          : op == 8 ? T(tanh(a))
-                    : T(-a);
+      a = op == 5    ? T(exp(tanh(a)))
+          : op == 6  ? T(log(positive))
+          : op == 7  ? T(sqrt(positive))
+          : op == 8  ? T(tanh(a))
+          : op == 9  ? T(expm1(tanh(a)))
+          : op == 10 ? T(log1p(a * a))
+          : op == 11 ? T(erf(a))
+                     : T(-a);
     }
     stack.back() = a;
   }
@@ -62,7 +62,7 @@ TEST(running_error, radius_covers_the_distance_to_the_truth) {
   int tight = 0;
   for (int trial = 0; trial < 4000; ++trial) {
     std::vector<unsigned> program(1 + s.below(12));
-    for (unsigned& op : program) op = s.below(10);
+    for (unsigned& op : program) op = s.below(13);
     std::vector<double> data(8);
     for (double& x : data) x = s.real();
     const auto guess = formula<running_error>(program, data);
@@ -75,13 +75,40 @@ TEST(running_error, radius_covers_the_distance_to_the_truth) {
   EXPECT_GT(tight, 1000);  // the radius is no fantasy: often within two decimal digits of the error
 }
 
+TEST(running_error, radius_covers_functions_where_they_bend) {
+  using std::erf, std::expm1, std::log1p;
+  sampler s{std::mt19937_64(4)};
+  for (int trial = 0; trial < 3000; ++trial) {
+    // a number with a radius, which may be larger than the number, and both ends of what it may be
+    const double magnitude = std::ldexp(s.real(), static_cast<int>(s.below(70)) - 60);
+    const running_error third = running_error(1.0) / running_error(3.0);
+    const running_error x = third + running_error(magnitude) - third;
+    for (const double end : {-0.999, 0.0, 0.999}) {
+      const mp100 truth = mp100(x.value()) + mp100(end) * mp100(x.radius());
+      const auto covered = [](const running_error& guess, const mp100& exact) {
+        return abs(exact - mp100(guess.value())) <= mp100(guess.radius());
+      };
+      ASSERT_TRUE(covered(erf(x), erf(truth))) << x.value();
+      if (x.value() < 700) {
+        ASSERT_TRUE(covered(expm1(x), expm1(truth))) << x.value();
+      }
+      if (x.value() > -1) {
+        ASSERT_TRUE(covered(log1p(x), log1p(truth))) << x.value();
+      }
+    }
+  }
+  const mp100 pi = acos(mp100(-1));
+  EXPECT_LE(abs(pi - mp100(running_error::pi().value())), mp100(running_error::pi().radius()));
+  EXPECT_LT(running_error::pi().radius(), 0x1p-52);
+}
+
 TEST(running_error, allowance_covers_float) {
   sampler s{std::mt19937_64(2)};
   constexpr double u = 0x1p-24;
   double largest_share = 0;
   for (int trial = 0; trial < 20000; ++trial) {
     std::vector<unsigned> program(1 + s.below(8));
-    for (unsigned& op : program) op = s.below(10);
+    for (unsigned& op : program) op = s.below(13);
     std::vector<double> data(8);
     for (double& x : data) x = s.real();
     const auto truth = formula<running_error>(program, data);

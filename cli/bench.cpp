@@ -1,0 +1,77 @@
+// plumb bench: kernels against each other, verified first.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "bench/bench.hpp"
+#include "cli/commands.hpp"
+#include "cli/judging.hpp"
+#include "reference/core/problem_set.hpp"
+
+namespace plumb::cli {
+namespace {
+
+struct bench_command {
+  std::vector<std::string> words, problems, layouts = {"nchw"};
+  std::string against, time = "30s";
+  int threads = 0;
+  bool strict = false;
+  common_options common;
+
+  void add_to(CLI::App& app) {
+    app.add_option("what", words, "kernel globs or problems")->required();
+    app.add_option("--problems", problems, "a set, a problem, or a file of problems; may be repeated")
+        ->allow_extra_args(false);
+    app.add_option("--against", against, "glob of the baseline; default: oneDNN");
+    app.add_option("--layout", layouts, "nchw or nhwc; may be repeated")
+        ->check(CLI::IsMember({"nchw", "nhwc"}))
+        ->allow_extra_args(false);
+    app.add_option("--threads", threads, "0: all cores")->capture_default_str();
+    app.add_option("--time", time, "wall time of the whole run")->capture_default_str();
+    app.add_flag("--strict", strict, "peers count for the exit code");
+    common.add_to(app);
+    app.footer("example: plumb bench 'conv2d.forward/*' --problems resnet50 --report bench.html");
+  }
+
+  int run() const {
+    sandbox box(timing());
+    progress_line line(common.quiet);
+    record::run r = new_record("bench", common);
+    r.bench = bench(box, line);
+    line.clear();
+    publish(r, common);
+    const auto bad = [&](const record::timing& t) {
+      return record::is_bad(t.verdict) && (!t.peer || strict);
+    };
+    return std::ranges::any_of(r.bench->timings, bad) ? exit_fail : exit_pass;
+  }
+
+  record::bench_section bench(sandbox& box, progress_line& line) const {
+    bench_options o;
+    const selection s = select(box, words, "", false);
+    o.kernels = s.kernels;
+    for (const std::string& each : problems) o.sets.push_back(load_problems(each));
+    for (const std::string& text : s.problems) o.sets.push_back(load_problems(text));
+    if (o.sets.empty())
+      throw usage_error("bench needs problems: expected --problems SET, a file, or a problem");
+    o.against = against;
+    o.layouts.clear();
+    for (const std::string& l : layouts) o.layouts.push_back(l == "nchw" ? layout::nchw : layout::nhwc);
+    o.seconds = parse_seconds(time);
+    o.threads = threads;
+    o.seed = common.seed;
+    o.progress = [&line](const bench_progress& p) {
+      line.show(fmt::format("{}/{}  {:.0f} s left  {}", p.done, p.total, std::max(0.0, p.budget - p.elapsed),
+                            p.now));
+    };
+    return run_bench(box, o);
+  }
+};
+
+}  // namespace
+
+void add_bench(CLI::App& app, int& code) {
+  add<bench_command>(app, "bench", "time kernels against each other, verified first", code);
+}
+
+}  // namespace plumb::cli
