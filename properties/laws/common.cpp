@@ -92,7 +92,10 @@ void backward_is_adjoint(lab<T>& bench) {
   for (const auto& e : reads.entries()) {
     if (is_input(l, e.name) || is_output(l, e.name)) continue;
     const tensor<T>& tangent = change[base_name(l, e.name)];
-    for (index_t i = 0; i < tangent.size(); ++i) other_way += known<T>(e.real[i] * tangent[i]);
+    for (index_t i = 0; i < tangent.size(); ++i) {
+      bench.require(!is_nan(tangent[i]));  // a mean over nothing has no derivative
+      other_way += known<T>(e.real[i] * tangent[i]);
+    }
   }
   other_way.slack += one_way.slack * 0x1p-10;
   bench.claim_equal("<gradient, v> and <dy, J v>", {}, one_way, other_way);

@@ -139,6 +139,7 @@ struct l1 : elementwise_loss<l1> {
   template <class T>
   T term(const bundle<const T>& in, index_t i) const {
     const T d = in["x"][i] - in["target"][i];
+    if (d == T(0)) return T(0);  // so that dual numbers, too, have slope 0 at the kink
     return d < T(0) ? T(-d) : d;
   }
   template <class T>
@@ -175,6 +176,7 @@ struct smooth_l1 : elementwise_loss<smooth_l1> {
   template <class T>
   T term(const bundle<const T>& in, index_t i) const {
     const T d = in["x"][i] - in["target"][i], size = d < T(0) ? T(-d) : d, b = beta.as<T>();
+    if (d == T(0)) return T(0);  // the kink of beta=0, as in l1
     return size < b ? T(size * size / (T(2) * b)) : T(size - b / T(2));
   }
   template <class T>

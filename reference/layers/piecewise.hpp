@@ -8,7 +8,8 @@
 //   hard_swish    y = x·clip((x+3)/6, 0, 1)                                    (Howard et al. 2019)
 //   softsign      y = x / (1 + |x|)                                            (Bergstra et al. 2009)
 //
-// dx is dy times the slope of the piece. At the kinks, where no slope exists:
+// dx is dy times the slope of the piece. At the kinks, where no slope exists (and where the formulas take the same
+// piece, so that dual numbers agree):
 //   leaky_relu, prelu at 0       the negative slope
 //   hard_tanh at min and max     0             clamp at min and max       1
 //   hard_sigmoid at ±3           0             hard_swish at -3: -1/2, at 3: 1
@@ -76,8 +77,8 @@ struct hard_tanh : activation<hard_tanh> {
 
   template <class T>
   T value(const T& x) const {
-    if (x < min.as<T>()) return min.as<T>();
-    return x > max.as<T>() ? max.as<T>() : x;
+    if (x <= min.as<T>()) return min.as<T>();
+    return x >= max.as<T>() ? max.as<T>() : x;
   }
   template <class T>
   T pull_back(const T& x, const T& dy) const {
@@ -143,8 +144,8 @@ struct hard_sigmoid : activation<hard_sigmoid> {
   template <class T>
   T value(const T& x) const {
     const T line = (x + T(3)) / T(6);
-    if (line < T(0)) return T(0);
-    return line > T(1) ? T(1) : line;
+    if (line <= T(0)) return T(0);
+    return line >= T(1) ? T(1) : line;
   }
   template <class T>
   T pull_back(const T& x, const T& dy) const {
@@ -171,7 +172,7 @@ struct hard_swish : activation<hard_swish> {
   T value(const T& x) const {
     T share = (x + T(3)) / T(6);
     if (share < T(0)) share = T(0);
-    if (share > T(1)) share = T(1);
+    if (share >= T(1)) share = T(1);
     return x * share;
   }
   template <class T>
@@ -265,18 +266,17 @@ struct prelu {
     const auto x = in["x"];
     const auto dy = cotangent["dy"];
     const index_t C = x.extent(1), I = x.size() / std::max<index_t>(x.extent(0) * C, 1);
-    const index_t A = in["weight"].size();
-    const auto channel = [&](index_t at) { return A == 1 ? 0 : at / I % C; };
+    const auto entry = [&](const auto& weight, index_t at) { return weight.size() == 1 ? 0 : at / I % C; };
     if (gradient.has("dx")) {
       const auto dx = gradient["dx"];
       for (index_t at = 0; at < x.size(); ++at)
-        dx[at] = x[at] > T(0) ? dy[at] : dy[at] * in["weight"][channel(at)];
+        dx[at] = x[at] > T(0) ? dy[at] : dy[at] * in["weight"][entry(in["weight"], at)];
     }
     if (gradient.has("dweight")) {
       const auto dweight = gradient["dweight"];
-      for (index_t a = 0; a < A; ++a) dweight[a] = T(0);
+      for (index_t a = 0; a < dweight.size(); ++a) dweight[a] = T(0);
       for (index_t at = 0; at < x.size(); ++at)
-        if (!(x[at] > T(0))) dweight[channel(at)] += x[at] * dy[at];
+        if (!(x[at] > T(0))) dweight[entry(dweight, at)] += x[at] * dy[at];
     }
   }
 
