@@ -22,6 +22,7 @@ function(plumb_check_headers target)
   endforeach()
   add_library(${target} OBJECT ${units})
   target_link_libraries(${target} PRIVATE plumb_options plumb_plugin OpenMP::OpenMP_CXX)
-  # Nothing runs, so nothing needs optimising.
+  # Nothing runs, so nothing needs optimising, nor more scalars than the few that are quick to parse.
   target_compile_options(${target} PRIVATE -O0)
+  target_compile_definitions(${target} PRIVATE PLUMB_FEW_SCALARS)
 endfunction()

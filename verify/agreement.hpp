@@ -7,6 +7,7 @@
 #include <string>
 
 #include "reference/core/record.hpp"
+#include "reference/core/shape.hpp"
 
 namespace plumb {
 
