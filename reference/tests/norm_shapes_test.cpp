@@ -1,5 +1,5 @@
-// Output shapes by hand and error sentences of the activations, normalisations, softmax and the losses, and the
-// targets that they refuse.
+// Output shapes by hand and error sentences of the activations, normalisations, softmax and the losses, and
+// the targets that they refuse.
 #include <gtest/gtest.h>
 
 #include "reference/layers/catalogue.hpp"
