@@ -12,7 +12,8 @@
 //
 //   reduction   mean: y = Σ ℓ / elements (also with a weight).  sum: y = Σ ℓ.  none: y = ℓ.
 //               kl_div only: batchmean: y = Σ ℓ / N. The mean over nothing is NaN
-// The target is data: it has no gradient. NaN passes through.
+// The target is data: it has no gradient. NaN passes through, but for l1's gradient, which is 0
+// there.
 // Shapes: x = target, of any rank   y = one number, or like x with reduction=none.   Conventions as torch
 // 1.13.1, but for smooth_l1 with beta=0, which at d = 0 has the gradient 0 of l1 (and -1 in torch).
 //

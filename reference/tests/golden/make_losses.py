@@ -134,8 +134,8 @@ def distances(f, reduction):
         keep = (pairs != against) | torch.tensor(attributes != " beta=0")
         loss_case(f, name, function, pairs[keep], against[keep], attributes, reduction, **options)
         if reduction == "none":
-            loss_case(f, name, function, torch.tensor([INF, -INF]), torch.tensor([1.0, 2.0]), attributes,
-                      reduction, **options)
+            loss_case(f, name, function, torch.tensor([INF, -INF, NAN]), torch.tensor([1.0, 2.0, 3.0]),
+                      attributes, reduction, **options)
         if not attributes:
             loss_case(f, name, function, real(0, 3), real(0, 3), attributes, reduction, **options)
 
