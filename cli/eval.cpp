@@ -14,15 +14,6 @@
 namespace plumb::cli {
 namespace {
 
-/// `x=x.npy` or `x=all.npz` as name and file; a bare `all.npz` has no name and stands for every array in it.
-std::pair<std::string, std::string> split(const std::string& pair) {
-  const std::size_t equals = pair.find('=');
-  if (equals == std::string::npos && pair.ends_with(".npz")) return {"", pair};
-  if (equals == std::string::npos || equals == 0 || equals + 1 == pair.size())
-    throw usage_error("`" + pair + "`: expected NAME=FILE.npy, as in x=x.npy, or FILE.npz");
-  return {pair.substr(0, equals), pair.substr(equals + 1)};
-}
-
 std::string digits_of(float v) { return fmt::format("{:.9g}", v); }
 std::string digits_of(double v) { return fmt::format("{:.17g}", v); }
 std::string digits_of(const mp50& v) { return v.str(50); }
@@ -32,6 +23,7 @@ std::string digits_of(const rational& v) { return v.str(); }
 struct eval_command {
   std::string problem_text, pass = "forward", scalar = "double";
   std::vector<std::string> in, out;
+  bool shapes = false;
 
   void add_to(CLI::App& app) {
     app.add_option("problem", problem_text, "a problem")->required();
@@ -43,14 +35,16 @@ struct eval_command {
         "NAME=FILE.npy or FILE.npz: inputs; dy=… for gradients, tangents dx=… for jvp, saved outputs");
     app.add_option("--out", out,
                    "NAME=FILE.npy or FILE.npz: what to write; without it the numbers are printed");
+    app.add_flag("--shapes", shapes, "only the tensors and their shapes; needs no inputs");
     app.add_option("--scalar", scalar, "arithmetic of the evaluation")
         ->check(CLI::IsMember({"float", "double", "mp50", "mp100", "rational"}))
         ->capture_default_str();
-    app.footer("example: plumb eval 'relu x=4' --in x=x.npy --out y=y.npy");
+    app.footer("example: plumb eval 'relu x=4' --in x=1,-2,3,-1");
   }
 
   int run() const {
     const auto l = plumb::bind(std::string_view(problem_text));
+    if (shapes) return print_shapes(*l);
     if (scalar == "float") return run_in<float>(*l);
     if (scalar == "double") return run_in<double>(*l);
     if (scalar == "mp50") return run_in<mp50>(*l);
@@ -62,6 +56,15 @@ struct eval_command {
   }
 
  private:
+  static int print_shapes(const layer& l) {
+    for (const auto* list : {&l.describe().inputs, &l.describe().outputs})
+      for (const tensor_spec& s : *list)
+        if (l.present(s.name))
+          fmt::print("{} = {} ({} {})\n", s.name, to_string(l.shapes()[s.name]), l.shapes()[s.name].size(),
+                     s.kind == element::index ? "integers" : "numbers");
+    return exit_pass;
+  }
+
   template <class T>
   int run_in(const layer& l) const {
     const tensor_set<double> given = read_all(l);
@@ -79,7 +82,7 @@ struct eval_command {
   tensor_set<double> read_all(const layer& l) const {
     tensor_set<double> given;
     for (const std::string& pair : in) {
-      const auto [name, file] = split(pair);
+      const auto [name, file] = name_and_source(pair);
       read_into(l, given, name, file);
     }
     return given;
@@ -176,7 +179,7 @@ struct eval_command {
 
   template <class T>
   static void write(const tensor_set<T>& result, const std::string& pair) {
-    const auto [name, file] = split(pair);
+    const auto [name, file] = name_and_source(pair);
     if (name.empty()) {
       npz_arrays arrays;
       for (const auto& e : result.entries()) arrays.emplace_back(e.name, as_npy<T>(e));

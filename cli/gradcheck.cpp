@@ -142,6 +142,7 @@ struct gradcheck_command {
 
 struct jacobian_command {
   std::string problem_text, out;
+  std::vector<std::string> in;
   double budget_mib = 256;
   std::uint64_t seed = 1;
   bool sparse = false;
@@ -149,7 +150,8 @@ struct jacobian_command {
   void add_to(CLI::App& app) {
     app.add_option("problem", problem_text, "a problem, as in 'relu x=4'")->required();
     app.add_option("--budget", budget_mib, "largest dense Jacobian, in MiB of f32")->capture_default_str();
-    app.add_option("--seed", seed, "seed of the point")->capture_default_str();
+    app.add_option("--in", in, "NAME=1,2,3, NAME=FILE.npy or FILE.npz: the point, or a part of it");
+    app.add_option("--seed", seed, "seed of the point, as far as it is not given")->capture_default_str();
     app.add_flag("--sparse", sparse, "only the entries that are not zero, recovered by colouring");
     app.add_option("--out", out,
                    "with --sparse: write Matrix Market files OUT.dy_dx.mtx, one a pair of tensors");
@@ -162,15 +164,28 @@ struct jacobian_command {
     if (sparse) return run_sparse(*l);
     if (const std::string refusal = refuse_jacobian(*l, budget_mib * 1024 * 1024); !refusal.empty())
       throw usage_error(refusal);
-    fmt::print("{}", print_jacobian(*l, seed));
+    fmt::print("{}", print_jacobian(*l, point_of(*l)));
     return exit_pass;
   }
 
  private:
+  tensor_set<double> point_of(const layer& l) const {
+    tensor_set<double> point, given;
+    for (const std::string& each : in) {
+      const auto [name, source] = name_and_source(each);
+      read_into(l, given, name, source);
+    }
+    for (const auto& e : draw_point(l, seed).entries()) {
+      const auto& chosen = given.has(e.name) ? given.at(e.name) : e;
+      chosen.is_index ? void(point.add_indices(e.name, chosen.index)) : void(point.add(e.name, chosen.real));
+    }
+    return point;
+  }
+
   int run_sparse(const layer& l) const {
     constexpr double agreed = 1e-9;  // two evaluations in double
     bool agree = true;
-    for (const sparse_jacobian& j : sparse_jacobians(l, draw_point(l, seed), most_sparse_entries)) {
+    for (const sparse_jacobian& j : sparse_jacobians(l, point_of(l), most_sparse_entries)) {
       fmt::print(
           "d{}/d{}: {} x {}, {} entries, from {} products instead of {}; off the explicit ones by {:.2g}\n",
           j.output, j.input, j.rows, j.columns, j.entries.size(), j.colours, j.columns, j.disagreement);

@@ -2,6 +2,8 @@
 #include "cli/judging.hpp"
 
 #include <algorithm>
+#include <cstdlib>
+#include <optional>
 
 #include "properties/generators/problem_space.hpp"
 #include "properties/laws/laws.hpp"
@@ -119,9 +121,49 @@ void add_array(const layer& l, tensor_set<double>& given, const std::string& nam
         : static_cast<void>(given.add(name, std::move(a.real)));
 }
 
+/// `1,-2,0.5`, or nothing if the text is not such a list.
+std::optional<std::vector<double>> parse_numbers(const std::string& text) {
+  std::vector<double> numbers;
+  for (std::size_t start = 0; start <= text.size();) {
+    const std::size_t end = std::min(text.find(',', start), text.size());
+    const std::string word = text.substr(start, end - start);
+    char* stop = nullptr;
+    numbers.push_back(std::strtod(word.c_str(), &stop));
+    if (word.empty() || *stop != '\0') return std::nullopt;
+    start = end + 1;
+  }
+  return numbers;
+}
+
+void add_numbers(const layer& l, tensor_set<double>& given, const std::string& name, const std::string& text,
+                 const std::vector<double>& numbers) {
+  const shape extents = l.present(name) ? l.shapes()[name] : shape{static_cast<index_t>(numbers.size())};
+  if (static_cast<index_t>(numbers.size()) != extents.size())
+    throw usage_error("`" + name + "=" + text + "`: " + std::to_string(numbers.size()) +
+                      " numbers; the problem expects " + std::to_string(extents.size()) + " for " + name +
+                      "=" + to_string(extents));
+  npy_array a;
+  a.type = l.present(name) && l.spec(name).kind == element::index ? dtype::i64 : dtype::f64;
+  if (a.is_index())
+    a.index = tensor<index_t>(extents, {numbers.begin(), numbers.end()});
+  else
+    a.real = tensor<double>(extents, numbers);
+  add_array(l, given, name, text, std::move(a));
+}
+
 }  // namespace
 
+std::pair<std::string, std::string> name_and_source(const std::string& text) {
+  const std::size_t equals = text.find('=');
+  if (equals == std::string::npos && text.ends_with(".npz")) return {"", text};
+  if (equals == std::string::npos || equals == 0 || equals + 1 == text.size())
+    throw usage_error("`" + text +
+                      "`: expected NAME=FILE.npy, as in x=x.npy, or FILE.npz, or numbers, as in x=1,-2,0.5");
+  return {text.substr(0, equals), text.substr(equals + 1)};
+}
+
 void read_into(const layer& l, tensor_set<double>& given, const std::string& name, const std::string& file) {
+  if (const auto numbers = parse_numbers(file)) return add_numbers(l, given, name, file, *numbers);
   if (!file.ends_with(".npz")) return add_array(l, given, name, file, read_npy(file));
   std::vector<std::string> names;
   for (auto& [array, values] : read_npz(file)) {

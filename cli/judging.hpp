@@ -29,7 +29,10 @@ verify_options runner_options(const common_options& common, progress_line& line)
 /// Small problems of a layer for the gradient check: drawn, and kept where the dense Jacobian stays cheap.
 std::vector<std::string> small_problems(const std::string& layer, std::uint64_t seed, std::size_t wanted);
 
-/// Adds the tensor in the .npy file under its name, or from a .npz archive the array of that name (all of them if the
+/// `x=x.npy` as name and source; a bare `all.npz` has no name and stands for every array in it. Throws usage_error.
+std::pair<std::string, std::string> name_and_source(const std::string& text);
+
+/// Adds a tensor from its source: numbers such as `1,-2,0.5` in row-major order, the tensor in the .npy file, or from a .npz archive the array of that name (all of them if the
 /// name is empty), checked against the problem. Throws usage_error.
 void read_into(const layer& l, tensor_set<double>& given, const std::string& name, const std::string& file);
 

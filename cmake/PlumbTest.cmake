@@ -3,6 +3,15 @@
 # end_to_end, project. DEPENDS names programs the test starts; SERIAL keeps other tests away while it measures time.
 if(PLUMB_BUILD_TESTS)
   add_custom_target(plumb_unit_tests)
+  # What nearly every test includes, compiled once: GoogleTest and the multiprecision scalars take longer than the tests.
+  file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/test_headers.cpp CONTENT "")
+  add_library(plumb_test_headers OBJECT ${PROJECT_BINARY_DIR}/test_headers.cpp)
+  target_link_libraries(plumb_test_headers PRIVATE plumb_options GTest::gtest Boost::headers)
+  if(PLUMB_FEW_SCALARS)
+    target_compile_definitions(plumb_test_headers PRIVATE PLUMB_FEW_SCALARS)
+  endif()
+  target_precompile_headers(plumb_test_headers PRIVATE
+    <gtest/gtest.h> ${PROJECT_SOURCE_DIR}/reference/layers/catalogue.hpp)
 endif()
 
 function(plumb_add_test name)
@@ -18,7 +27,9 @@ function(plumb_add_test name)
     set(serial RUN_SERIAL ON)
   endif()
   add_executable(${name} ${ARG_SOURCES})
-  target_link_libraries(${name} PRIVATE plumb_options ${ARG_LIBRARIES} GTest::gtest GTest::gtest_main)
+  target_precompile_headers(${name} REUSE_FROM plumb_test_headers)
+  target_link_libraries(${name} PRIVATE
+    plumb_options ${ARG_LIBRARIES} GTest::gtest GTest::gtest_main PkgConfig::MPFR PkgConfig::GMP)
   if(ARG_DEPENDS)
     add_dependencies(${name} ${ARG_DEPENDS})
   endif()

@@ -450,8 +450,8 @@ bool has_derivatives(const layer& l, std::uint64_t seed) {
   return std::ranges::all_of(seen, [](bool b) { return b; });
 }
 
-std::string print_jacobian(const layer& l, std::uint64_t seed) {
-  const differentiation<double> at(l, draw_point(l, seed, false));
+std::string print_jacobian(const layer& l, const tensor_set<double>& point) {
+  const differentiation<double> at(l, point);
   const matrix<double> values = at.by_entries();
   std::string text;
   for (const auto& e : at.point().entries()) {

@@ -44,7 +44,7 @@ inline constexpr index_t most_sparse_entries = index_t{1} << 22;
 /// the implicit way to ask. Empty if it fits.
 std::string refuse_jacobian(const layer& l, double budget_bytes);
 
-/// The explicit Jacobian at a drawn point, as text: the point, then one dense block for each pair of tensors.
-std::string print_jacobian(const layer& l, std::uint64_t seed);
+/// The explicit Jacobian at a point, as text: the point, then one dense block for each pair of tensors.
+std::string print_jacobian(const layer& l, const tensor_set<double>& point);
 
 }  // namespace plumb

@@ -29,8 +29,9 @@ struct law_verdict {
 };
 
 struct law {
-  std::string name;       ///< `batch_split`, `conv.translation`
-  std::string statement;  ///< one line, the formula
+  std::string name;                      ///< `batch_split`, `conv.translation`
+  std::string statement;                 ///< one line, the formula
+  std::vector<std::string> layers = {};  ///< it speaks about these only; empty: about every layer
   /// Whether the law speaks about this pass of this layer.
   std::function<bool(const layer&, const pass_spec&)> applies;
   /// On the reference alone: exact in rationals; where the layer is not rational, in 50 digits with 40 of

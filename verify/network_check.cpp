@@ -195,15 +195,15 @@ class kernel_network {
   void run(const tensor_set<double>& sources) {
     for (const auto& n : graph_.nodes()) {
       const pass_spec& forward = n.bound->describe().passes.front();
-      for (auto& e : compute(n, forward, gather(n, forward, sources, values_, gradients_)).entries())
-        keep(values_, n.name + "." + e.name, e);
+      tensor_set<double> results = compute(n, forward, gather(n, forward, sources, values_, gradients_));
+      for (auto& e : results.entries()) keep(values_, n.name + "." + e.name, e);
     }
     gradients_.add(graph_.output(), tensor<double>(graph_.extents_of(graph_.output()), 1.0));
     for (auto n = graph_.nodes().rbegin(); n != graph_.nodes().rend(); ++n)
       for (const pass_spec& pass : n->bound->describe().passes) {
         if (&pass == &n->bound->describe().passes.front()) continue;
-        for (auto& e : compute(*n, pass, gather(*n, pass, sources, values_, gradients_)).entries())
-          accumulate(*n, e);
+        tensor_set<double> results = compute(*n, pass, gather(*n, pass, sources, values_, gradients_));
+        for (auto& e : results.entries()) accumulate(*n, e);
       }
   }
 

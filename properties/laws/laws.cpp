@@ -11,6 +11,7 @@ namespace {
 
 /// The law, for the layers of its family only.
 law for_layers(law l, const std::vector<std::string>& layers) {
+  l.layers = layers;
   l.applies = [layers, applies = std::move(l.applies)](const layer& about, const pass_spec& pass) {
     return std::ranges::find(layers, about.name()) != layers.end() && applies(about, pass);
   };
