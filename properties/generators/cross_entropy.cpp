@@ -1,4 +1,5 @@
-// Problems of cross-entropy: x = N,C and up to three further axes, class numbers or probabilities at every position.
+// Problems of cross-entropy: x = N,C and up to three further axes, a class number or probabilities at every
+// position.
 // Coordinates: reduction, ignore_index (0: the default; i+1: class i; negative: as it stands), smoothing in
 // thousandths, weight, probabilities, number of further axes, N, C and the further extents.
 #include "properties/generators/problem_space.hpp"

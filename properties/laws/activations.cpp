@@ -249,7 +249,7 @@ void product_with_tanh_of_softplus(lab<T>& bench) {
   bench.claim_all("y", y["y"], [&](const shape& at) { return x.view()(at) * share["y"].view()(at); });
 }
 
-/// tanh(2a) = 2 tanh a/(1 + tanh² a), that is tanh(2a)·(1 + tanh² a) = 2 tanh a; for softsign, whose form of it is
+/// The theorem of addition for two equal arguments: tanh(2a)·(1 + tanh² a) = 2 tanh a, and that of softsign,
 /// s(2a)·(1 + |s(a)|) = 2 s(a).
 template <class T>
 void doubles_its_argument(lab<T>& bench) {

@@ -1,5 +1,5 @@
-// Laws of softmax and of the losses. Scores are quarters, so that sums of exponentials are ordinary ones; equality is
-// within the error bound of the pass.
+// Laws of softmax and of the losses. Scores are small integers, so that sums of exponentials are ordinary
+// ones; equality is within the error bound of the pass.
 #include "properties/laws/embedding.hpp"
 
 namespace plumb {
@@ -126,7 +126,7 @@ void uniform_scores(lab<T>& bench) {
   });
 }
 
-/// sum = Σ of the losses; mean = that divided by the weights of the targets, or by the number of probabilities.
+/// sum = Σ of the losses; mean = that divided by the weights of the targets, or by the number of positions.
 template <class T>
 void reductions(lab<T>& bench) {
   const layer& l = bench.about();
@@ -212,7 +212,7 @@ void line_shift(lab<T>& bench) {
   bench.claim_all("y", here["y"], [&](const shape& at) { return there["y"].view()(at); });
 }
 
-/// What a tensor sums to along the axis. The y that a backward pass reads has been stored, and its own sum is off.
+/// What a tensor sums to along the axis. The y that a backward pass reads has been stored: its sum is off.
 template <class T>
 void line_sum(lab<T>& bench, const std::string& name, int expected) {
   const layer& l = bench.about();

@@ -1,11 +1,12 @@
-// Laws of the normalisations, of local response normalisation and of dropout. The elements of x fall into sets that
-// share their statistics: a channel of the batch for batch_norm, a row of neighbours for the others.
+// Laws of the normalisations, of local response normalisation and of dropout. The elements of x fall into
+// sets that share their statistics: a channel of the batch for batch_norm, a row of neighbours for the others.
 #include "properties/laws/embedding.hpp"
 
 namespace plumb {
 namespace {
 
-/// The second output holds the statistics, one number a set; if no axis of it counts samples, a set is a channel.
+/// The second output holds the statistics, one number a set; if none of its axes counts samples, a set is a
+/// channel.
 bool by_channel(const layer& l) { return l.describe().outputs[1].batch_axis == tensor_spec::no_batch; }
 
 template <class T>

@@ -1,15 +1,15 @@
-// Batch normalisation (Ioffe & Szegedy 2015): every channel is shifted and scaled by its own statistics. With i
-// for all spatial axes of x together and m = N·I values a channel:
+// Batch normalisation (Ioffe & Szegedy 2015): every channel is shifted and scaled by its own statistics. With
+// i for all spatial axes of x together and m = N·I values a channel:
 //
 //   y[n,c,i] = gamma[c]·x̂[n,c,i] + beta[c],     x̂[n,c,i] = (x[n,c,i] - μ[c]) / √(σ²[c] + eps)
 //
 //   mode=train   μ = Σ x/m and σ² = Σ (x - μ)²/m over n and i; saved as mean = μ, invstd = 1/√(σ² + eps).
-//                The running statistics are replaced by (1-momentum)·old + momentum·new, where new is μ and the
-//                unbiased variance σ²·m/(m-1). m = 1 has none, and is an error; so is m = 0
+//                The running statistics are replaced by (1-momentum)·old + momentum·new, where new is μ and
+//                the unbiased variance σ²·m/(m-1). m = 1 has none, and is an error; so is m = 0
 //   mode=eval    μ = running_mean, σ² = running_var, and y is the only output
 //   eps 1e-5, momentum 0.1
-// Shapes: x = y = N,C,…   gamma (1 if left out), beta (0), running_mean, running_var, mean, invstd = C. Training
-// may go without running statistics; they come together or not at all. Conventions as torch 1.13.1.
+// Shapes: x = y = N,C,…   gamma (1 if left out), beta (0), running_mean, running_var, mean, invstd = C.
+// Training may go without running statistics; they come together or not at all. Conventions as torch 1.13.1.
 //
 // Gradients, Σ over n and i of one channel:
 //   dbeta = Σ dy     dgamma = Σ dy·x̂
@@ -107,7 +107,7 @@ struct batch_norm {
     return out;
   }
 
-  // In the definitions x[(n·C + c)·I + i] is x[n,c,i], and I counts the positions of one channel of one sample.
+  // In the definitions x[(n·C + c)·I + i] is x[n,c,i], and I counts the positions of a channel of a sample.
 
   // Definition 1: the formula -----------------------------------------------------------------------------
 
@@ -152,7 +152,7 @@ struct batch_norm {
     }
   }
 
-  // Definition 2: gradients from the cotangent dy and the saved statistics -----------------------------------
+  // Definition 2: gradients from the cotangent dy and the saved statistics ---------------------------------
 
   template <class T>
   void vjp(const bundle<const T>& in, const bundle<const T>& out, const bundle<const T>& cotangent,

@@ -13,11 +13,11 @@
 //   reduction        none: y[n,i] = loss.   sum: y = Σ loss.   mean: y = Σ loss / Σ w[t], both sums over the
 //                    positions that are not ignored. Nothing guards the division: if all are ignored y = 0/0
 //                    = NaN (and the gradient still 0), if their weights cancel both are divided by 0
-//   targets          classes, or probabilities: t[c] = target[n,c,i] takes the place of [c = t], and need not sum
-//                    to 1. With t̃[c] = (1-ε)·t[c] + ε/C
+//   targets          classes, or probabilities: t[c] = target[n,c,i] takes the place of [c = t], and need not
+//                    sum to 1. With t̃[c] = (1-ε)·t[c] + ε/C
 //                        loss = -Σ_c w[c]·t̃[c]·log p[c]
-//                    where 0·-∞ = NaN. The mean then divides by the number of positions, whatever the weights;
-//                    none can be ignored
+//                    where 0·-∞ = NaN. The mean then divides by the number of positions, whatever the
+//                    weights; none can be ignored
 // Shapes: x = N,C,…   target = N,…, or like x   weight = C (optional)   y = one number, or N,… with
 // reduction=none
 // A target that is neither a class nor ignore_index is an error. Conventions as torch 1.13.1.

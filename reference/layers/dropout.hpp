@@ -1,7 +1,7 @@
 // Dropout with the mask as an input (Srivastava et al. 2014; "inverted", so that evaluation needs no factor):
 //
-//   y = x·mask / (1 - p)         mask is 1 where an element is kept, 0 where it is dropped; p 0.5 is the share
-//                                of elements that whoever drew the mask meant to drop
+//   y = x·mask / (1 - p)         mask is 1 where an element is kept, 0 where it is dropped; p 0.5 is the
+//                                share of elements that whoever drew the mask meant to drop
 //   dx = dy·mask / (1 - p), and the explicit Jacobian is diagonal with these factors
 //
 // p = 1 drops everything: the factor is then 0, whatever the mask. A dropped ±∞ or NaN gives NaN (∞·0).

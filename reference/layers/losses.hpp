@@ -2,8 +2,8 @@
 //
 //   mse              ℓ = d²
 //   l1               ℓ = |d|
-//   smooth_l1        ℓ = d²/(2·beta) if |d| < beta, else |d| - beta/2          beta 1; 0 gives l1 (Girshick 2015)
-//   huber            ℓ = d²/2 if |d| <= delta, else delta·(|d| - delta/2)      delta 1, not 0     (Huber 1964)
+//   smooth_l1        ℓ = d²/(2·beta) if |d| < beta, else |d| - beta/2     beta 1; 0: l1   (Girshick 2015)
+//   huber            ℓ = d²/2 if |d| <= delta, else delta·(|d| - delta/2) delta 1, not 0  (Huber 1964)
 //   bce_with_logits  ℓ = (1-t)·x + (1 + (pos_weight-1)·t)·log(1 + e^-x), times weight: the cross-entropy of
 //                    the probability σ(x) against t; log(1 + e^-x) = max(-x, 0) + log(1 + e^-|x|)
 //                    weight has the shape of x, pos_weight one number a position of the last axis; both 1 if
@@ -12,9 +12,10 @@
 //
 //   reduction   mean: y = Σ ℓ / elements (also with a weight).  sum: y = Σ ℓ.  none: y = ℓ.
 //               kl_div only: batchmean: y = Σ ℓ / N. The mean over nothing is NaN
-// The target is data: it has no gradient. NaN passes through. At d = 0 the gradient of l1, and so that of smooth_l1
-// with beta=0, is 0 (where torch 1.13.1 has -1 for the latter).
-// Shapes: x = target, of any rank   y = one number, or like x with reduction=none.   Conventions as torch 1.13.1.
+// The target is data: it has no gradient. NaN passes through, but for l1's gradient, which is 0
+// there.
+// Shapes: x = target, of any rank   y = one number, or like x with reduction=none.   Conventions as torch
+// 1.13.1, but for smooth_l1 with beta=0, which at d = 0 has the gradient 0 of l1 (and -1 in torch).
 //
 // Gradients, dx = dy·∂ℓ/∂x divided as y is:
 //   mse 2d     l1 sign d, 0 at 0     smooth_l1 d/beta inside, sign d outside     huber d inside, delta·sign d

@@ -8,7 +8,7 @@
 // Shapes: x = y = N,C,….   Conventions as torch 1.13.1.
 //
 // Gradient and explicit Jacobian, within one position of one sample:
-//   dx[j] = dy[j]/b[j]^beta - 2·alpha·beta/size · x[j] · Σ over the c with j in W(c) of dy[c]·x[c]/b[c]^(beta+1)
+//   dx[j] = dy[j]/b[j]^beta - 2·alpha·beta/size · x[j] · Σ_{c: j in W(c)} dy[c]·x[c]/b[c]^(beta+1)
 //   ∂y[c]/∂x[j] = [c = j]/b[c]^beta - [j in W(c)]·2·alpha·beta/size·x[c]·x[j]/b[c]^(beta+1)
 #pragma once
 

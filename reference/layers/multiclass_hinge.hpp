@@ -1,5 +1,5 @@
-// Multiclass hinge loss, the loss of the linear SVM classifier (Weston & Watkins 1999): every wrong class must
-// score at least 1 less than the right one. With scores s[n,c] = x[n,c] and targets t = target[n]:
+// Multiclass hinge loss, the loss of the linear SVM classifier (Weston & Watkins 1999): every wrong class
+// must score at least 1 less than the right one. With scores x[n,c] and targets t = target[n]:
 //
 //   loss[n] = Σ_{c≠t} max(0, x[n,c] - x[n,t] + 1)
 //   reduction   mean: y = Σ loss / N.   sum: y = Σ loss.   none: y[n] = loss
@@ -7,7 +7,7 @@
 // Shapes: x = N,C   target = N   y = one number, or N with reduction=none
 // torch 1.13.1's multi_margin_loss is this divided by C.
 //
-// Gradient, with v = the number of wrong classes c with x[n,c] - x[n,t] + 1 > 0 (at the kink 0 it counts not):
+// Gradient, with v = the number of wrong classes c with x[n,c] - x[n,t] + 1 > 0 (a kink at 0 does not count):
 //   dx[n,c] = dy for those c,  dx[n,t] = -v·dy,  divided by N for the mean
 // The explicit Jacobian has the pairs (1, -1) of every violated margin in the row of its sample.
 #pragma once

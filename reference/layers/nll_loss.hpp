@@ -2,12 +2,12 @@
 // further axes of x together, and the target t = target[n,i] of each position:
 //
 //   loss[n,i] = -w[t]·x[n,t,i]             w = weight, 1 if left out; zero and negative weights are legal
-//   ignore_index  -100; positions with this target have loss 0 and gradient 0, whatever x holds there; it need
-//                 not be a class
+//   ignore_index  -100; positions with this target have loss 0 and gradient 0, whatever x holds there; it
+//                 need not be a class
 //   reduction     none: y[n,i] = loss.   sum: y = Σ loss.   mean: y = Σ loss / total_weight
 //   total_weight  = Σ w[t] over the positions that are not ignored, an output for every reduction
 // Nothing guards the division: if all positions are ignored y = 0/0 = NaN, but every gradient is 0; if the
-// weights cancel, y and the gradients of the positions that count are divided by 0. 0·-∞ = NaN, as everywhere.
+// weights cancel, y and the gradients of the positions that count are divided by 0. 0·-∞ = NaN, as usual.
 // A target that is neither a class nor ignore_index is an error.
 // Shapes: x = N,C,…   target = N,…   weight = C (optional)   y = one number, or N,… with reduction=none
 // Conventions as torch 1.13.1 (which leaves total_weight at 0 if reduction=none).

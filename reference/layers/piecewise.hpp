@@ -8,8 +8,8 @@
 //   hard_swish    y = x·clip((x+3)/6, 0, 1)                                    (Howard et al. 2019)
 //   softsign      y = x / (1 + |x|)                                            (Bergstra et al. 2009)
 //
-// dx is dy times the slope of the piece. At the kinks, where no slope exists (and where the formulas take the same
-// piece, so that dual numbers agree):
+// dx is dy times the slope of the piece. At the kinks, where no slope exists, a convention chooses the piece,
+// and the formulas take the same one, so that dual numbers agree:
 //   leaky_relu, prelu at 0       the negative slope
 //   hard_tanh at min and max     0             clamp at min and max       1
 //   hard_sigmoid at ±3           0             hard_swish at -3: -1/2, at 3: 1
@@ -17,11 +17,12 @@
 // The explicit Jacobians are diagonal, but for that of prelu's weight, which has a column a channel.
 //
 // NaN passes through. Its gradient is that of the last piece of leaky_relu and prelu, 0 where a clip gives 0
-// outside, else NaN. Infinities: hard_swish(-∞) = NaN (∞·0) and softsign(±∞) = NaN (∞/∞), both with gradient 0.
+// outside, else NaN. Infinities: hard_swish(-∞) = NaN (∞·0) and softsign(±∞) = NaN (∞/∞), both with
+// gradient 0.
 // Shapes: y = x of any rank; prelu x = N,C,… weight = C or 1.
-// Conventions as torch 1.13.1, whose kernels disagree with themselves in two places: at NaN and at hard_swish's
-// ±3 the rule here is that of its vector loops, not of their tails; and its hard_sigmoid gradient has 1/6 rounded
-// to f32, even in f64, and its hard_swish overflows above 1.8e308/6. Neither is copied.
+// Conventions as torch 1.13.1, but for three slips of its. At NaN and at hard_swish's ±3 its vector loops and
+// their scalar tails disagree: the rule here is that of the vectors. Its hard_sigmoid gradient has 1/6
+// rounded to f32, even in f64. And its hard_swish overflows for x above a sixth of the largest number.
 #pragma once
 
 #include "reference/layers/activation.hpp"

@@ -6,7 +6,7 @@
 //   celu      y = x if x > 0, else alpha·(e^(x/alpha) - 1)       alpha 1, > 0      (Barron 2017)
 //   softplus  y = log(1 + e^(beta·x))/beta                       beta 1, threshold 20  (Dugas et al. 2001)
 //             y = x where beta·x > threshold
-//   silu      y = x·σ(x), also called swish                      (Hendrycks & Gimpel 2016; Elfwing et al. 2018)
+//   silu      y = x·σ(x), also called swish                      (Elfwing et al. 2018)
 //   mish      y = x·tanh(log(1 + eˣ))                            (Misra 2019)
 //   gelu      y = x·Φ(x) = x·(1 + erf(x/√2))/2                   approximate=erf (Hendrycks & Gimpel 2016)
 //             y = x·(1 + tanh(√(2/π)·(x + 0.044715·x³)))/2       approximate=tanh
@@ -25,9 +25,9 @@
 // At the kink 0 the slopes are the lower ones (elu alpha, selu λα); a NaN has gradient NaN. The explicit
 // Jacobians are diagonal.
 // Infinities: silu, mish and gelu of -∞ are NaN (∞·0), and their gradients at ±∞ too.
-// Conventions as torch 1.13.1, but for three slips of its: in the tails of its loops, not in their vectors, elu,
-// selu and celu have gradient 1 at NaN; celu's gradient has alpha rounded to f32, even in f64; and beyond 1e102
-// the gradient of gelu's tanh form is NaN (0·∞).
+// Conventions as torch 1.13.1, but for three slips of its: in the tails of its loops, not in their vectors,
+// elu, selu and celu have gradient 1 at NaN; celu's gradient has alpha rounded to f32, even in f64; and
+// beyond 1e102 the gradient of gelu's tanh form is NaN (0·∞).
 #pragma once
 
 #include "reference/layers/activation.hpp"
@@ -333,8 +333,8 @@ struct gelu : activation<gelu> {
 
  private:
   static constexpr decimal cubic = {44715, 1000000};
-  /// Finite, and so large that the tanh form's slope is 0 or 1 to more digits than any scalar has, while x³ may
-  /// overflow.
+  /// Finite, and so large that the tanh form's slope is 0 or 1 to more digits than any scalar has, while x³
+  /// may overflow.
   template <class T>
   static bool far_out(const T& x) {
     const T limit = T(1 << 30);

@@ -200,7 +200,7 @@ class running_error {
   // themselves: each takes 2^-53 of it, so 2^33 of them on one path are covered.
   static constexpr double spare = 1 + 0x1p-20;
   static constexpr double unit = 0x1p-53 * spare;
-  // glibc states at most 1 ulp (2^-52) for exp, log, expm1, log1p and erf and 2 ulp for tanh; this covers 2 ulp.
+  // glibc states at most 1 ulp (2^-52) for exp, log, expm1, log1p and erf, 2 ulp for tanh; this covers 2.
   static constexpr double libm = 0x1p-51 * spare;
   // Above every error of a result that underflows in double, and of the radius's own products that do.
   static constexpr double tiny = 0x1p-1022;

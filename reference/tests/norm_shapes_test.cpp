@@ -1,5 +1,5 @@
-// Output shapes by hand and error sentences of the activations, normalisations, softmax and the losses, and the
-// targets that they refuse.
+// Output shapes by hand and error sentences of the activations, normalisations, softmax and the losses, and
+// the targets that they refuse.
 #include <gtest/gtest.h>
 
 #include "reference/layers/catalogue.hpp"
@@ -79,7 +79,8 @@ TEST(norm_errors, of_normalisations) {
   EXPECT_EQ(complaint("batch_norm x=4x3 running_mean=3"),
             "running_mean and running_var come together; expected both or none");
   EXPECT_EQ(complaint("batch_norm x=4x3 mode=eval"),
-            "`batch_norm` needs the shape of `running_mean`, as in `running_mean=1x3x32x32`");
+            "`batch_norm x=4x3 mode=eval`: `batch_norm` needs the shape of `running_mean`, as in "
+            "`running_mean=1x3x32x32`");
   EXPECT_EQ(complaint("layer_norm x=4x3 axes=2"),
             "axes=2 does not fit x=4x3; expected at least 1 and fewer than x has, and none of them empty");
   EXPECT_EQ(complaint("layer_norm x=2x3x4 beta=3"), "beta=3 does not match x=2x3x4; expected beta=3x4");

@@ -48,6 +48,9 @@ def piecewise(f):
     activation(f, "hard_swish", F.hardswish, edges(3.0, -3.0, 2.9, -2.9, without=(1e308, -1e308)))
     activation(f, "softsign", F.softsign, real(2, 3, 4))
     activation(f, "softsign", F.softsign, edges(without=(INF, -INF)))
+    # autograd makes NaN of the gradients at ±∞, too, whose limit is 0
+    f.case("softsign x=2", dict(x=torch.tensor([INF, -INF]), dy=torch.ones(2), y=torch.tensor([NAN, NAN]),
+                                dx=torch.zeros(2)))
 
 
 def prelu_case(f, x, weight):

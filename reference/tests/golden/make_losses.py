@@ -44,7 +44,8 @@ def nll_case(f, x, target, attributes="", weight=None, reduction="mean", ignore_
     dy = real(*y.shape)
     dx, = backward(y, dy, x)
     problem = f"nll_loss x={text(x.shape)} target={text(target.shape)}"
-    problem += (f" weight={weight.numel()}" if weight is not None else "") + with_reduction(reduction) + attributes
+    problem += f" weight={weight.numel()}" if weight is not None else ""
+    problem += with_reduction(reduction) + attributes
     f.case(problem, dict(x=x, target=target, weight=weight, dy=dy, y=y, total_weight=total, dx=dx), "real")
 
 
@@ -68,8 +69,9 @@ def nll():
         case(real(4, 3), torch.tensor([0, 1, 2, 0]), "", torch.tensor([-1.0, -2.0, 0.5]))  # negative total
         x = torch.tensor([[-INF, -1.0], [-INF, -2.0], [NAN, -0.0]])
         case(x, torch.tensor([1, -100, 1]))  # not reached
-        case(torch.tensor([[-INF, -1.0], [-2.0, -3.0]]), torch.tensor([0, 1]), "", torch.tensor([0.0, 1.0]))  # 0·∞
-        case(torch.tensor([[-INF, -1.0], [-2.0, -3.0]]), torch.tensor([0, 1]))
+        x = torch.tensor([[-INF, -1.0], [-2.0, -3.0]])
+        case(x.clone(), torch.tensor([0, 1]), "", torch.tensor([0.0, 1.0]))  # 0·∞
+        case(x, torch.tensor([0, 1]))
         case(real(0, 3), targets(3, 0))
     f.write()
 
@@ -91,7 +93,8 @@ def hinges():
     for reduction in ("mean", "sum", "none"):
         hinge_case(f, scores.clone(), torch.tensor([0, 1, 2]), reduction)
         hinge_case(f, real(4, 5), targets(5, 4), reduction)
-        hinge_case(f, torch.tensor([[1.0, 2.0, 0.0, 0.0], [3.0, 2.0, 2.0, 4.0]]), torch.tensor([1, 0]), reduction)
+        at_the_kinks = torch.tensor([[1.0, 2.0, 0.0, 0.0], [3.0, 2.0, 2.0, 4.0]])
+        hinge_case(f, at_the_kinks, torch.tensor([1, 0]), reduction)
         hinge_case(f, real(3, 1), targets(1, 3), reduction)
         hinge_case(f, torch.tensor([[1e308, 0.0], [-INF, 1.0]]), torch.tensor([0, 1]), reduction)
     x = torch.tensor([[NAN, 1.0, 0.0], [1.0, 2.0, 0.0]], requires_grad=True)
@@ -131,8 +134,8 @@ def distances(f, reduction):
         keep = (pairs != against) | torch.tensor(attributes != " beta=0")
         loss_case(f, name, function, pairs[keep], against[keep], attributes, reduction, **options)
         if reduction == "none":
-            loss_case(f, name, function, torch.tensor([INF, -INF]), torch.tensor([1.0, 2.0]), attributes,
-                      reduction, **options)
+            loss_case(f, name, function, torch.tensor([INF, -INF, NAN]), torch.tensor([1.0, 2.0, 3.0]),
+                      attributes, reduction, **options)
         if not attributes:
             loss_case(f, name, function, real(0, 3), real(0, 3), attributes, reduction, **options)
 
