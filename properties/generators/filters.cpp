@@ -1,8 +1,9 @@
-// Problems of the layers kin to convolution whose tensors fit only by arithmetic: transposed and depthwise convolution,
-// locally connected layers, fold. In all of them windows slide over an image: the one that a transposed convolution and
-// a fold write, the one that the others read. Coordinates: bias, groups; then for each axis dilation, stride, padding
-// on both sides, window, the extent of the image, and windows left out at its end (a transposed convolution's
-// output_pad); then N, C and K. What a layer has no use for stays at its simplest.
+// Problems of the layers kin to convolution whose tensors fit only by arithmetic: transposed and depthwise
+// convolution, locally connected layers, fold. In all of them windows slide over an image: the one that a
+// transposed convolution and a fold write, the one that the others read. Coordinates: bias, groups; then for
+// each axis dilation, stride, padding on both sides, window, the extent of the image, and windows left out at
+// its end (a transposed convolution's output_pad); then N, C and K. What a layer has no use for stays at its
+// simplest.
 #include "properties/generators/problem_space.hpp"
 #include "properties/generators/problem_text.hpp"
 #include "properties/generators/slide.hpp"
@@ -165,7 +166,8 @@ class filter_problems : public problem_space {
     return at;
   }
 
-  /// Halves batch, channels, extents, now and then a window, until the work is within the budget; `kept` gives way last.
+  /// Halves batch, channels, extents, now and then a window, until the work is within the budget; `kept`
+  /// gives way last.
   void shrink_to(double budget, dice& d, point& at, std::size_t kept) const {
     for (int tries = 0; work(at) > budget; ++tries) {
       const std::size_t axis =

@@ -1,5 +1,5 @@
-// Problems of average and power-average pooling, whose windows slide, and of adaptive and fractional pooling, whose
-// windows follow from the number of outputs. Max pooling has a space of its own.
+// Problems of average and power-average pooling, whose windows slide, and of adaptive and fractional pooling,
+// whose windows follow from the number of outputs. Max pooling has a space of its own.
 #include "properties/generators/problem_space.hpp"
 #include "properties/generators/problem_text.hpp"
 #include "properties/generators/slide.hpp"
@@ -19,9 +19,9 @@ void add_batch_triggers(std::size_t n, std::size_t c,
 
 // Average and power-average pooling --------------------------------------------------------------------
 
-/// Coordinates: ceil_mode, count_include_pad (1: false), divisor_override (0: none) and the number of a norm; then for
-/// each axis stride, padding on both sides, window and extent; then N and C. Average pooling has no norm, power-average
-/// pooling has neither padding nor divisor.
+/// Coordinates: ceil_mode, count_include_pad (1: false), divisor_override (0: none) and the number of a norm;
+/// then for each axis stride, padding on both sides, window and extent; then N and C. Average pooling has no
+/// norm, power-average pooling has neither padding nor divisor.
 class sliding_pool_problems final : public problem_space {
   enum at_front : std::size_t { ceil, cells_only, divisor, norm, first_axis };
   enum in_axis : std::size_t { stride, before, after, window, extent, axis_size };

@@ -1,5 +1,5 @@
-// Laws of adaptive, global and fractional pooling: where the windows happen to be regular they are those of average and
-// max pooling; everywhere else the winners and the shares of the gradient can be counted.
+// Laws of adaptive, global and fractional pooling: where the windows happen to be regular they are those of
+// average and max pooling; everywhere else the winners and the shares of the gradient can be counted.
 #include "properties/laws/embedding.hpp"
 
 namespace plumb {

@@ -1,4 +1,5 @@
-// Laws of average and power-average pooling, both told by sums over windows: a depthwise convolution with ones.
+// Laws of average and power-average pooling. Both are told by sums over windows, which are a depthwise
+// convolution with ones.
 #include "properties/laws/statement.hpp"
 
 namespace plumb {
@@ -6,8 +7,8 @@ namespace {
 
 int spatial_axes(const layer& l) { return l.shapes()["x"].rank() - 2; }
 
-/// Sums over the windows of `l` of its input, or, given cotangents, every sum spread over its window: average pooling
-/// with a divisor of 1.
+/// Sums over the windows of `l` of its input, or, given cotangents, every sum spread over its window: average
+/// pooling with a divisor of 1.
 problem sum_pooling(const layer& l) {
   problem text("avg_pool" + std::to_string(spatial_axes(l)) + "d");
   text.set("x", to_string(l.shapes()["x"]));
@@ -28,8 +29,8 @@ struct window_numbers {
   std::vector<index_t> windows, strides, pads;
 };
 
-/// With a divisor of 1 it is the depthwise convolution with a filter of ones; where ceil mode hangs over the padding,
-/// with more padding.
+/// With a divisor of 1 it is the depthwise convolution with a filter of ones; where ceil mode hangs over the
+/// padding, with more padding.
 template <class T>
 void ones_as_filter(lab<T>& bench) {
   const layer& l = bench.about();

@@ -1,5 +1,5 @@
-// Laws of the layers that are convolutions of a special kind: depthwise (as many groups as channels), locally connected
-// (a filter for every position) and row convolution (depthwise along time).
+// Laws of the layers that are convolutions of a special kind: depthwise (as many groups as channels), locally
+// connected (a filter for every position) and row convolution (depthwise along time).
 #include "properties/laws/embedding.hpp"
 
 namespace plumb {
@@ -49,15 +49,16 @@ struct channel_permutation {
 
 // Locally connected ------------------------------------------------------------------------------------
 
-/// What neuron[k,o,…] (, c, t, …) of the locally connected layer is in a convolution that shares: the position is gone.
+/// What neuron[k,o,…] (, c, t, …) of the locally connected layer is in a convolution that shares: the
+/// position is gone.
 shape shared(const shape& at, int rank) {
   shape result{at[0]};
   for (int axis = rank + 1; axis < at.rank(); ++axis) result.push_back(at[axis]);
   return result;
 }
 
-/// With the same filter and bias at every position it is a convolution; gradients of the shared numbers are the sums
-/// of those of the single ones.
+/// With the same filter and bias at every position it is a convolution; gradients of the shared numbers are
+/// the sums of those of the single ones.
 template <class T>
 void equal_filters(lab<T>& bench) {
   const layer& l = bench.about();

@@ -1,5 +1,5 @@
-// Laws of transposed convolution: it is the adjoint of a convolution, and its attributes are ways to write zeros into x
-// and into the filter, and to crop y. Letters as in reference/layers/conv_transpose.hpp.
+// Laws of transposed convolution: it is the adjoint of a convolution, and its attributes are ways to write
+// zeros into x and into the filter, and to crop y. Letters as in reference/layers/conv_transpose.hpp.
 #include "properties/laws/embedding.hpp"
 
 namespace plumb {
@@ -155,8 +155,9 @@ struct axes_exchanged {
 
 // Formulas ---------------------------------------------------------------------------------------------
 
-/// With the same filter, stride, padding, dilation and groups, the convolution of an image like y is an image like x.
-/// Transposed convolution is its backward_data, and the gradients of the one are the passes of the other.
+/// With the same filter, stride, padding, dilation and groups, the convolution of an image like y is an image
+/// like x. Transposed convolution is its backward_data, and the gradients of the one are the passes of the
+/// other.
 template <class T>
 void adjoint_of_convolution(lab<T>& bench) {
   const layer& l = bench.about();

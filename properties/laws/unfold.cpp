@@ -1,5 +1,5 @@
-// Laws of unfold and fold: columns turn a convolution into a matrix product, and each layer is the adjoint of the other,
-// so that one after the other counts the windows that hold a cell.
+// Laws of unfold and fold: columns turn a convolution into a matrix product, and each layer is the adjoint of
+// the other, so that one after the other counts the windows that hold a cell.
 #include "properties/laws/statement.hpp"
 
 namespace plumb {

@@ -1,4 +1,5 @@
-// Laws of max unpooling: it puts values where indices say and can be undone; pooled maxima go back where they came from.
+// Laws of max unpooling: it puts values where indices say and can be undone; pooled maxima go back where they
+// came from.
 #include "properties/laws/statement.hpp"
 
 namespace plumb {
@@ -67,7 +68,8 @@ pooled_and_back side_by_side(lab<T>& bench) {
   return {derived(pool), derived(unpool)};
 }
 
-/// Where windows lie side by side it is backward of max pooling, and its own gradient picks what pooling picked.
+/// Where windows lie side by side it is backward of max pooling, and its own gradient picks what pooling
+/// picked.
 template <class T>
 void undoes_pooling(lab<T>& bench) {
   const auto [pool, unpool] = side_by_side(bench);

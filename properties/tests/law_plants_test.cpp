@@ -692,6 +692,139 @@ void perceptron_plants(std::vector<plant>& list) {
                          [](const layer&, tensors& r) { drop_last(r["x"], 0); }));
 }
 
+void transposed_plants(std::vector<plant>& list) {
+  const auto without_last_tap = [](const layer&, tensors& r) { drop_last(r["weight"], -1); };
+  list.push_back(
+      misread("conv_transpose.adjoint", "conv_transpose2d.forward", "drops the last tap", without_last_tap));
+  list.push_back(misread("conv_transpose.bias_gradient", "conv_transpose2d.backward_bias",
+                         "misses the last sample", [](const layer&, tensors& r) { drop_last(r["dy"], 0); }));
+  list.push_back(miswrite("conv_transpose.stride", "conv_transpose2d.forward",
+                          "drops the last row if strided", [](const layer& l, const tensors&, tensors& w) {
+                            if (any_above(l, "stride", 1)) drop_last(w["y"], 2);
+                          }));
+  list.push_back(misread("conv_transpose.dilation", "conv_transpose2d.forward",
+                         "drops the last tap if dilated", [=](const layer& l, tensors& r) {
+                           if (any_above(l, "dilation", 1)) without_last_tap(l, r);
+                         }));
+  list.push_back(misread("conv_transpose.padding", "conv_transpose2d.backward_weights",
+                         "skips the first row if padded", [](const layer& l, tensors& r) {
+                           if (any_above(l, "pad", 0))
+                             replace(
+                                 r["dy"], [](const shape& at) { return at[2] == 0; }, zero);
+                         }));
+  list.push_back(miswrite("conv_transpose.output_pad", "conv_transpose2d.forward",
+                          "adds rows in front, not at the end",
+                          [](const layer& l, const tensors&, tensors& w) {
+                            if (any_above(l, "output_pad", 0))
+                              replace(
+                                  w["y"], [](const shape& at) { return at[2] == 0 || at[3] == 0; }, zero);
+                          }));
+  list.push_back(misread("conv_transpose.channel_permutation", "conv_transpose2d.backward_weights",
+                         "skips the last channel", [](const layer&, tensors& r) { drop_last(r["x"], 1); }));
+  list.push_back(miswrite("conv_transpose.axes", "conv_transpose2d.backward_data",
+                          "drops the last row of tall images",
+                          [](const layer& l, const tensors&, tensors& w) {
+                            if (l.shapes()["x"][2] > l.shapes()["x"][3]) drop_last(w["dx"], 2);
+                          }));
+}
+
+void filter_plants(std::vector<plant>& list) {
+  const auto without_last_tap = [](const layer&, tensors& r) { drop_last(r["weight"], -1); };
+  list.push_back(misread("depthwise_conv.groups", "depthwise_conv2d.forward",
+                         "reads the first channel for the last",
+                         [](const layer&, tensors& r) { first_for_last(r["x"], 1); }));
+  list.push_back(misread("depthwise_conv.channel_permutation", "depthwise_conv2d.backward_weights",
+                         "skips the last channel", [](const layer&, tensors& r) { drop_last(r["x"], 1); }));
+  list.push_back(misread("locally_connected.equal_filters", "locally_connected2d.forward",
+                         "drops the last tap", without_last_tap));
+  list.push_back(misread("locally_connected.neurons", "locally_connected2d.forward",
+                         "shares the filters of the first column with the last",
+                         [](const layer&, tensors& r) { first_for_last(r["weight"], 2); }));
+  list.push_back(misread("row_conv.depthwise", "row_conv1d.forward", "drops the last tap", without_last_tap));
+  list.push_back(miswrite("row_conv.transposed", "row_conv1d.forward",
+                          "leaves out the last time if time comes first",
+                          [](const layer& l, const tensors&, tensors& w) {
+                            if (!l.resolved().flag("feature_first")) drop_last(w["y"], 1);
+                          }));
+  list.push_back(miswrite("unfold.matrix_product", "unfold2d.forward", "leaves the last column out",
+                          [](const layer&, const tensors&, tensors& w) { drop_last(w["y"], 2); }));
+  list.push_back(miswrite("unfold.adjoint", "fold2d.forward", "leaves the last column out",
+                          [](const layer&, const tensors&, tensors& w) { drop_last(w["y"], 3); }));
+  list.push_back(misread("unfold.counts", "unfold2d.backward", "misses the last window",
+                         [](const layer&, tensors& r) { drop_last(r["dy"], 2); }));
+}
+
+void other_pool_plants(std::vector<plant>& list) {
+  const auto without_last_column = [](const char* tensor) {
+    return [tensor](const layer&, tensors& r) { drop_last(r[tensor], -1); };
+  };
+  const auto without_indices = [](const layer&, const tensors&, tensors& w) {
+    std::ranges::fill(w.indices("indices").values(), 0);
+  };
+  /// Clipped windows and those over padding are whole to it.
+  const auto whole_windows = [](const layer& l, const pass_spec& pass, const tensors& reads) {
+    problem text = l.canonical();
+    index_t cells = 1;
+    for (const index_t k : l.resolved().integers("window")) cells *= k;
+    if (!text.has("divisor_override")) text.set("divisor_override", std::to_string(cells));
+    return honest(*plumb::bind(text), pass, reads);
+  };
+  list.push_back(misread("avg_pool.depthwise", "avg_pool2d.forward", "misses the last column",
+                         without_last_column("x")));
+  for (const char* law : {"avg_pool.divisor", "avg_pool.constant"})
+    list.push_back({law, "avg_pool2d.forward", "divides by the whole window", whole_windows});
+  list.push_back({"avg_pool.divisor", "avg_pool2d.backward", "divides by the whole window", whole_windows});
+  list.push_back(
+      misread("avg_pool.total", "avg_pool2d.backward", "misses the last column", without_last_column("dy")));
+
+  list.push_back(shifted("lp_pool.homogeneous", "lp_pool2d.forward", "y", 1));
+  list.push_back(stretched("lp_pool.sums", "lp_pool2d.forward", "y"));
+  list.push_back(miswrite("lp_pool.bounds", "lp_pool2d.forward", "forgets the root",
+                          [](const layer&, const tensors&, tensors& w) {
+                            for (double& v : w["y"].values()) v *= v;
+                          }));
+
+  list.push_back(miswrite("adaptive_pool.identity", "adaptive_avg_pool2d.forward",
+                          "reads the first column at the end",
+                          [](const layer&, const tensors&, tensors& w) { first_for_last(w["y"], 3); }));
+  list.push_back(misread("adaptive_pool.whole_windows", "adaptive_max_pool2d.backward",
+                         "misses the last column", without_last_column("dy")));
+  list.push_back(miswrite("adaptive_pool.winners", "adaptive_max_pool2d.forward",
+                          "stores the first cell as the winner", without_indices));
+  list.push_back(misread("adaptive_pool.total", "adaptive_avg_pool2d.backward", "misses the last column",
+                         without_last_column("dy")));
+  for (const char* law : {"global_pool.adaptive", "global_pool.position_permutation"})
+    list.push_back(
+        misread(law, "global_avg_pool.forward", "misses the last column", without_last_column("x")));
+  list.push_back(miswrite("global_pool.winners", "global_max_pool.forward",
+                          "stores the first cell as the winner", without_indices));
+  list.push_back(miswrite("global_pool.total", "global_avg_pool.backward", "leaves the last column empty",
+                          [](const layer&, const tensors&, tensors& w) { drop_last(w["dx"], -1); }));
+  list.push_back(misread("fractional_pool.regular_windows", "fractional_max_pool2d.forward",
+                         "takes the last column for padding", [](const layer&, tensors& r) {
+                           const tensor<double>& x = r["x"];
+                           replace(
+                               r["x"], [&](const shape& at) { return last_of(x, at, 3); },
+                               [](const shape&, double) { return -100; });
+                         }));
+  list.push_back(miswrite("fractional_pool.winners", "fractional_max_pool2d.forward",
+                          "stores the first cell as the winner", without_indices));
+  list.push_back(misread("fractional_pool.total", "fractional_max_pool2d.backward", "misses the last column",
+                         without_last_column("dy")));
+
+  list.push_back(miswrite("max_unpool.inverse", "max_unpool2d.forward", "leaves the last column empty",
+                          [](const layer&, const tensors&, tensors& w) { drop_last(w["y"], 3); }));
+  list.push_back(miswrite("max_unpool.last_one_stays", "max_unpool2d.forward", "adds duplicates up",
+                          [](const layer& l, const tensors& r, tensors& w) {
+                            const shape &x = l.shapes()["x"], &y = l.shapes()["y"];
+                            std::ranges::fill(w["y"].values(), 0);
+                            for (index_t i = 0; i < r["x"].size(); ++i)
+                              w["y"][i / (x[2] * x[3]) * y[2] * y[3] + r.indices("indices")[i]] += r["x"][i];
+                          }));
+  list.push_back(misread("max_unpool.pooling", "max_unpool2d.backward", "misses the last column",
+                         without_last_column("dy")));
+}
+
 const std::vector<plant>& plants() {
   static const std::vector<plant> all = [] {
     std::vector<plant> list;
@@ -712,6 +845,9 @@ const std::vector<plant>& plants() {
     gate_plants(list);
     matmul_plants(list);
     perceptron_plants(list);
+    transposed_plants(list);
+    filter_plants(list);
+    other_pool_plants(list);
     return list;
   }();
   return all;

@@ -1,21 +1,25 @@
-// Adaptive pooling of rank 1, 2 or 3: as many windows as outputs are asked for, whatever the size of the input (He et
-// al. 2014, "Spatial pyramid pooling"). Along an axis of I cells and O outputs the window of output o is
+// Adaptive pooling of rank 1, 2 or 3: as many windows as outputs are asked for, whatever the size of the
+// input (He et al. 2014, "Spatial pyramid pooling"). Along an axis of I cells and O outputs the window of
+// output o is
 //
 //   start(o) ≤ i < end(o),     start(o) = floor(o·I / O)     end(o) = ceil((o+1)·I / O)
 //
 // in integers. The windows overlap where O does not divide I; O > I repeats cells, O = I copies x.
 //   adaptive_avg_pool   y[n,c,o,p,q] = mean of x[n,c,d,h,w] over the window
-//   adaptive_max_pool   y[n,c,o,p,q] = maximum over the window, indices = the cell (d·H + h)·W + w of the plane that won
-//                       ties: the first cell in scan order (d, then h, then w) wins; NaN wins over every number, and
-//                       the last NaN of the window over the others; all -∞: y = -∞ and the first cell
+//   adaptive_max_pool   y[n,c,o,p,q] = maximum over the window
+//                       indices[n,c,o,p,q] = the cell (d·H + h)·W + w of the plane that won
+//                       ties: the first cell in scan order (d, then h, then w) wins
+//                       NaN: wins over every number, and the last NaN of the window over the others
+//                       all -∞: y = -∞ and the first cell
 //   output              O×P×Q, required; 0 gives an empty y
-// Shapes: x = N,C,[D,][H,]W   y = indices = N,C,[O,][P,]Q.   Conventions as torch 1.13.1; an empty batch is legal.
+// Shapes: x = N,C,[D,][H,]W   y = indices = N,C,[O,][P,]Q
+// Conventions as torch 1.13.1; an empty batch is legal.
 //
 // Gradients, with dy the cotangent of y:
 //   adaptive_avg_pool   dx[n,c,d,h,w] = Σ over the windows that hold the cell of  dy / cells of the window
 //   adaptive_max_pool   dx[n,c,cell] = Σ over the o,p,q with indices[n,c,o,p,q] = cell of  dy[n,c,o,p,q]
-// In the explicit Jacobians a window holds cell i if the real intervals (i, i+1) and (o·I/O, (o+1)·I/O) meet; the
-// entries are 1/cells, and 1 at the cell that no other beats.
+// In the explicit Jacobians a window holds cell i if the real intervals (i, i+1) and (o·I/O, (o+1)·I/O) meet;
+// the entries are 1/cells, and 1 at the cell that no other beats.
 #pragma once
 
 #include "reference/core/layer.hpp"

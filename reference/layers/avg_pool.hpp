@@ -1,21 +1,21 @@
-// Average pooling of rank 1, 2 or 3 (LeCun et al. 1998): the mean of each window. Along each axis the window of output
-// o covers the cells [a, b) of the padded input, of which [a′, b′) lie inside:
+// Average pooling of rank 1, 2 or 3 (LeCun et al. 1998): the mean of each window. Along each axis the window
+// of output o covers the cells [a, b) of the padded input, of which [a′, b′) lie inside:
 //
 //   a = o·stride - pad    b = min(a + window, I + pad)    a′ = max(a, 0)    b′ = min(b, I)
 //   y[n,c,o,p,q] = Σ of x[n,c,d,h,w] over a′ ≤ d,h,w < b′  /  divisor
 //
-//   divisor            divisor_override if given, else the product over the axes of b - a (count_include_pad=true,
-//                      the default: padding counts as zeros) or of b′ - a′ (false). What a ceil-mode window overhangs
-//                      beyond the padding never counts.
+//   divisor            divisor_override if given, else the product over the axes of b - a
+//                      (count_include_pad=true, the default: padding counts as zeros) or of b′ - a′ (false).
+//                      What a ceil-mode window overhangs beyond the padding never counts.
 //   window             required; stride = window unless given; pad per side
-//   ceil_mode          O = floor((I + pads - k) / stride) + 1, with ceil instead of floor if true; the last window
-//                      must then start inside x or its leading padding, or it is dropped
+//   ceil_mode          O = floor((I + pads - k) / stride) + 1, with ceil instead of floor if true; the last
+//                      window must then start inside x or its leading padding, or it is dropped
 //   divisor_override   at least 1
 // A pad may be at most half of the window. In rank 3 the window must not be longer than x itself.
-// NaN and infinities spread as sums do. Shapes: x = N,C,[D,][H,]W   y = N,C,[O,][P,]Q.   Conventions as torch 1.13.1;
-// an empty batch is legal.
+// NaN and infinities spread as sums do.
+// Shapes: x = N,C,[D,][H,]W   y = N,C,[O,][P,]Q.   Conventions as torch 1.13.1; an empty batch is legal.
 //
-// Gradient: every cell of a window gets the same share of its cotangent, where windows overlap the shares add up:
+// Gradient: every cell of a window gets the same share of its cotangent; shares of several windows add up:
 //   dx[n,c,d,h,w] = Σ over the windows (o,p,q) that hold the cell of  dy[n,c,o,p,q] / divisor(o,p,q)
 // The explicit Jacobian is 1/divisor where a window holds a cell.
 #pragma once
@@ -135,8 +135,8 @@ struct avg_pool {
 
   // Definition 3: the explicit Jacobian, entry by entry -----------------------------------------------------
 
-  /// Cells and what they count for are collected tap by tap, axis by axis: a tap inside x is a cell and counts, one in
-  /// the padding counts if padding does, one beyond it never.
+  /// Cells and what they count for are collected tap by tap, axis by axis: a tap inside x is a cell and
+  /// counts, one in the padding counts if padding does, one beyond it never.
   template <class Scalar, class Emit>
   void jacobian(const bundle<const Scalar>& in, Emit&& emit) const {
     shape_map shapes;

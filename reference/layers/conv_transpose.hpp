@@ -1,17 +1,17 @@
-// Transposed convolution of rank 1, 2 or 3, also called deconvolution: every input cell paints its filter into the
-// output (Zeiler et al. 2010; Dumoulin & Visin 2016, ch. 4). It is the adjoint of the convolution with the same
-// stride, padding and dilation, with the roles of x and y swapped. With input channel c, output channel k, input
-// position (d,h,w) and filter tap (t,r,s):
+// Transposed convolution of rank 1, 2 or 3, also called deconvolution: every input cell paints its filter
+// into the output (Zeiler et al. 2010; Dumoulin & Visin 2016, ch. 4). It is the adjoint of the convolution
+// with the same stride, padding and dilation, with the roles of x and y swapped. With input channel c, output
+// channel k, input position (d,h,w) and filter tap (t,r,s):
 //
 //   y[n, k0+k, d·stride_d - pad_d + t·dilation_d, h…, w…]  +=  x[n,c,d,h,w] · weight[c,k,t,r,s]
 //   y[n,k,…]                                               +=  bias[k]     once for every output element
 //
 // Products that fall outside y are dropped: padding crops the output.
-//   groups      C and K are cut into `groups` equal parts; part g of x paints into part g of y only, so k counts
-//               K/groups channels from k0 = (c div C/groups)·K/groups
+//   groups      C and K are cut into `groups` equal parts; part g of x paints into part g of y only, so k
+//               counts K/groups channels from k0 = (c div C/groups)·K/groups
 //   pad         cells cropped at each end of each axis; `pad=t,b,l,r` names the sides
-//   output_pad  rows added at the end of each axis, a < stride or a < dilation; a convolution leaves them out of
-//               its windows, so that they may hold nothing but bias
+//   output_pad  rows added at the end of each axis, a < stride or a < dilation; a convolution leaves them out
+//               of its windows, so that they may hold nothing but bias
 // O = (I-1)·stride - pads + d(k-1) + 1 + a, at least 1.
 // Shapes: x = N,C,[D,][H,]W   weight = C,K/groups,[T,][R,]S   bias = K (optional)   y = N,K,[O,][P,]Q
 // Conventions as torch 1.13.1 (the weight is stored input channel first); an empty batch is legal.
@@ -157,8 +157,8 @@ struct conv_transpose {
 
   // Definition 3: the explicit Jacobian, entry by entry -----------------------------------------------------
 
-  /// Along each axis an output and an input cell are joined by the tap t = (o + pad - d·stride) / dilation if this is
-  /// a whole number inside the filter. Then ∂y/∂x = weight[tap] and ∂y/∂weight[tap] = x.
+  /// Along each axis an output and an input cell are joined by the tap t = (o + pad - d·stride) / dilation if
+  /// this is a whole number inside the filter. Then ∂y/∂x = weight[tap] and ∂y/∂weight[tap] = x.
   template <class Scalar, class Emit>
   void jacobian(const bundle<const Scalar>& in, Emit&& emit) const {
     const auto x = in_three_axes(in["x"]), weight = in_three_axes(in["weight"]);
@@ -326,8 +326,9 @@ struct conv_transpose {
     return list;
   }
 
-  /// y[n,k,o]: a = x, b = weight; over the channels of the group, and along each axis over the taps t for which
-  /// stride divides o + pad - t·dilation. These are every (stride/gcd)-th tap, and the inputs recede by dilation/gcd.
+  /// y[n,k,o]: a = x, b = weight; over the channels of the group, and along each axis over the taps t for
+  /// which stride divides o + pad - t·dilation. These are every (stride/gcd)-th tap, and the inputs recede by
+  /// dilation/gcd.
   void forward_terms(const shape& x, const shape& weight, const shape& y, index_t flat,
                      product_list& list) const {
     term_nest nest;
@@ -362,8 +363,8 @@ struct conv_transpose {
     nest.write(list);
   }
 
-  /// dx[n,c,i]: a = dy, b = weight; over the output channels of the group, and along each axis over the taps that
-  /// fall inside y.
+  /// dx[n,c,i]: a = dy, b = weight; over the output channels of the group, and along each axis over the taps
+  /// that fall inside y.
   void data_terms(const shape& x, const shape& weight, const shape& y, index_t flat,
                   product_list& list) const {
     term_nest nest;
@@ -392,7 +393,8 @@ struct conv_transpose {
     nest.write(list);
   }
 
-  /// dweight[c,k,t]: a = dy, b = x; over the samples, and along each axis over the inputs whose tap t falls inside y.
+  /// dweight[c,k,t]: a = dy, b = x; over the samples, and along each axis over the inputs whose tap t falls
+  /// inside y.
   void weight_terms(const shape& x, const shape& weight, const shape& y, index_t flat,
                     product_list& list) const {
     term_nest nest;

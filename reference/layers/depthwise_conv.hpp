@@ -1,6 +1,6 @@
-// Depthwise convolution of rank 1, 2 or 3: every channel of x is filtered on its own by m filters, the channel
-// multiplier (Sifre 2014; Howard et al. 2017, "MobileNets"). It is the convolution with as many groups as channels.
-// With channel c, filter j < m, output position (o,p,q) and filter tap (t,r,s):
+// Depthwise convolution of rank 1, 2 or 3: every channel of x is filtered on its own by m filters, the
+// channel multiplier (Sifre 2014; Howard et al. 2017, "MobileNets"). It is the convolution with as many
+// groups as channels. With channel c, filter j < m, output position (o,p,q) and filter tap (t,r,s):
 //
 //   y[n, c·m+j, o,p,q] = bias[c·m+j] + Σ_t Σ_r Σ_s  x[n,c,d,h,w] · weight[c·m+j, 0, t,r,s]
 //        d = o·stride_d - pad_d + t·dilation_d     h = p·stride_h - pad_h + r·dilation_h     w alike
@@ -153,8 +153,9 @@ struct depthwise_conv {
 
   // Definition 3: the explicit Jacobian, entry by entry -----------------------------------------------------
 
-  /// For output position o and input cell d the tap between them is t = (d + pad_d - o·stride_d) / dilation_d (r and
-  /// s alike) if these are whole numbers inside the filter. Then ∂y/∂x = weight[tap] and ∂y/∂weight[tap] = x.
+  /// For output position o and input cell d the tap between them is t = (d + pad_d - o·stride_d) / dilation_d
+  /// (r and s alike) if these are whole numbers inside the filter. Then ∂y/∂x = weight[tap] and
+  /// ∂y/∂weight[tap] = x.
   template <class Scalar, class Emit>
   void jacobian(const bundle<const Scalar>& in, Emit&& emit) const {
     const auto x = in_three_axes(in["x"]), weight = in_three_axes(in["weight"]);
@@ -324,9 +325,9 @@ struct depthwise_conv {
     nest.write(list);
   }
 
-  /// dx[n,c,i]: a = dy, b = weight; over the filters of the channel, and along each axis over the taps t for which
-  /// stride divides i + pad - t·dilation. These are every (stride/gcd)-th tap, and the outputs recede by
-  /// dilation/gcd.
+  /// dx[n,c,i]: a = dy, b = weight; over the filters of the channel, and along each axis over the taps t for
+  /// which stride divides i + pad - t·dilation. These are every (stride/gcd)-th tap, and the outputs recede
+  /// by dilation/gcd.
   void data_terms(const shape& x, const shape& weight, const shape& y, index_t flat,
                   product_list& list) const {
     term_nest nest;
@@ -360,7 +361,8 @@ struct depthwise_conv {
     nest.write(list);
   }
 
-  /// dweight[k,0,t]: a = dy, b = x; over the samples, and along each axis over the outputs whose tap t meets x.
+  /// dweight[k,0,t]: a = dy, b = x; over the samples, and along each axis over the outputs whose tap t meets
+  /// x.
   void weight_terms(const shape& x, const shape& weight, const shape& y, index_t flat,
                     product_list& list) const {
     term_nest nest;

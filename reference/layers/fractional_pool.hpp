@@ -1,15 +1,16 @@
-// Fractional max pooling of rank 2 or 3 (Graham 2014): max pooling over windows of a fixed size whose positions are
-// drawn at random, so that the output may be any fraction of the input. The random numbers are an input. Along an axis
-// of I cells, with windows of k cells, O outputs and the sample u, window o covers the k cells from
+// Fractional max pooling of rank 2 or 3 (Graham 2014): max pooling over windows of a fixed size whose
+// positions are drawn at random, so that the output may be any fraction of the input. The random numbers are
+// an input. Along an axis of I cells, with windows of k cells, O outputs and the sample u, window o covers
+// the k cells from
 //
 //   start(o) = trunc((o+u)·α) - trunc(u·α)   for o < O-1,   α = (I - k) / (O - 1)      start(O-1) = I - k
 //
 //   y[n,c,o,p,q]       = the maximum over the window
 //   indices[n,c,o,p,q] = the cell (d·H + h)·W + w of the plane that won
 //
-// Every plane (n,c) has a sample for each axis: u[n,c,0] drives w and u[n,c,1] drives h in rank 2 (the last axis first),
-// u[n,c,0] drives d, u[n,c,1] h and u[n,c,2] w in rank 3. Starts are computed in double for every scalar. Windows may
-// overlap or leave cells out.
+// Every plane (n,c) has a sample for each axis: u[n,c,0] drives w and u[n,c,1] drives h in rank 2 (the last
+// axis first), u[n,c,0] drives d, u[n,c,1] h and u[n,c,2] w in rank 3. Starts are computed in double for
+// every scalar. Windows may overlap or leave cells out.
 //   ties     the first cell in scan order (d, then h, then w) wins
 //   NaN      wins over every number, and the last NaN of the window over the others
 //   all -∞   y = -∞ and the first cell
@@ -17,11 +18,12 @@
 //   output   [O×]P×Q, or instead of it
 //   ratio    0 < ratio < 1: O = trunc(I·ratio), in double
 // O + k - 1 ≤ I in rank 2, and O + k - 1 < I in rank 3.
-// Shapes: x = N,C,[D,]H,W   u = N,C,Rank in [0,1)   y = indices = N,C,[O,]P,Q.   Conventions as torch 1.13.1, whose
-// double arithmetic this is; an empty batch is legal.
+// Shapes: x = N,C,[D,]H,W   u = N,C,Rank in [0,1)   y = indices = N,C,[O,]P,Q
+// Conventions as torch 1.13.1, whose double arithmetic this is; an empty batch is legal.
 //
-// Gradient: dx[n,c,cell] = Σ over the o,p,q with indices[n,c,o,p,q] = cell of  dy[n,c,o,p,q]; the explicit Jacobian is
-// 1 at the cell of the window that no other beats. u has no gradient.
+// Gradient: each output passes its cotangent to the cell that won, where windows overlap they add up:
+//   dx[n,c,cell] = Σ over the o,p,q with indices[n,c,o,p,q] = cell of  dy[n,c,o,p,q]
+// The explicit Jacobian is 1 at the cell of the window that no other beats. u has no gradient.
 #pragma once
 
 #include "reference/core/layer.hpp"

@@ -1,14 +1,17 @@
-// Global pooling: one number a channel, the mean or the maximum over all positions (Lin et al. 2014, "Network in
-// network"). x may have any number of spatial axes, none included; w counts all W positions of a plane together:
+// Global pooling: one number a channel, the mean or the maximum over all positions (Lin et al. 2014, "Network
+// in network"). x may have any number of spatial axes, none included; w counts all W positions of a plane
+// together:
 //
 //   global_avg_pool   y[n,c] = Σ_w x[n,c,w] / W
 //   global_max_pool   y[n,c] = max_w x[n,c,w]     indices[n,c] = the position that won
-//                     ties: the first position wins; NaN wins over every number, and the last NaN over the others;
-//                     all -∞: y = -∞ and position 0
+//                     ties: the first position wins; NaN wins over every number, and the last NaN over the
+//                     others; all -∞: y = -∞ and position 0
 // Shapes: x = N,C,*   y = indices = N,C,1,…,1 with as many axes as x.
 // As torch 1.13.1's adaptive pooling to one output; an empty batch is legal, an empty plane is not.
 //
-// Gradients: global_avg_pool dx[n,c,w] = dy[n,c] / W     global_max_pool dx[n,c,w] = dy[n,c] if w = indices[n,c], else 0
+// Gradients:
+//   global_avg_pool   dx[n,c,w] = dy[n,c] / W
+//   global_max_pool   dx[n,c,w] = dy[n,c] if w = indices[n,c], else 0
 // The explicit Jacobians hold 1/W everywhere in the plane, and 1 at the position that no other beats.
 #pragma once
 
@@ -136,8 +139,8 @@ struct global_max_pool {
     }
   }
 
-  /// A position wins if it is not behind a value as large, not before a larger one, and no other is NaN; of several
-  /// NaN the last wins.
+  /// A position wins if it is not behind a value as large, not before a larger one, and no other is NaN; of
+  /// several NaN the last wins.
   template <class Scalar, class Emit>
   void jacobian(const bundle<const Scalar>& in, Emit&& emit) const {
     const auto x = in["x"];

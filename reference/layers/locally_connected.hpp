@@ -1,7 +1,7 @@
-// Locally connected layer of rank 1, 2 or 3: a convolution without weight sharing. It is the neuron's view of the
-// convolutional layer: every output element is a neuron with the same receptive field as in a convolution, but with
-// a filter and a bias of its own (LeCun 1989; Taigman et al. 2014, "DeepFace"). With input channel c, output channel
-// k, output position (o,p,q) and filter tap (t,r,s):
+// Locally connected layer of rank 1, 2 or 3: a convolution without weight sharing. It is the neuron's view of
+// the convolutional layer: every output element is a neuron with the same receptive field as in a
+// convolution, but with a filter and a bias of its own (LeCun 1989; Taigman et al. 2014, "DeepFace"). With
+// input channel c, output channel k, output position (o,p,q) and filter tap (t,r,s):
 //
 //   y[n,k,o,p,q] = bias[k,o,p,q] + Σ_c Σ_t Σ_r Σ_s  x[n,c,d,h,w] · weight[k,o,p,q, c,t,r,s]
 //        d = o·stride_d - pad_d + t·dilation_d     h = p·stride_h - pad_h + r·dilation_h     w alike
@@ -11,12 +11,12 @@
 // O = floor((I + pads - d(k-1) - 1) / stride) + 1, at least 1.
 // Shapes: x = N,C,[D,][H,]W   y = N,K,[O,][P,]Q   bias = K,[O,][P,]Q (optional)
 //         weight = K,[O,][P,]Q,C,[T,][R,]S: neuron first, so that each filter lies in one piece
-// The windows are those of torch 1.13.1's conv; the order of the weight's axes is this specification's. An empty
-// batch is legal.
+// The windows are those of torch 1.13.1's conv; the order of the weight's axes is this specification's. An
+// empty batch is legal.
 //
 // Gradients, with dy the cotangent of y:
 //   dx[n,c,d,h,w]              = Σ_k Σ_trs  dy[n,k,o,p,q] · weight[k,o,p,q, c,t,r,s],
-//                                where o = (d + pad_d - t·dilation_d) / stride_d must be a whole number inside y
+//                                where o = (d + pad_d - t·dilation_d) / stride_d must be whole and inside y
 //   dweight[k,o,p,q, c,t,r,s]  = Σ_n  dy[n,k,o,p,q] · x[n,c,d,h,w]
 //   dbias[k,o,p,q]             = Σ_n  dy[n,k,o,p,q]
 #pragma once
@@ -177,8 +177,8 @@ struct locally_connected {
 
   // Definition 3: the explicit Jacobian, entry by entry -----------------------------------------------------
 
-  /// Each weight belongs to one neuron and one tap, and so to one cell of every sample: ∂y/∂weight = x there, and
-  /// ∂y/∂x = weight. Rows and columns are taken apart into coordinates, axis by axis.
+  /// Each weight belongs to one neuron and one tap, and so to one cell of every sample: ∂y/∂weight = x there,
+  /// and ∂y/∂x = weight. Rows and columns are taken apart into coordinates, axis by axis.
   template <class Scalar, class Emit>
   void jacobian(const bundle<const Scalar>& in, Emit&& emit) const {
     const auto x = in["x"], weight = in["weight"];
@@ -317,9 +317,9 @@ struct locally_connected {
     nest.write(list);
   }
 
-  /// dx[n,c,i]: a = dy, b = weight; over the output channels, and along each axis over the taps t for which stride
-  /// divides i + pad - t·dilation. These are every (stride/gcd)-th tap, and the outputs, whose filters they are taken
-  /// from, recede by dilation/gcd.
+  /// dx[n,c,i]: a = dy, b = weight; over the output channels, and along each axis over the taps t for which
+  /// stride divides i + pad - t·dilation. These are every (stride/gcd)-th tap, and the outputs, whose filters
+  /// they are taken from, recede by dilation/gcd.
   void data_terms(const shape& x, const shape& weight, const shape& y, index_t flat,
                   product_list& list) const {
     const index_t neurons = neurons_of(weight), filter = weight.size() / neurons, plane = neurons / y[1];

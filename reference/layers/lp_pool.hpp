@@ -1,16 +1,17 @@
-// Power-average pooling of rank 1, 2 or 3 (Sermanet et al. 2012; Gulcehre et al. 2014): the p-norm of each window.
-// With output position (o,p,q) and window cell (t,r,s):
+// Power-average pooling of rank 1, 2 or 3 (Sermanet et al. 2012; Gulcehre et al. 2014): the p-norm of each
+// window. With output position (o,p,q) and window cell (t,r,s):
 //
 //   y[n,c,o,p,q] = (Σ_t Σ_r Σ_s |x[n, c, o·stride_d + t, …, …]|^norm)^(1/norm)
 //
 //   window     required; stride = window unless given
 //   norm       p ≥ 1, a decimal; 2 unless given. 1 sums magnitudes, large values approach max pooling
-//   ceil_mode  O = floor((I - k) / stride) + 1, with ceil instead of floor if true; the last window must then start
-//              inside x, or it is dropped. Cells it overhangs do not take part
+//   ceil_mode  O = floor((I - k) / stride) + 1, with ceil instead of floor if true; the last window must then
+//              start inside x, or it is dropped. Cells it overhangs do not take part
 // Powers are e^(norm·log|x|), and 0 at x = 0.
-// Shapes: x = N,C,[D,][H,]W   y = N,C,[O,][P,]Q; an empty batch is legal. Conventions as torch 1.13.1, but for two of
-// its faults: it takes powers without the magnitude, so that odd norms of negative data cancel, and in ceil mode it
-// scales the sum of an overhanging window up to that of a whole one.
+// Shapes: x = N,C,[D,][H,]W   y = N,C,[O,][P,]Q; an empty batch is legal.
+// Conventions as torch 1.13.1, but for two of its faults: it takes powers without the magnitude, so that odd
+// norms of negative data cancel, and in ceil mode it scales the sum of an overhanging window up to that of a
+// whole one.
 //
 // Gradient, with x a cell of the window of y:   dx = Σ over windows of  dy · sign(x) · (|x| / y)^(norm-1)
 // It is 0 for an all-zero window and at x = 0, where for norm = 1 that is one element of the subdifferential.
@@ -123,8 +124,8 @@ struct lp_pool {
 
   // Definition 3: the explicit Jacobian, from x alone -------------------------------------------------------
 
-  /// |x|^(norm-1) · (Σ|x|^norm)^(1/norm - 1), cell by cell: a cell belongs to the window that starts at most `window`
-  /// - 1 cells before it.
+  /// |x|^(norm-1) · (Σ|x|^norm)^(1/norm - 1), cell by cell: a cell belongs to the window that starts at most
+  /// `window` - 1 cells before it.
   template <class Scalar, class Emit>
   void jacobian(const bundle<const Scalar>& in, Emit&& emit) const {
     using std::exp;

@@ -1,17 +1,19 @@
 // Max unpooling of rank 1, 2 or 3: puts every value back where max pooling found it (Zeiler & Fergus 2014).
 //
-//   y[n,c,cell] = x[n,c,o,p,q]  where cell = indices[n,c,o,p,q] = (d·H + h)·W + w of the plane,     0 elsewhere
+//   y[n,c,cell] = x[n,c,o,p,q]  where cell = indices[n,c,o,p,q] = (d·H + h)·W + w of the plane;  0 elsewhere
 //
-//   window, stride, pad   those of the pooling (stride = window unless given; pad per side). They say how large y is,
-//                         and nothing else: (I-1)·stride - pads + window along each axis
-//   output                [D×][H×]W given outright; beside `window` it must differ from the rule by less than stride
+//   window, stride, pad   those of the pooling (stride = window unless given; pad per side). They say how
+//                         large y is, and nothing else: (I-1)·stride - pads + window along each axis
+//   output                [D×][H×]W given outright; beside `window` it must differ from the rule by less than
+//                         stride
 //   duplicates            the last one in scan order is kept, as by a sequential loop
-// Shapes: x = indices = N,C,[O,][P,]Q   y = N,C,[D,][H,]W.   Conventions as torch 1.13.1; an empty batch is legal. An
-// index outside the plane of y is an error.
+// Shapes: x = indices = N,C,[O,][P,]Q   y = N,C,[D,][H,]W
+// Conventions as torch 1.13.1; an empty batch is legal. An index outside the plane of y is an error.
 //
-// Gradient: dx[n,c,o,p,q] = dy[n,c,indices[n,c,o,p,q]] if this element is the one that was kept, and 0 for duplicates
-// that were overwritten. So it is the derivative of the formula; torch gives every duplicate a gradient (its issue
-// #80204). The explicit Jacobian is 1 where a cell and the last element with its index meet.
+// Gradient: dx[n,c,o,p,q] = dy[n,c,indices[n,c,o,p,q]] if this element is the one that was kept, and 0 for
+// duplicates that were overwritten. So it is the derivative of the formula; torch gives every duplicate a
+// gradient (its issue #80204). The explicit Jacobian is 1 where a cell and the last element with its index
+// meet.
 #pragma once
 
 #include "reference/core/layer.hpp"

@@ -1,5 +1,5 @@
-// What the pooling layers share beside spatial.hpp: how many windows there are, which cells an index may name, and
-// the list of winners. No arithmetic on data.
+// What the pooling layers share beside spatial.hpp: how many windows there are, which cells an index may
+// name, and the list of winners. No arithmetic on data.
 #pragma once
 
 #include "reference/core/layer.hpp"
@@ -7,9 +7,9 @@
 
 namespace plumb {
 
-/// O = floor((I + pads - d(k-1) - 1) / stride) + 1, with ceil instead of floor if `ceil_mode`; the last window must
-/// then start inside x or its leading padding, or it is dropped. Throws shape_error if a pad is more than half of
-/// the window or no window fits.
+/// O = floor((I + pads - d(k-1) - 1) / stride) + 1, with ceil instead of floor if `ceil_mode`; the last
+/// window must then start inside x or its leading padding, or it is dropped. Throws shape_error if a pad is
+/// more than half of the window or no window fits.
 inline index_t windows_along(const window_axis& a, bool ceil_mode) {
   for (const index_t padding : {a.begin, a.end})
     if (2 * padding > a.span())

@@ -1,19 +1,19 @@
-// Row convolution, also called lookahead convolution (Wang et al. 2016; the TemporalRowConvolution of Torch): every
-// feature c of a sequence is filtered along time by a filter of its own.
+// Row convolution, also called lookahead convolution (Wang et al. 2016; the TemporalRowConvolution of Torch):
+// every feature c of a sequence is filtered along time by a filter of its own.
 //
 //   y[n,c,q] = bias[c] + Σ_s  x[n, c, q·stride - pad + s] · weight[c,0,s]
 //
-// Terms outside x are skipped. (The legacy layer counted its padding in the size of y and then read past the row.)
+// Terms outside x are skipped. (The legacy layer counted padding in the size of y, then read past the row.)
 //   feature_first  true: x = N,C,L and y = N,C,Q.   false: time first, x = N,L,C and y = N,Q,C
 //   pad            per side: `pad=before,after`
 // Q = floor((L + pads - S) / stride) + 1, at least 1.
-// Shapes: x as above   weight = C,1,S   bias = C (optional).   In both orders torch 1.13.1's conv1d with groups = C;
-// an empty batch is legal.
+// Shapes: x and y as above   weight = C,1,S   bias = C (optional)
+// In both orders torch 1.13.1's conv1d with groups = C; an empty batch is legal.
 //
 // Gradients, with dy the cotangent of y:
-//   dx[n,c,w]      = Σ_s dy[n,c,q] · weight[c,0,s],  where q = (w + pad - s) / stride must be a whole number inside y
+//   dx[n,c,w]      = Σ_s dy[n,c,q] · weight[c,0,s],  q = (w + pad - s) / stride whole and inside y
 //   dweight[c,0,s] = Σ_n Σ_q dy[n,c,q] · x[n, c, q·stride - pad + s]     dbias[c] = Σ_n Σ_q dy[n,c,q]
-// The explicit Jacobian joins an output and a cell of the same sample and feature by the tap s = w + pad - q·stride.
+// The explicit Jacobian joins output q and cell w of a sample and a feature by the tap s = w + pad - q·stride.
 #pragma once
 
 #include "reference/core/layer.hpp"

@@ -61,7 +61,8 @@ constexpr index_t floor_div(index_t a, index_t b) { return a / b - (a % b < 0 ? 
 /// `d`, `h` or `w`: the letter of spatial axis `axis` of a layer of that rank.
 constexpr char axis_letter(int rank, int axis) { return "dhw"[3 - rank + axis]; }
 
-/// By rank: the index letters of an input and of an output of a sliding window, and how sentences spell the axes.
+/// By rank: the index letters of an input and of an output of a sliding window, and how sentences spell the
+/// axes.
 constexpr std::array<const char*, 3> letters_of_input = {"ncw", "nchw", "ncdhw"};
 constexpr std::array<const char*, 3> letters_of_windows = {"ncq", "ncpq", "ncopq"};
 constexpr std::array<const char*, 3> axes_of_input = {"N,C,W", "N,C,H,W", "N,C,D,H,W"};

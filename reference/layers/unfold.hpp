@@ -1,5 +1,5 @@
-// Unfold (im2col) lays the windows of an image out as columns, fold (col2im) adds columns back up into an image
-// (Chellapilla et al. 2006). With window cell (r,s) and window position l = p·Q + q:
+// Unfold (im2col) lays the windows of an image out as columns, fold (col2im) adds columns back up into an
+// image (Chellapilla et al. 2006). With window cell (r,s) and window position l = p·Q + q:
 //
 //   unfold2d   y[n, (c·R + r)·S + s, l] = x[n,c,h,w],  0 where (h,w) lies outside x
 //   fold2d     y[n,c,h,w] = Σ over all r,s,p,q that land on (h,w) of  x[n, (c·R + r)·S + s, l]
@@ -12,9 +12,9 @@
 // Shapes: unfold2d x = N,C,H,W   y = N,C·R·S,L      fold2d x = N,C·R·S,L   y = N,C,H,W
 // Conventions as torch 1.13.1; an empty batch is legal.
 //
-// Gradients: unfold's dx is fold of dy, fold's dx is unfold of dy. The explicit Jacobian of either holds a 1 where
-// column entry (c,r,s,p,q) and cell (c,h,w) are the same, which is found here cell by cell: r = (h + pad - p·stride) /
-// dilation must be a whole number inside the window, s alike.
+// Gradients: unfold's dx is fold of dy, fold's dx is unfold of dy. The explicit Jacobian of either holds a 1
+// where column entry (c,r,s,p,q) and cell (c,h,w) are the same, which is found here cell by cell: r = (h +
+// pad - p·stride) / dilation must be a whole number inside the window, s alike.
 #pragma once
 
 #include <numeric>
@@ -61,7 +61,8 @@ struct window_grid {
 
   // The terms of one element: a is read along fixed steps, b is the constant 1 (see products.hpp).
 
-  /// Of entry `flat` of the columns N,C·R·S,L: the cell of the image N,C,H,W that it copies, if it lies inside.
+  /// Of entry `flat` of the columns N,C·R·S,L: the cell of the image N,C,H,W that it copies, if it lies
+  /// inside.
   void copied_cell(const shape& columns, const shape& image, index_t flat, product_list& list) const {
     const index_t H = image[2], W = image[3], Q = windows(1, W);
     const index_t l = flat % columns[2], s = flat / columns[2] % window[1];
@@ -78,9 +79,9 @@ struct window_grid {
     nest.write(list);
   }
 
-  /// Of cell `flat` of the image N,C,H,W: the entries of the columns N,C·R·S,L that copy it. Along an axis these are
-  /// the taps t for which stride divides i + pad - t·dilation: every (stride/gcd)-th tap, while the windows recede
-  /// by dilation/gcd.
+  /// Of cell `flat` of the image N,C,H,W: the entries of the columns N,C·R·S,L that copy it. Along an axis
+  /// these are the taps t for which stride divides i + pad - t·dilation: every (stride/gcd)-th tap, while the
+  /// windows recede by dilation/gcd.
   void copies_of_cell(const shape& columns, const shape& image, index_t flat, product_list& list) const {
     term_nest nest;
     index_t window_step = 1, tap_step = columns[2];

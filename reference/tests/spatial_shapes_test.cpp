@@ -1,5 +1,5 @@
-// Output shapes by hand and error sentences of the layers with windows other than conv and max_pool, and the indices
-// that they refuse.
+// Output shapes by hand and error sentences of the layers with windows other than conv and max_pool, and the
+// indices that they refuse.
 #include <gtest/gtest.h>
 
 #include "reference/layers/catalogue.hpp"
@@ -119,7 +119,8 @@ TEST(spatial_errors, of_pools) {
                   "stride");
 }
 
-/// What forward says of the only index of an unpooling, and backward of the only one that a pooling has saved.
+/// What forward says of the only index of an unpooling, and backward of the only one that a pooling has
+/// saved.
 std::string refusal(std::string_view text, std::string_view pass, index_t index) {
   const auto l = plumb::bind(text);
   tensor_set<double> in = make_tensors<double>(*l, std::vector<std::string>{"x", "indices", "u"});

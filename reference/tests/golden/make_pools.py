@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Golden values of the pooling layers other than max pooling: average, power-average, adaptive, fractional and global
-pooling, and max unpooling. See make_golden.py.
+"""Golden values of the pooling layers other than max pooling: average, power-average, adaptive, fractional and
+global pooling, and max unpooling. See make_golden.py.
 
     /usr/bin/python3 make_pools.py
 """
@@ -52,13 +52,14 @@ def averages():
     one_to_six = torch.arange(1.0, 7.0).reshape(1, 1, 6)
     average_case(f, lattice(2, 3, 9), "3", 3)
     average_case(f, lattice(1, 1, 7), "2 stride=3 ceil_mode=true", 2, stride=3, ceil_mode=True)
-    average_case(f, one_to_six.clone(), "3 stride=2 pad=1 ceil_mode=true", 3, stride=2, padding=1, ceil_mode=True)
-    average_case(f, one_to_six.clone(), "3 stride=2 pad=1 ceil_mode=true count_include_pad=false", 3, stride=2,
-                 padding=1, ceil_mode=True, count_include_pad=False)
+    average_case(f, one_to_six.clone(), "3 stride=2 pad=1 ceil_mode=true", 3, stride=2, padding=1,
+                 ceil_mode=True)
+    average_case(f, one_to_six.clone(), "3 stride=2 pad=1 ceil_mode=true count_include_pad=false", 3,
+                 stride=2, padding=1, ceil_mode=True, count_include_pad=False)
     average_case(f, lattice(1, 2, 6), "1 stride=2 ceil_mode=true", 1, stride=2, ceil_mode=True)
     average_case(f, lattice(2, 2, 7, 8), "3x2 stride=2x3 pad=1x1", (3, 2), stride=(2, 3), padding=(1, 1))
-    average_case(f, lattice(1, 3, 8, 7), "2x3 stride=3x2 pad=1 ceil_mode=true", (2, 3), stride=(3, 2), padding=1,
-                 ceil_mode=True)
+    average_case(f, lattice(1, 3, 8, 7), "2x3 stride=3x2 pad=1 ceil_mode=true", (2, 3), stride=(3, 2),
+                 padding=1, ceil_mode=True)
     average_case(f, lattice(1, 2, 8, 6), "3x2 stride=2 pad=1 ceil_mode=true count_include_pad=false", (3, 2),
                  stride=2, padding=1, ceil_mode=True, count_include_pad=False)
     average_case(f, lattice(1, 2, 5, 6), "3 stride=2 pad=1 divisor_override=7", 3, stride=2, padding=1,
@@ -78,8 +79,8 @@ def averages():
 # Power-average pooling ------------------------------------------------------------------------------------
 
 def power_case(family, x, attributes, window, stride, norm, magnitudes=False, ceil_by=None):
-    """torch takes powers without the magnitude, so that odd norms are given it; torch rescales windows that overhang,
-    so that ceil mode is had from `ceil_by` zeros at the end of each axis; torch has no lp_pool3d."""
+    """torch takes powers without the magnitude, so that odd norms are given it; torch rescales windows that
+    overhang, so that ceil mode is had from `ceil_by` zeros at the end of each axis; torch has no lp_pool3d."""
     rank = x.dim() - 2
 
     def compute(x):
@@ -105,7 +106,8 @@ def powers():
     x[0, 0, :3, :4] = 0  # windows of zeros only: y = 0 and no gradient
     power_case(f, x, "2", (2, 2), (2, 2), 2.0)
     power_case(f, real(1, 2, 3, 4, 5), "2x3x2 stride=1x1x2", (2, 3, 2), (1, 1, 2), 2.0)
-    power_case(f, real(2, 1, 4, 2, 4), "2x1x3 stride=2x1x1 norm=2.5", (2, 1, 3), (2, 1, 1), 2.5, magnitudes=True)
+    power_case(f, real(2, 1, 4, 2, 4), "2x1x3 stride=2x1x1 norm=2.5", (2, 1, 3), (2, 1, 1), 2.5,
+               magnitudes=True)
     f.write()
 
 
@@ -152,8 +154,8 @@ def global_cases(family, make, *shape):
             return tuple(t.squeeze(-1) for t in result) if isinstance(result, tuple) else result.squeeze(-1)
         return compute
     pool_case(family, "global_avg_pool", make(*shape), "", whole(lambda x: average(x, size)))
-    pool_case(family, "global_max_pool", make(*shape), "", whole(lambda x: maximum(x, size, return_indices=True)),
-              "exact")
+    pool_case(family, "global_max_pool", make(*shape), "",
+              whole(lambda x: maximum(x, size, return_indices=True)), "exact")
 
 
 def globals_():
@@ -182,10 +184,12 @@ def samples(*shape):
 
 def fractional():
     f = Family("fractional_pool")
-    fractional_case(f, real(2, 3, 9, 7), samples(2, 3, 2), (2, 3), dict(output_size=(5, 3)), " window=2x3 output=5x3")
+    fractional_case(f, real(2, 3, 9, 7), samples(2, 3, 2), (2, 3), dict(output_size=(5, 3)),
+                    " window=2x3 output=5x3")
     fractional_case(f, real(1, 2, 10, 9), samples(1, 2, 2), 2, dict(output_ratio=(0.5, 0.7)),
                     " window=2 ratio=0.5x0.7")
-    fractional_case(f, real(1, 2, 5, 6), samples(1, 2, 2), (3, 2), dict(output_size=(1, 5)), " window=3x2 output=1x5")
+    fractional_case(f, real(1, 2, 5, 6), samples(1, 2, 2), (3, 2), dict(output_size=(1, 5)),
+                    " window=3x2 output=1x5")
     u = torch.tensor([0.0, 1 - 2.0 ** -53, 0.5, 0.25, 1 - 2.0 ** -53, 0.0, 0.75, 0.5]).reshape(2, 2, 2)
     fractional_case(f, real(2, 2, 8, 7), u, 2, dict(output_size=(4, 5)), " window=2 output=4x5")
     fractional_case(f, hard_values(1, 3, 7, 8), samples(1, 3, 2), (3, 2), dict(output_size=(3, 4)),
@@ -231,12 +235,12 @@ def unpooled():
     unpool_case(f, torch.tensor([[[1.0, 2.0, 3.0]]]), torch.tensor([[[1, 1, 4]]]), " window=2", 2)
     unpool_case(f, lattice(2, 3, 2, 3), distinct((2, 3, 2, 3), 20), " window=2x3 stride=2x1", (2, 3), (2, 1))
     for size in (3, 4, 5):
-        unpool_case(f, lattice(1, 1, 2, 2), distinct((1, 1, 2, 2), size * size), f" window=2 output={size}", 2,
-                    output_size=(size, size))
+        unpool_case(f, lattice(1, 1, 2, 2), distinct((1, 1, 2, 2), size * size), f" window=2 output={size}",
+                    2, output_size=(size, size))
     unpool_case(f, lattice(1, 2, 3, 3), torch.randint(0, 36, (1, 2, 3, 3)), " window=2", 2)
     unpool_case(f, lattice(1, 2, 2, 2, 3), distinct((1, 2, 2, 2, 3), 96), " window=2", 2)
-    unpool_case(f, lattice(2, 1, 2, 1, 2), distinct((2, 1, 2, 1, 2), 45), " window=2x3x3 stride=1x2x2", (2, 3, 3),
-                (1, 2, 2))
+    unpool_case(f, lattice(2, 1, 2, 1, 2), distinct((2, 1, 2, 1, 2), 45), " window=2x3x3 stride=1x2x2",
+                (2, 3, 3), (1, 2, 2))
     f.write()
 
 

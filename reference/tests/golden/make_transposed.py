@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Golden values of the layers kin to convolution: transposed, depthwise, locally connected and row convolution, unfold
-and fold. See make_golden.py.
+"""Golden values of the layers kin to convolution: transposed, depthwise, locally connected and row convolution,
+unfold and fold. See make_golden.py.
 
     /usr/bin/python3 make_transposed.py
 """
@@ -48,21 +48,23 @@ def transpose_case(family, x, weight, attributes, bias=None, pad=None, kind="exa
 
 def transposed():
     f = Family("conv_transpose")
-    transpose_case(f, lattice(2, 3, 4), lattice(3, 2, 3), " stride=2 pad=1 output_pad=1", lattice(2), stride=2,
-                   padding=1, output_padding=1)
-    transpose_case(f, lattice(1, 4, 5), lattice(4, 2, 3), " groups=2 dilation=3 stride=2 output_pad=2", groups=2,
-                   dilation=3, stride=2, output_padding=2)
-    transpose_case(f, lattice(2, 2, 5), lattice(2, 3, 4), " pad=2,0 stride=3", lattice(3), pad=[(2, 0)], stride=3)
-    transpose_case(f, lattice(2, 3, 4, 3), lattice(3, 2, 3, 2), " stride=2x1 pad=1x0", lattice(2), stride=(2, 1),
-                   padding=(1, 0))
-    transpose_case(f, lattice(1, 4, 3, 5), lattice(4, 3, 2, 3), " groups=2 dilation=2x1 output_pad=1x0", lattice(6),
-                   groups=2, dilation=(2, 1), output_padding=(1, 0))
+    transpose_case(f, lattice(2, 3, 4), lattice(3, 2, 3), " stride=2 pad=1 output_pad=1", lattice(2),
+                   stride=2, padding=1, output_padding=1)
+    transpose_case(f, lattice(1, 4, 5), lattice(4, 2, 3), " groups=2 dilation=3 stride=2 output_pad=2",
+                   groups=2, dilation=3, stride=2, output_padding=2)
+    transpose_case(f, lattice(2, 2, 5), lattice(2, 3, 4), " pad=2,0 stride=3", lattice(3), pad=[(2, 0)],
+                   stride=3)
+    transpose_case(f, lattice(2, 3, 4, 3), lattice(3, 2, 3, 2), " stride=2x1 pad=1x0", lattice(2), stride=(2,
+                   1), padding=(1, 0))
+    transpose_case(f, lattice(1, 4, 3, 5), lattice(4, 3, 2, 3), " groups=2 dilation=2x1 output_pad=1x0",
+                   lattice(6), groups=2, dilation=(2, 1), output_padding=(1, 0))
     transpose_case(f, lattice(1, 2, 3, 3), lattice(2, 1, 2, 2), " stride=3x4 output_pad=2x3", lattice(1),
                    stride=(3, 4), output_padding=(2, 3))  # gaps and ends that hold nothing but bias
     transpose_case(f, lattice(1, 3, 4, 4), lattice(3, 2, 3, 3), " pad=0,2,3,1 stride=2", pad=[(0, 2), (3, 1)],
                    stride=2)
-    transpose_case(f, lattice(1, 2, 2, 3, 2), lattice(2, 3, 2, 1, 3), " stride=1x2x2 pad=1x0x1 output_pad=0x1x1",
-                   lattice(3), stride=(1, 2, 2), padding=(1, 0, 1), output_padding=(0, 1, 1))
+    transpose_case(f, lattice(1, 2, 2, 3, 2), lattice(2, 3, 2, 1, 3),
+                   " stride=1x2x2 pad=1x0x1 output_pad=0x1x1", lattice(3), stride=(1, 2, 2), padding=(1, 0,
+                   1), output_padding=(0, 1, 1))
     transpose_case(f, lattice(2, 4, 2, 2, 3), lattice(4, 1, 2, 2, 2), " groups=4 dilation=3x1x2", groups=4,
                    dilation=(3, 1, 2))
     transpose_case(f, real(2, 4, 4, 5), real(4, 3, 3, 3), " stride=2 pad=1", real(3), kind="real", stride=2,
@@ -78,8 +80,8 @@ def transposed():
 def depthwise_case(family, x, weight, attributes, bias=None, pad=None, kind="exact", **options):
     rank = x.dim() - 2
     function = (F.conv1d, F.conv2d, F.conv3d)[rank - 1]
-    weighted(family, f"depthwise_conv{rank}d", attributes,
-             lambda x, w, b: function(padded(x, pad), w, b, groups=x.shape[1], **options), x, weight, bias, kind)
+    weighted(family, f"depthwise_conv{rank}d", attributes, lambda x, w, b: function(padded(x, pad), w, b,
+             groups=x.shape[1], **options), x, weight, bias, kind)
 
 
 def depthwise():
@@ -89,11 +91,11 @@ def depthwise():
     depthwise_case(f, lattice(2, 3, 5, 6), lattice(6, 1, 3, 2), " pad=1x0", lattice(6), padding=(1, 0))
     depthwise_case(f, lattice(1, 4, 7, 6), lattice(4, 1, 2, 3), " stride=3x2 dilation=1x2", stride=(3, 2),
                    dilation=(1, 2))
-    depthwise_case(f, lattice(1, 2, 4, 5, 3), lattice(4, 1, 2, 3, 2), " stride=1x2x1 pad=1,0,0,1,2,0", lattice(4),
-                   stride=(1, 2, 1), pad=[(1, 0), (0, 1), (2, 0)])
+    depthwise_case(f, lattice(1, 2, 4, 5, 3), lattice(4, 1, 2, 3, 2), " stride=1x2x1 pad=1,0,0,1,2,0",
+                   lattice(4), stride=(1, 2, 1), pad=[(1, 0), (0, 1), (2, 0)])
     depthwise_case(f, lattice(2, 1, 3, 3, 4), lattice(3, 1, 2, 1, 2), " dilation=2x1x3", dilation=(2, 1, 3))
-    depthwise_case(f, real(2, 5, 6, 7), real(10, 1, 3, 3), " pad=1 stride=2", real(10), kind="real", padding=1,
-                   stride=2)
+    depthwise_case(f, real(2, 5, 6, 7), real(10, 1, 3, 3), " pad=1 stride=2", real(10), kind="real",
+                   padding=1, stride=2)
     f.write()
 
 
@@ -121,12 +123,13 @@ def local_case(family, x, weight, attributes, bias=None, pad=None, stride=None, 
 def locally_connected():
     f = Family("locally_connected")
     local_case(f, lattice(2, 3, 7), lattice(2, 4, 3, 3), " stride=2 pad=1", lattice(2, 4), [(1, 1)], (2,))
-    local_case(f, lattice(1, 2, 8), lattice(3, 3, 2, 2), " pad=0,1 dilation=3 stride=2", None, [(0, 1)], (2,), (3,))
+    local_case(f, lattice(1, 2, 8), lattice(3, 3, 2, 2), " pad=0,1 dilation=3 stride=2", None, [(0, 1)], (2,),
+               (3,))
     local_case(f, lattice(2, 2, 4, 5), lattice(2, 2, 3, 2, 3, 3), "", lattice(2, 2, 3))
     local_case(f, lattice(1, 3, 5, 4), lattice(2, 3, 4, 3, 3, 2), " stride=2x1 pad=1,1,1,0", None,
                [(1, 1), (1, 0)], (2, 1))
-    local_case(f, lattice(1, 1, 5, 6), lattice(1, 3, 2, 1, 2, 3), " stride=1x2 dilation=2x1", lattice(1, 3, 2), None,
-               (1, 2), (2, 1))
+    local_case(f, lattice(1, 1, 5, 6), lattice(1, 3, 2, 1, 2, 3), " stride=1x2 dilation=2x1", lattice(1, 3,
+               2), None, (1, 2), (2, 1))
     local_case(f, lattice(1, 2, 3, 4, 3), lattice(2, 2, 2, 4, 2, 2, 2, 2), " stride=1x2x1 pad=0,0,0,0,1,1",
                lattice(2, 2, 2, 4), [(0, 0), (0, 0), (1, 1)], (1, 2, 1))
     local_case(f, lattice(2, 1, 3, 2, 3), lattice(2, 1, 2, 3, 1, 2, 1, 1), " dilation=2x1x1",
@@ -148,10 +151,11 @@ def row_case(family, x, weight, attributes, bias=None, pad=None, time_first=Fals
 def rows():
     f = Family("row_conv")
     row_case(f, lattice(2, 3, 7), lattice(3, 1, 3), "", lattice(3))
-    row_case(f, lattice(2, 8, 3), lattice(3, 1, 3), " stride=2 feature_first=false", lattice(3), time_first=True,
-             stride=2)
+    row_case(f, lattice(2, 8, 3), lattice(3, 1, 3), " stride=2 feature_first=false", lattice(3),
+             time_first=True, stride=2)
     row_case(f, lattice(1, 2, 6), lattice(2, 1, 4), " pad=1,3 stride=3", pad=[(1, 3)], stride=3)
-    row_case(f, lattice(1, 4, 2), lattice(2, 1, 5), " pad=0,4 feature_first=false", pad=[(0, 4)], time_first=True)
+    row_case(f, lattice(1, 4, 2), lattice(2, 1, 5), " pad=0,4 feature_first=false", pad=[(0, 4)],
+             time_first=True)
     row_case(f, real(3, 5, 9), real(5, 1, 4), " pad=2", real(5), kind="real", padding=2)
     f.write()
 
@@ -170,7 +174,8 @@ def windows():
     f = Family("unfold")
     for shape, attributes, options in (
             ((2, 3, 5, 6), " window=2x3", dict(kernel_size=(2, 3))),
-            ((1, 2, 6, 7), " window=3x2 stride=2x1 pad=1x0", dict(kernel_size=(3, 2), stride=(2, 1), padding=(1, 0))),
+            ((1, 2, 6, 7), " window=3x2 stride=2x1 pad=1x0",
+             dict(kernel_size=(3, 2), stride=(2, 1), padding=(1, 0))),
             ((1, 2, 7, 6), " window=2 dilation=3x2 stride=1x3 pad=1x2",
              dict(kernel_size=2, dilation=(3, 2), stride=(1, 3), padding=(1, 2)))):
         x = lattice(*shape)
@@ -184,7 +189,8 @@ def windows():
                 lambda x: cropped(F.fold(x, (6, 5), (3, 2)), [(2, 0), (0, 1)]))
     x = lattice(1, 1, 4, 4)
     x[0, 0, 1, 1], x[0, 0, 2, 3] = NAN, INF
-    window_case(f, "unfold2d", x, " window=2 stride=1x2 pad=1", lambda x: F.unfold(x, 2, stride=(1, 2), padding=1))
+    window_case(f, "unfold2d", x, " window=2 stride=1x2 pad=1", lambda x: F.unfold(x, 2, stride=(1, 2),
+                padding=1))
     f.write()
 
 
