@@ -88,8 +88,8 @@ verify_options runner_options(const common_options& common, progress_line& line)
 }
 
 std::vector<std::string> small_problems(const std::string& layer, std::uint64_t seed, std::size_t wanted) {
-  std::vector<std::string> found;
-  for (std::uint64_t n = 0; n < 4000 && found.size() < wanted; ++n) {
+  std::vector<std::string> found, scalar;  // losses reduced to one number serve where there is nothing else
+  for (std::uint64_t n = 0; n < 4000 && found.size() < wanted && scalar.size() < 100; ++n) {
     const auto l = plumb::bind(std::string_view(draw_problem(layer, seed * 65'537 + n)));
     double inputs = 0;
     double outputs = 0;
@@ -97,9 +97,10 @@ std::vector<std::string> small_problems(const std::string& layer, std::uint64_t 
       if (l->present(s.name) && s.differentiable) inputs += static_cast<double>(l->shapes()[s.name].size());
     for (const tensor_spec& s : l->describe().outputs)
       if (s.differentiable) outputs += static_cast<double>(l->shapes()[s.name].size());
-    if (inputs >= 12 && outputs >= 4 && inputs * outputs <= 3000 && has_derivatives(*l, seed))
-      found.push_back(l->canonical().print());
+    if (inputs >= 12 && outputs >= 1 && inputs * outputs <= 3000 && has_derivatives(*l, seed))
+      (outputs >= 4 ? found : scalar).push_back(l->canonical().print());
   }
+  for (std::size_t i = 0; i < scalar.size() && found.size() < wanted; ++i) found.push_back(scalar[i]);
   return found;
 }
 

@@ -123,7 +123,9 @@ void print_verify(writer& w, const verify_section& v) {
 
 void print_gradcheck(writer& w, const gradcheck_section& g) {
   for (const layer_check& l : g.layers) {
-    w.line("{} {}  ({} points, {} kinks excluded, {:.1f} s){}{}", w.paint(l.verdict), l.problem, l.points,
+    // Networks, and layers inside them, have names of their own.
+    const std::string what = l.problem.starts_with(l.layer + " ") ? l.problem : l.layer + ": " + l.problem;
+    w.line("{} {}  ({} points, {} kinks excluded, {:.1f} s){}{}", w.paint(l.verdict), what, l.points,
            l.kinks_excluded, l.seconds, l.reason.empty() ? "" : "  ", l.reason);
     for (const agreement& a : l.agreements)
       w.line("             {:<9} {:<9} {:<9} {:>8} entries  {}{}{}", a.first, a.second, a.scalar,

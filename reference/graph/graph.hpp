@@ -86,6 +86,7 @@ class computational_graph {
       tensor_set<T> dy;
       bool reached = false;
       for (const tensor_spec& s : n->bound->describe().outputs) {
+        if (!n->bound->present(s.name)) continue;
         const auto& value = values.at(n->name + "." + s.name);
         value.is_index ? saved.add_indices(s.name, value.index.view()) : saved.add(s.name, value.real.view());
         if (value.is_index) continue;
