@@ -175,7 +175,8 @@ struct jacobian_command {
       const auto [name, source] = name_and_source(each);
       read_into(l, given, name, source);
     }
-    for (const auto& e : draw_point(l, seed).entries()) {
+    const tensor_set<double> drawn = draw_point(l, seed);
+    for (const auto& e : drawn.entries()) {
       const auto& chosen = given.has(e.name) ? given.at(e.name) : e;
       chosen.is_index ? void(point.add_indices(e.name, chosen.index)) : void(point.add(e.name, chosen.real));
     }

@@ -29,8 +29,10 @@ std::optional<std::vector<sliding_window>> windows_of(const layer& l, const std:
     const auto i = static_cast<std::size_t>(axis);
     const index_t taps = p.has("window") ? p.integers("window")[i] : l.shapes()["weight"][2 + axis];
     const index_t dilation = p.has("dilation") ? p.integers("dilation")[i] : 1;
-    const index_t before = p.has("pad") ? p.integers("pad")[2 * i] : 0;
-    const index_t after = p.has("pad") ? p.integers("pad")[2 * i + 1] : 0;
+    // One number an axis pads both sides alike; two an axis are one a side.
+    const auto pad = p.has("pad") ? p.integers("pad") : std::vector<index_t>(static_cast<std::size_t>(axes));
+    const bool sides = pad.size() > static_cast<std::size_t>(axes);
+    const index_t before = pad[sides ? 2 * i : i], after = pad[sides ? 2 * i + 1 : i];
     const sliding_window w{dilation * (taps - 1) + 1, stride[i], before};
     // The last window must start inside the padded input, or these attributes do not mean a sliding window.
     const index_t reach = (y[2 + axis] - 1) * w.stride + (w.span - w.stride);
