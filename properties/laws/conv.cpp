@@ -465,6 +465,50 @@ void weight_gradient_as_convolution(lab<T>& bench) {
   });
 }
 
+/// Every map of a tensor as a polynomial in one z for each axis (z, z², z³), evaluated: Σ t[a,b,i,j,…]·z^(i + 2j + …).
+template <class N, class T>
+std::vector<N> generating_values(const tensor<N>& t, const T& z) {
+  std::vector<N> values(static_cast<std::size_t>(t.extents()[0] * t.extents()[1]), N(T(0)));
+  for_each_index(t.extents(), [&](const shape& at) {
+    T power(1);
+    for (int axis = 2; axis < at.rank(); ++axis)
+      for (index_t i = 0; i < at[axis] * (axis - 1); ++i) power = power * z;
+    values[static_cast<std::size_t>(at[0] * t.extents()[1] + at[1])] += power * t.view()(at);
+  });
+  return values;
+}
+
+/// The convolution theorem at one point: with all the padding there can be, polynomials multiply, Y(z) = Σ_c X(z)·W(z).
+/// Powers of two keep every number exact; where the axes are too long for that, z is -1.
+template <class T>
+void convolution_theorem(lab<T>& bench) {
+  const conv_numbers c(bench.about());
+  problem text = text_of(bench.about());
+  std::vector<index_t> room;
+  for (int axis = 0; axis < c.rank; ++axis) room.push_back(c.weight[2 + axis] - 1);
+  for (const char* plain : {"stride", "dilation"}) text.set(plain, "1");
+  text.set("padding", "explicit");
+  text.set("pad", sides_text(room, room));
+  text.set("flip", "true");
+  text.erase("bias");
+  const auto full = derived(text);
+  index_t degree = 0;
+  for (int axis = 0; axis < c.rank; ++axis) degree += (axis + 1) * (full->shapes()["y"][2 + axis] - 1);
+  const T z = degree <= 30 ? T(2) : T(-1);
+  const tensor_set<T> in = bench.inputs(*full);
+  const auto x = generating_values(in["x"], z), w = generating_values(in["weight"], z);
+  const auto y = generating_values(bench.run(*full, in)["y"], z);
+  const index_t K = c.weight[0], C = c.x[1];
+  for (index_t n = 0; n < c.x[0]; ++n)
+    for (index_t k = 0; k < K; ++k) {
+      T sum(0);
+      for (index_t i = 0; i < c.channels; ++i)
+        sum += x[static_cast<std::size_t>(n * C + c.group_of_filter(k) * c.channels + i)] *
+               w[static_cast<std::size_t>(k * c.channels + i)];
+      bench.claim_equal("Y(z)", shape{n, k}, y[static_cast<std::size_t>(n * K + k)], known<T>(sum));
+    }
+}
+
 /// The bias adds b[k] to every output of filter k, and nothing else.
 template <class T>
 void bias_adds(lab<T>& bench) {
@@ -520,6 +564,8 @@ std::vector<law> conv_laws() {
                    stride_as_subsampling()),
       as_embedding("conv.padding", "padding = zeros around the input", padded, padding_as_zeros()),
       as_embedding("conv.flip", "flip = reversed filter", not_bias, flip_as_reversal()),
+      state("conv.theorem", "full convolution multiplies polynomials: Y(z) = sum of X(z) W(z)",
+            only("forward"), [](auto& bench) { convolution_theorem(bench); }),
       as_embedding("conv.extension", "zero taps, channels and filters change nothing else", not_bias,
                    extension_by_zeros()),
       as_embedding("conv.axes", "two axes of space may change places", of_several_axes, axes_exchanged()),

@@ -162,6 +162,12 @@ void conv_plants(std::vector<plant>& list) {
                     text.erase("flip");
                     return honest(*plumb::bind(text), pass, reads);
                   }});
+  list.push_back({"conv.theorem", "conv2d.forward", "never flips the filter",
+                  [](const layer& l, const pass_spec& pass, const tensors& reads) {
+                    problem text = l.canonical();
+                    text.erase("flip");
+                    return honest(*plumb::bind(text), pass, reads);
+                  }});
   list.push_back(miswrite("conv.extension", "conv2d.forward", "drops the filters of the tail",
                           [](const layer& l, const tensors&, tensors& w) {
                             const index_t whole = l.shapes()["weight"][0] / 4 * 4;
