@@ -7,6 +7,8 @@ if(PLUMB_BUILD_TESTS)
   file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/test_headers.cpp CONTENT "")
   add_library(plumb_test_headers OBJECT ${PROJECT_BINARY_DIR}/test_headers.cpp)
   target_link_libraries(plumb_test_headers PRIVATE plumb_options GTest::gtest Boost::headers)
+  set_target_properties(plumb_test_headers PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+  target_compile_options(plumb_test_headers PRIVATE -fPIE)  # as executables are compiled, or they cannot use it
   if(PLUMB_FEW_SCALARS)
     target_compile_definitions(plumb_test_headers PRIVATE PLUMB_FEW_SCALARS)
   endif()
