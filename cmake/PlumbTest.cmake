@@ -6,7 +6,7 @@ if(PLUMB_BUILD_TESTS)
   # What nearly every test includes, compiled once: GoogleTest and the multiprecision scalars take longer than the tests.
   file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/test_headers.cpp CONTENT "")
   add_library(plumb_test_headers OBJECT ${PROJECT_BINARY_DIR}/test_headers.cpp)
-  target_link_libraries(plumb_test_headers PRIVATE plumb_options GTest::gtest Boost::headers)
+  target_link_libraries(plumb_test_headers PRIVATE plumb_options GTest::gtest Boost::headers OpenMP::OpenMP_CXX)
   set_target_properties(plumb_test_headers PROPERTIES POSITION_INDEPENDENT_CODE OFF)
   target_compile_options(plumb_test_headers PRIVATE -fPIE)  # as executables are compiled, or they cannot use it
   if(PLUMB_FEW_SCALARS)
@@ -31,7 +31,8 @@ function(plumb_add_test name)
   add_executable(${name} ${ARG_SOURCES})
   target_precompile_headers(${name} REUSE_FROM plumb_test_headers)
   target_link_libraries(${name} PRIVATE
-    plumb_options ${ARG_LIBRARIES} GTest::gtest GTest::gtest_main Boost::headers PkgConfig::MPFR PkgConfig::GMP)
+    plumb_options ${ARG_LIBRARIES} GTest::gtest GTest::gtest_main Boost::headers OpenMP::OpenMP_CXX
+    PkgConfig::MPFR PkgConfig::GMP)
   if(PLUMB_FEW_SCALARS)
     target_compile_definitions(${name} PRIVATE PLUMB_FEW_SCALARS)
   endif()
