@@ -30,6 +30,7 @@ function(plumb_add_test name)
   endif()
   add_executable(${name} ${ARG_SOURCES})
   target_precompile_headers(${name} REUSE_FROM plumb_test_headers)
+  target_compile_options(${name} PRIVATE ${plumb_precompiled_flags})
   target_link_libraries(${name} PRIVATE
     plumb_options ${ARG_LIBRARIES} GTest::gtest GTest::gtest_main Boost::headers OpenMP::OpenMP_CXX
     PkgConfig::MPFR PkgConfig::GMP)
