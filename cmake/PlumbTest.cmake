@@ -6,10 +6,9 @@ if(PLUMB_BUILD_TESTS)
   # What nearly every test includes, compiled once: GoogleTest and the multiprecision scalars take longer than the tests.
   file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/test_headers.cpp CONTENT "")
   add_library(plumb_test_headers OBJECT ${PROJECT_BINARY_DIR}/test_headers.cpp)
-  target_link_libraries(plumb_test_headers PRIVATE plumb_options GTest::gtest Boost::headers)
-  # An object library is compiled with -fPIC, the tests with -fPIE, and neither reads what the other precompiled.
+  target_link_libraries(plumb_test_headers PRIVATE plumb_options GTest::gtest Boost::headers OpenMP::OpenMP_CXX)
   set_target_properties(plumb_test_headers PROPERTIES POSITION_INDEPENDENT_CODE OFF)
-  target_compile_options(plumb_test_headers PRIVATE -fPIE)
+  target_compile_options(plumb_test_headers PRIVATE -fPIE)  # as executables are compiled, or they cannot use it
   if(PLUMB_FEW_SCALARS)
     target_compile_definitions(plumb_test_headers PRIVATE PLUMB_FEW_SCALARS)
   endif()
@@ -31,8 +30,13 @@ function(plumb_add_test name)
   endif()
   add_executable(${name} ${ARG_SOURCES})
   target_precompile_headers(${name} REUSE_FROM plumb_test_headers)
+  target_compile_options(${name} PRIVATE ${plumb_precompiled_flags})
   target_link_libraries(${name} PRIVATE
-    plumb_options ${ARG_LIBRARIES} GTest::gtest GTest::gtest_main PkgConfig::MPFR PkgConfig::GMP)
+    plumb_options ${ARG_LIBRARIES} GTest::gtest GTest::gtest_main Boost::headers OpenMP::OpenMP_CXX
+    PkgConfig::MPFR PkgConfig::GMP)
+  if(PLUMB_FEW_SCALARS)
+    target_compile_definitions(${name} PRIVATE PLUMB_FEW_SCALARS)
+  endif()
   if(ARG_DEPENDS)
     add_dependencies(${name} ${ARG_DEPENDS})
   endif()

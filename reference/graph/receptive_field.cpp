@@ -61,6 +61,7 @@ std::optional<std::vector<receptive_field>> trace(const computational_graph& g, 
   if (value == source)
     return std::vector<receptive_field>(static_cast<std::size_t>(g.extents_of(source).rank() - 2));
   std::optional<std::vector<receptive_field>> field;
+  if (std::ranges::find(g.sources(), value, &graph_source::name) != g.sources().end()) return field;
   for (const auto& n : g.nodes()) {
     if (!value.starts_with(n.name + ".")) continue;
     for (const auto& w : n.wires) {

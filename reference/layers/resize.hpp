@@ -51,14 +51,17 @@ struct resize {
       if (scaled() && (scale[i].numerator < 1 || scale[i].denominator > most_decimals))
         throw shape_error(where + "scale=" + attribute::print(scale[i], false) +
                           "; expected a positive number of at most 9 decimals");
-      const double outputs =
-          scaled() ? std::floor(static_cast<double>(x[2 + axis]) * scale[i].template as<double>())
-                   : static_cast<double>(size[i]);
-      if (!(outputs >= 1) || outputs > static_cast<double>(most_cells) || x[2 + axis] > most_cells)
-        throw shape_error(where + "from " + std::to_string(x[2 + axis]) +
-                          " cells to floor(I·scale) = " + std::to_string(outputs) + "; expected 1 to " +
-                          std::to_string(most_cells) + " cells on either side");
-      y.push_back(static_cast<index_t>(outputs));
+      if (x[2 + axis] > most_cells)
+        throw shape_error(where + std::to_string(x[2 + axis]) + " cells; expected at most " +
+                          std::to_string(most_cells));
+      const index_t outputs = scaled() ? static_cast<index_t>(std::floor(static_cast<double>(x[2 + axis]) *
+                                                                         scale[i].template as<double>()))
+                                       : size[i];
+      if (outputs < 1 || outputs > most_cells)
+        throw shape_error(where + "floor(" + std::to_string(x[2 + axis]) + "·" +
+                          attribute::print(scale[i], false) + ") = " + std::to_string(outputs) +
+                          " cells; expected 1 to " + std::to_string(most_cells));
+      y.push_back(outputs);
     }
     shape_map out;
     out.set("y", y);

@@ -72,7 +72,7 @@ TEST(catalogue, has_passes_that_cover_the_gradients) {
 }
 
 TEST(catalogue, answers_an_unknown_layer_with_its_neighbours) {
-  EXPECT_EQ(nearest_layers("conv2"), "`conv2d`, `conv_transpose2d` or `depthwise_conv2d`, or one of the " +
+  EXPECT_EQ(nearest_layers("conv2"), "`conv2d`, `depthwise_conv2d` or `conv1d`, or one of the " +
                                          std::to_string(layer_catalogue().size()) +
                                          " that `plumb list layers` shows");
   EXPECT_EQ(nearest_layers("maxpool2d").substr(0, 13), "`max_pool2d`,");

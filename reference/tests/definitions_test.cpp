@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <limits>
+#include <list>
 #include <random>
 
 #include "reference/layers/catalogue.hpp"
@@ -61,15 +62,20 @@ TEST_P(strides, do_not_matter) {
       bundle_of_dense.add(name, dense.back().view());
       bundle_of_moved.add(name, moved.back()->view);
     };
-    static const std::string names[][2] = {{"x", "dx"}, {"weight", "dweight"}, {"bias", "dbias"}};
-    for (const auto& [name, gradient] : names)
-      if (l->present(name)) {
-        add(name, in, moved_in, true);
-        add(gradient, dx, moved_dx, false);
+    std::list<std::string> names;  // bundles only refer to them
+    const auto d = [&](const std::string& name) -> const std::string& {
+      return names.emplace_back("d" + name);
+    };
+    for (const tensor_spec& s : l->describe().inputs)
+      if (l->present(s.name)) {
+        add(s.name, in, moved_in, true);
+        add(d(s.name), dx, moved_dx, false);
       }
-    static const std::string y = "y", cotangent = "dy";
-    add(y, out, moved_out, false);
-    add(cotangent, dy, moved_dy, true);
+    for (const tensor_spec& s : l->describe().outputs)
+      if (s.kind == element::real) {
+        add(s.name, out, moved_out, false);
+        add(d(s.name), dy, moved_dy, true);
+      }
     out.add_indices("indices", indices.view());
     moved_out.add_indices("indices", moved_indices.view());
 

@@ -75,7 +75,7 @@ TEST(image_errors, of_upsampling) {
   EXPECT_EQ(complaint("upsample_linear1d x=1x1x3 scale=1.0000000001"),
             "axis w: scale=1.0000000001; expected a positive number of at most 9 decimals");
   EXPECT_EQ(complaint("upsample_bilinear2d x=1x1x3x4 scale=0.3x1"),
-            "axis h: from 3 cells to floor(I·scale) = 0; expected 1 to 2147483647 cells on either side");
+            "axis h: floor(3·0.3) = 0 cells; expected 1 to 2147483647");
 }
 
 TEST(image_errors, of_sampling) {
