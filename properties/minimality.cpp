@@ -47,6 +47,20 @@ problem spelled_out(const layer& l) {
   return text;
 }
 
+/// Whether the field is an attribute of integers. One that is still at its default cannot be simpler, and a decimal goes
+/// back to its default as a whole, even where it looks like an integer.
+bool counts(const layer& l, const std::string& key) {
+  if (!l.canonical().has(key)) return false;
+  for (const layer_row& row : layer_catalogue()) {
+    if (row.name != l.name()) continue;
+    const layer_card card = row.card();
+    const auto found = std::ranges::find(card.attributes, key, &attribute_card::name);
+    return found != card.attributes.end() && found->type != attribute_card::kind::decimal &&
+           found->type != attribute_card::kind::decimals;
+  }
+  return false;
+}
+
 std::vector<number> numbers_of(const layer& l, const problem& text) {
   std::vector<number> list;
   for (const problem::field& f : text.fields()) {
@@ -54,6 +68,7 @@ std::vector<number> numbers_of(const layer& l, const problem& text) {
     if (!integers) continue;
     const bool extent =
         std::ranges::any_of(l.describe().inputs, [&](const tensor_spec& s) { return s.name == f.key; });
+    if (!extent && !counts(l, f.key)) continue;
     for (std::size_t i = 0; i < integers->size(); ++i) list.push_back({f.key, i, extent});
   }
   return list;
@@ -100,7 +115,7 @@ std::vector<problem> omissions(const layer& l) {
   for (const problem::field& f : l.canonical().fields()) {
     const auto input = std::ranges::find(l.describe().inputs, f.key, &tensor_spec::name);
     const bool tensor = input != l.describe().inputs.end();
-    if (tensor ? !input->optional : parse_integers(f.value).has_value()) continue;
+    if (tensor ? !input->optional : parse_integers(f.value).has_value() && counts(l, f.key)) continue;
     problem text = l.canonical();
     text.erase(f.key);
     list.push_back(text);

@@ -191,6 +191,14 @@ TEST_F(layers, the_second_layer_of_a_header) {
             "reference/layers/conv.hpp:6: the layer deconv has no row in reference/layers/layers.list\n");
 }
 
+TEST_F(layers, what_layers_are_made_of_needs_no_row) {
+  write("reference/layers/base.hpp",
+        "template <class L>\nstruct gate {\n  signature describe() const;\n};\n");
+  EXPECT_NE(print(layer_inventory(root_)), "");
+  write("reference/layers/derived.hpp", "struct conv_gate : gate<conv_gate> {\n};\n");
+  EXPECT_EQ(print(layer_inventory(root_)), "");
+}
+
 TEST_F(layers, rows_that_are_wrong) {
   write("reference/layers/layers.list",
         "conv2d conv.hpp conv<2> conv\nconv2d gone.hpp conv<3> conv\nconv3d conv.hpp konv<3> conv\nrelu\n");

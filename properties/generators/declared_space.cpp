@@ -146,8 +146,9 @@ class attribute_axes {
   index_t other_value(dice& d) const {
     if (words())
       return d.between(derived_ && choices_.size() > 1 ? 1 : 0, static_cast<index_t>(choices_.size()) - 1);
-    const bool bounded = card_.allowed.least > -1000;
-    const index_t least = bounded ? card_.allowed.least : -2;
+    // Without a lower limit it is a pad that may crop: mostly it pads.
+    if (card_.allowed.least < -1000) return d.of({-2, -1, 0, 1, 1, 2, 2, 3, 3, 4});
+    const index_t least = card_.allowed.least;
     return std::min(card_.allowed.most, least + d.of({0, 1, 1, 1, 2, 2, 3, 4}));
   }
 
@@ -353,7 +354,7 @@ class declared final : public problem_space {
       index_t& extent = at[any()];
       extent = std::max<index_t>(1, extent / 2);
     }
-    if (!extents.empty() && d.percent(5))  // most layers can do without samples only
+    if (!extents.empty() && d.percent(9))  // most layers can do without samples only
       at[d.percent(50) && used.contains('n') ? letters_.at('n') : any()] = 0;
     for (const attribute_axes& a : attributes_) a.propose(d, at);
     return at;

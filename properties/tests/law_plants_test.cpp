@@ -626,8 +626,20 @@ void rearrangement_plants(std::vector<plant>& list) {
                           [](const layer&, const tensors&, tensors& w) {
                             if (w["y"].size() > 1) std::swap(w["y"][0], w["y"][1]);
                           }));
-  list.push_back(miswrite("rearrangement.slices", "slice.forward", "reads the first column at the end",
-                          [](const layer&, const tensors&, tensors& w) { first_for_last(w["y"], -1); }));
+  list.push_back(miswrite("rearrangement.slices", "slice.forward", "forgets the step of the last axis",
+                          [](const layer& l, const tensors& r, tensors& w) {
+                            const auto start = l.resolved().integers("start"),
+                                       step = l.resolved().integers("step");
+                            replace(
+                                w["y"], [](const shape&) { return true; },
+                                [&](shape at, double) {
+                                  for (int axis = 0; axis < at.rank(); ++axis) {
+                                    const auto i = static_cast<std::size_t>(axis);
+                                    at[axis] = start[i] + at[axis] * (axis + 1 < at.rank() ? step[i] : 1);
+                                  }
+                                  return r["x"].view()(at);
+                                });
+                          }));
 }
 
 void gate_plants(std::vector<plant>& list) {
