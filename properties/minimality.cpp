@@ -3,6 +3,7 @@
 #include <cmath>
 #include <map>
 #include <memory>
+#include <optional>
 
 #include "reference/core/attributes.hpp"
 #include "reference/layers/catalogue.hpp"
@@ -23,6 +24,7 @@ struct number {
   std::string key;
   std::size_t at;
   bool is_extent;
+  index_t least;  ///< the simplest value
 };
 
 index_t value_of(const problem& text, const number& n) { return text.integers(n.key)[n.at]; }
@@ -47,18 +49,17 @@ problem spelled_out(const layer& l) {
   return text;
 }
 
-/// Whether the field is an attribute of integers. One that is still at its default cannot be simpler, and a decimal goes
-/// back to its default as a whole, even where it looks like an integer.
-bool counts(const layer& l, const std::string& key) {
-  if (!l.canonical().has(key)) return false;
+/// The attribute of integers with that name, or nothing: a decimal goes back to its default as a whole, even where it
+/// looks like an integer.
+std::optional<attribute_card> integers_named(const layer& l, const std::string& key) {
   for (const layer_row& row : layer_catalogue()) {
     if (row.name != l.name()) continue;
-    const layer_card card = row.card();
-    const auto found = std::ranges::find(card.attributes, key, &attribute_card::name);
-    return found != card.attributes.end() && found->type != attribute_card::kind::decimal &&
-           found->type != attribute_card::kind::decimals;
+    for (const attribute_card& a : row.card().attributes)
+      if (a.name == key && a.type != attribute_card::kind::decimal &&
+          a.type != attribute_card::kind::decimals)
+        return a;
   }
-  return false;
+  return std::nullopt;
 }
 
 std::vector<number> numbers_of(const layer& l, const problem& text) {
@@ -68,8 +69,13 @@ std::vector<number> numbers_of(const layer& l, const problem& text) {
     if (!integers) continue;
     const bool extent =
         std::ranges::any_of(l.describe().inputs, [&](const tensor_spec& s) { return s.name == f.key; });
-    if (!extent && !counts(l, f.key)) continue;
-    for (std::size_t i = 0; i < integers->size(); ++i) list.push_back({f.key, i, extent});
+    index_t least = 1;
+    if (!extent) {  // an attribute that is still at its default cannot be simpler; one that must be given counts something
+      const auto attribute = integers_named(l, f.key);
+      if (!attribute || !l.canonical().has(f.key)) continue;
+      least = attribute->required ? 1 : 0;
+    }
+    for (std::size_t i = 0; i < integers->size(); ++i) list.push_back({f.key, i, extent, least});
   }
   return list;
 }
@@ -92,11 +98,10 @@ void repair(const problem& text, const std::vector<number>& numbers, std::size_t
 /// The problems one step of this number below, with the other extents following by as little as possible.
 std::vector<problem> steps_down(const problem& text, const std::vector<number>& numbers, const number& n) {
   const index_t value = value_of(text, n);
-  const index_t least = n.is_extent ? 1 : 0;
   std::vector<number> others;
   for (const number& other : numbers)
     if (other.key != n.key || other.at != n.at) others.push_back(other);
-  for (index_t by = 1; value - by >= least; ++by) {
+  for (index_t by = 1; value - by >= n.least; ++by) {
     const problem lower = lowered(text, n, by);
     constexpr index_t most_repair = 6;
     for (index_t total = 0; total <= most_repair; ++total) {
@@ -115,7 +120,7 @@ std::vector<problem> omissions(const layer& l) {
   for (const problem::field& f : l.canonical().fields()) {
     const auto input = std::ranges::find(l.describe().inputs, f.key, &tensor_spec::name);
     const bool tensor = input != l.describe().inputs.end();
-    if (tensor ? !input->optional : parse_integers(f.value).has_value() && counts(l, f.key)) continue;
+    if (tensor ? !input->optional : parse_integers(f.value).has_value() && integers_named(l, f.key)) continue;
     problem text = l.canonical();
     text.erase(f.key);
     list.push_back(text);

@@ -354,7 +354,7 @@ class declared final : public problem_space {
       index_t& extent = at[any()];
       extent = std::max<index_t>(1, extent / 2);
     }
-    if (!extents.empty() && d.percent(9))  // most layers can do without samples only
+    if (!extents.empty() && d.percent(13))  // most layers can do without samples only
       at[d.percent(50) && used.contains('n') ? letters_.at('n') : any()] = 0;
     for (const attribute_axes& a : attributes_) a.propose(d, at);
     return at;

@@ -542,8 +542,12 @@ void padding_plants(std::vector<plant>& list) {
   };
   list.push_back(
       miswrite("padding.replication", "replication_pad1d.forward", "pads with zeros", empty_in_front(0)));
-  list.push_back(
-      miswrite("padding.addition", "replication_pad1d.forward", "pads one cell only", empty_in_front(1)));
+  list.push_back(miswrite("padding.addition", "replication_pad1d.forward", "leaves the first cell empty",
+                          [](const layer& l, const tensors&, tensors& w) {
+                            replace(
+                                w["y"], [&](const shape& at) { return at[2] == 0 && first_pad(l, 0) > 0; },
+                                zero);
+                          }));
   list.push_back(miswrite("padding.period", "circular_pad1d.forward", "pads with zeros", empty_in_front(0)));
   list.push_back(miswrite("padding.value", "constant_pad1d.forward", "pads with zeros", empty_in_front(0)));
   list.push_back(misread("padding.mass", "reflection_pad2d.backward", "loses the last column",
@@ -626,18 +630,15 @@ void rearrangement_plants(std::vector<plant>& list) {
                           [](const layer&, const tensors&, tensors& w) {
                             if (w["y"].size() > 1) std::swap(w["y"][0], w["y"][1]);
                           }));
-  list.push_back(miswrite("rearrangement.slices", "slice.forward", "forgets the step of the last axis",
-                          [](const layer& l, const tensors& r, tensors& w) {
-                            const auto start = l.resolved().integers("start"),
-                                       step = l.resolved().integers("step");
+  list.push_back(miswrite("rearrangement.slices", "slice.forward", "reverses the last axis",
+                          [](const layer&, const tensors&, tensors& w) {
+                            const tensor<double> forwards = w["y"];
+                            const int last = forwards.extents().rank() - 1;
                             replace(
                                 w["y"], [](const shape&) { return true; },
                                 [&](shape at, double) {
-                                  for (int axis = 0; axis < at.rank(); ++axis) {
-                                    const auto i = static_cast<std::size_t>(axis);
-                                    at[axis] = start[i] + at[axis] * (axis + 1 < at.rank() ? step[i] : 1);
-                                  }
-                                  return r["x"].view()(at);
+                                  at[last] = forwards.extents()[last] - 1 - at[last];
+                                  return forwards.view()(at);
                                 });
                           }));
 }
