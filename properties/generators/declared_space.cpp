@@ -59,7 +59,7 @@ class attribute_axes {
   /// The value of each coordinate when the attribute is left out, or the least legal one if it may not be.
   index_t simplest() const {
     if (words()) return usual_choice();
-    if (derived_) return absent;
+    if (derived_) return std::max<index_t>(card_.allowed.least, 1);  // left out, it may mean something larger
     if (card_.required) return std::max<index_t>(card_.allowed.least, 1);
     const auto list = parse_integers(card_.otherwise);
     return list ? (*list)[0] : 0;
@@ -138,7 +138,8 @@ class attribute_axes {
   }
   index_t usual_value(std::size_t i) const {
     if (words()) return usual_choice();
-    if (derived_ || card_.required) return simplest();
+    if (derived_) return absent;
+    if (card_.required) return simplest();
     std::vector<index_t> values(count());
     return spread(card_.otherwise, values) ? values[i] : simplest();
   }
