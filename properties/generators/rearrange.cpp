@@ -150,14 +150,12 @@ class permute_problems final : public listed_problems {
 };
 
 class slice_problems final : public listed_problems {
-  static constexpr std::size_t start = 1 + most_axes, left_out = start + most_axes,
-                               step = left_out + most_axes;
+  static constexpr std::size_t start = 1 + most_axes, stop = start + most_axes, step = stop + most_axes;
 
  public:
-  /// Where the slice stops is counted from the end, so that a shorter axis does not ask for a shorter slice.
   explicit slice_problems(std::string name) : listed_problems(std::move(name)) {
     for (const auto& [word, simplest] :
-         {std::pair("start.", 0), std::pair("left out.", 0), std::pair("step.", 1)})
+         {std::pair("start.", 0), std::pair("stop.", 1), std::pair("step.", 1)})
       for (std::size_t axis = 0; axis < most_axes; ++axis) add(word + std::to_string(axis), simplest);
     const auto some = [](std::size_t first, index_t above) {
       return [first, above](const point& at) {
@@ -167,11 +165,15 @@ class slice_problems final : public listed_problems {
       };
     };
     trigger("starts inside", some(start, 0));
-    trigger("stops early", some(left_out, 0));
+    trigger("stops early", [](const point& at) {
+      for (std::size_t a = 0; a < axes(at); ++a)
+        if (at[stop + a] < at[1 + a]) return true;
+      return false;
+    });
     trigger("steps", some(step, 1));
     trigger("a step that leaves a rest", [](const point& at) {
       for (std::size_t a = 0; a < axes(at); ++a)
-        if ((at[1 + a] - at[start + a] - at[left_out + a]) % at[step + a] != 0) return true;
+        if ((at[stop + a] - at[start + a]) % at[step + a] != 0) return true;
       return false;
     });
   }
@@ -179,10 +181,9 @@ class slice_problems final : public listed_problems {
   std::optional<point> recover(const plumb::layer& l) const override {
     auto at = with_extents(l.shapes()["x"]);
     if (!at) return at;
-    const auto starts = l.canonical().integers("start"), stops = l.canonical().integers("stop");
-    std::ranges::copy(starts, at->begin() + start);
+    std::ranges::copy(l.canonical().integers("start"), at->begin() + start);
+    std::ranges::copy(l.canonical().integers("stop"), at->begin() + stop);
     std::ranges::copy(l.canonical().integers("step"), at->begin() + step);
-    for (std::size_t a = 0; a < axes(*at); ++a) (*at)[left_out + a] = (*at)[1 + a] - stops[a];
     return at;
   }
 
@@ -192,28 +193,26 @@ class slice_problems final : public listed_problems {
     point fewer = from;
     const std::size_t last = axes(from) - 1;
     fewer[0] -= 1;
-    for (const std::size_t first : {std::size_t{1}, start, left_out, step})
+    for (const std::size_t first : {std::size_t{1}, start, stop, step})
       fewer[first + last] = parameters()[first + last].simplest;
     return {fewer};
   }
 
  private:
   bool write(const point& at, problem& text) const override {
-    std::vector<index_t> stops;
-    for (std::size_t a = 0; a < axes(at); ++a) stops.push_back(at[1 + a] - at[left_out + a]);
     text.set("x", to_string(extents(at)));
     text.set("start", list(at, start, axes(at)));
-    text.set("stop", attribute::join(stops, 'x'));
+    text.set("stop", list(at, stop, axes(at)));
     text.set("step", list(at, step, axes(at)));
-    for (const std::size_t first : {start, left_out, step})
+    for (const std::size_t first : {start, stop, step})
       if (!rest_is_simple(at, first, axes(at), most_axes)) return false;
-    return std::ranges::all_of(stops, [](index_t stop) { return stop >= 0; });
+    return true;
   }
   point propose(dice& d) const override {
     point at = propose_extents(d);
     for (std::size_t a = 0; a < axes(at); ++a) {
       if (d.percent(50)) at[start + a] = d.between(0, at[1 + a] / 2);
-      if (d.percent(50)) at[left_out + a] = d.between(0, (at[1 + a] - at[start + a]) / 2);
+      at[stop + a] = at[1 + a] - (d.percent(50) ? d.between(0, (at[1 + a] - at[start + a]) / 2) : 0);
       if (d.percent(60)) at[step + a] = d.of({2, 2, 3, 4, 7});
     }
     return at;
