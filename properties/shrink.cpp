@@ -152,7 +152,7 @@ class shrinker {
     if (!text) return false;
     test_case c = best_;
     c.problem = text->print();
-    if (c.problem == best_.problem) return false;  // a default spelled out is the same problem, and no step at all
+    if (c.problem == best_.problem) return false;  // a default spelled out is no step
     if (best_.regime == test_case::given)
       for (auto& way : carry_data(best_.data, here, *plumb::bind(*text))) {
         c.data = std::move(way);
