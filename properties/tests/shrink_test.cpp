@@ -168,7 +168,7 @@ TEST(shrinking, hands_back_what_does_not_fail_again) {
 TEST(shrinking, is_minimal_from_drawn_problems_of_every_family) {
   for (const family_row& row : families()) {
     const auto forward = row.layer + ".forward/specimen@test";
-    for (std::uint64_t seed = 0; seed < 5; ++seed) {
+    for (std::uint64_t seed = 0; seed < 12; ++seed) {
       const std::string text = draw_problem(row.layer, 500 + seed);
       const std::string tensor = plumb::bind(text)->describe().inputs[0].name;
       const index_t threshold = static_cast<index_t>(seed % 4);

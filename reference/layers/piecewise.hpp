@@ -224,7 +224,7 @@ struct prelu {
 
   signature describe() const {
     return {.inputs = {{.name = "x", .axes = "nc*"},
-                       {.name = "weight", .batch_axis = tensor_spec::no_batch, .axes = "c"}},
+                       {.name = "weight", .batch_axis = tensor_spec::no_batch, .axes = "m"}},
             .outputs = {{.name = "y", .axes = "nc*"}},
             .passes = {{.name = "forward", .reads = {"x", "weight"}, .writes = {"y"}},
                        {.name = "backward_data",
