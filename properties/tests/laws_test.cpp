@@ -16,7 +16,7 @@ namespace {
 /// Small enough for rationals.
 constexpr double most_work = 1500;
 /// A law of one family is tried on more problems of each of its layers than one that every layer must keep.
-int problems_each(const law& each) { return each.layers.empty() ? 5 : 12; }
+int problems_each(const law& each) { return each.layers.empty() ? 5 : 16; }
 
 /// A correct kernel in single precision.
 tensor_set<double> float_kernel(const layer& l, const pass_spec& pass, const tensor_set<double>& reads) {
