@@ -14,11 +14,13 @@
 namespace plumb::cli {
 namespace {
 
-std::string digits_of(float v) { return fmt::format("{:.9g}", v); }
-std::string digits_of(double v) { return fmt::format("{:.17g}", v); }
-std::string digits_of(const mp50& v) { return v.str(50); }
-std::string digits_of(const mp100& v) { return v.str(100); }
-std::string digits_of(const rational& v) { return v.str(); }
+std::string digits_of(float v, std::string_view) { return fmt::format("{:.9g}", v); }
+std::string digits_of(double v, std::string_view) { return fmt::format("{:.17g}", v); }
+std::string digits_of(const rational& v, std::string_view) { return v.str(); }
+template <class Float>
+std::string digits_of(const multiprecision<Float>& v, std::string_view scalar) {
+  return v.str(scalar == "mp50" ? 50 : 100);
+}
 
 struct eval_command {
   std::string problem_text, pass = "forward", scalar = "double";
@@ -47,8 +49,8 @@ struct eval_command {
     if (shapes) return print_shapes(*l);
     if (scalar == "float") return run_in<float>(*l);
     if (scalar == "double") return run_in<double>(*l);
-    if (scalar == "mp50") return run_in<mp50>(*l);
-    if (scalar == "mp100") return run_in<mp100>(*l);
+    if (scalar == "mp50" && pass != "jvp") return run_in<mp50>(*l);  // dual numbers are over 100 digits
+    if (scalar == "mp50" || scalar == "mp100") return run_in<mp100>(*l);
     if (!l->rational_arithmetic())
       throw usage_error("--scalar rational: `" + l->name() +
                         "` leaves + - × ÷; expected float, double, mp50 or mp100");
@@ -147,7 +149,7 @@ struct eval_command {
   template <class T>
   static tensor_set<T> tangents(const layer& l, const tensor_set<T>& given,
                                 const std::vector<std::string>& outputs) {
-    if constexpr (std::is_same_v<T, float>) {
+    if constexpr (std::is_same_v<T, float> || std::is_same_v<T, mp50>) {
       throw usage_error("--scalar float: jvp runs on dual numbers over double, mp50, mp100 or rational");
     } else {
       tensor_set<dual<T>> moving = given.template map<dual<T>>([](const T& v) { return dual<T>(v); });
@@ -195,13 +197,13 @@ struct eval_command {
   }
 
   template <class T>
-  static void print_all(const layer& l, const tensor_set<T>& result) {
+  void print_all(const layer& l, const tensor_set<T>& result) const {
     constexpr index_t most = 100;
     for (const auto& e : result.entries()) {
       fmt::print("{} = {}\n", e.name, to_string(e.extents()));
       for (index_t i = 0; i < std::min(e.extents().size(), most); ++i)
         fmt::print("  {} = {}\n", element_name(l, e.name, i),
-                   e.is_index ? std::to_string(e.index[i]) : digits_of(e.real[i]));
+                   e.is_index ? std::to_string(e.index[i]) : digits_of(e.real[i], scalar));
       if (e.extents().size() > most)
         fmt::print("  … {} more; --out {}=FILE.npy writes all\n", e.extents().size() - most, e.name);
     }

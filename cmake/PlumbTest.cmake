@@ -3,10 +3,10 @@
 # end_to_end, project. DEPENDS names programs the test starts; SERIAL keeps other tests away while it measures time.
 if(PLUMB_BUILD_TESTS)
   add_custom_target(plumb_unit_tests)
-  # What nearly every test includes, compiled once: GoogleTest and the multiprecision scalars take longer than the tests.
+  # What nearly every test includes, compiled once: GoogleTest and our own headers take as long as the tests.
   file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/test_headers.cpp CONTENT "")
   add_library(plumb_test_headers OBJECT ${PROJECT_BINARY_DIR}/test_headers.cpp)
-  target_link_libraries(plumb_test_headers PRIVATE plumb_options GTest::gtest Boost::headers OpenMP::OpenMP_CXX)
+  target_link_libraries(plumb_test_headers PRIVATE plumb_options GTest::gtest OpenMP::OpenMP_CXX)
   set_target_properties(plumb_test_headers PROPERTIES POSITION_INDEPENDENT_CODE OFF)
   target_compile_options(plumb_test_headers PRIVATE -fPIE)  # as executables are compiled, or they cannot use it
   if(PLUMB_FEW_SCALARS)
@@ -30,10 +30,8 @@ function(plumb_add_test name)
   endif()
   add_executable(${name} ${ARG_SOURCES})
   target_precompile_headers(${name} REUSE_FROM plumb_test_headers)
-  target_compile_options(${name} PRIVATE ${plumb_precompiled_flags})
   target_link_libraries(${name} PRIVATE
-    plumb_options ${ARG_LIBRARIES} GTest::gtest GTest::gtest_main Boost::headers OpenMP::OpenMP_CXX
-    PkgConfig::MPFR PkgConfig::GMP)
+    plumb_options ${ARG_LIBRARIES} GTest::gtest GTest::gtest_main OpenMP::OpenMP_CXX)
   if(PLUMB_FEW_SCALARS)
     target_compile_definitions(${name} PRIVATE PLUMB_FEW_SCALARS)
   endif()

@@ -6,16 +6,21 @@
 
 namespace plumb {
 
+/// All that the forward pass writes; the only pass over dual numbers.
+template <class T>
+tensor_set<T> evaluate_forward(const layer& l, const tensor_set<T>& reads) {
+  tensor_set<T> writes = make_tensors<T>(l, l.describe().passes.front().writes);
+  l.as<T>().forward(reads.views(), writes.views());
+  return writes;
+}
+
 /// The tensors that the pass writes, from those it reads (by the names in `pass.reads`; more may be there).
 template <class T>
 tensor_set<T> evaluate_pass(const layer& l, const pass_spec& pass, const tensor_set<T>& reads) {
+  const signature& sig = l.describe();
+  if (pass.name == sig.passes.front().name) return evaluate_forward(l, reads);
   tensor_set<T> writes = make_tensors<T>(l, pass.writes);
   const bundle<const T> all = reads.views();
-  const signature& sig = l.describe();
-  if (pass.name == sig.passes.front().name) {
-    l.as<T>().forward(all, writes.views());
-    return writes;
-  }
   const auto is_listed = [](const std::vector<tensor_spec>& list, std::string_view name) {
     return std::ranges::any_of(list, [&](const tensor_spec& s) { return s.name == name; });
   };

@@ -67,9 +67,7 @@ tensor_set<T> directional_derivative(const layer& l, const tensor_set<T>& in, co
   tensor_set<dual<T>> moving = in.template map<dual<T>>([](const T& value) { return dual<T>(value); });
   for (const auto& e : v.entries())
     for (index_t i = 0; i < e.real.size(); ++i) moving[e.name][i].tangent = e.real[i];
-  return evaluate_pass<dual<T>>(l, l.describe().passes.front(), moving).template map<T>([](const dual<T>& d) {
-    return d.tangent;
-  });
+  return evaluate_forward<dual<T>>(l, moving).template map<T>([](const dual<T>& d) { return d.tangent; });
 }
 
 /// ⟨dy, J v⟩ = ⟨Jᵀ dy, v⟩ for the gradients that a backward pass writes.

@@ -1,4 +1,4 @@
-// From a law as a template over lab<T> to the erased `law`: on the reference it runs in rationals (50 digits
+// From a law as a template over lab<T> to the erased `law`: on the reference it runs in rationals (100 digits
 // where the layer has none), on a kernel in doubles.
 #pragma once
 
@@ -29,7 +29,7 @@ law_verdict try_on_reference(const F& statement, const layer& l, const pass_spec
   return try_law<double>(statement, l, pass, seed, {}, 0x1p-50);
 #else
   if (l.rational_arithmetic()) return try_law<rational>(statement, l, pass, seed, {}, 0);
-  return try_law<mp50>(statement, l, pass, seed, {}, 1e-42);
+  return try_law<mp100>(statement, l, pass, seed, {}, 1e-42);
 #endif
 }
 

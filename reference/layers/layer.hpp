@@ -21,14 +21,27 @@ using entry_sink =
     std::function<void(std::string_view out, index_t i, std::string_view in, index_t j, const T& value)>;
 
 template <class T>
-class definitions {
+class forward_definition {
  public:
   virtual void forward(const bundle<const T>& in, const bundle<T>& out) const = 0;
+  virtual ~forward_definition() = default;
+};
+template <class T>
+class vjp_definition : public forward_definition<T> {
+ public:
   virtual void vjp(const bundle<const T>& in, const bundle<const T>& out, const bundle<const T>& dy,
                    const bundle<T>& dx) const = 0;
-  virtual void jacobian(const bundle<const T>& in, const entry_sink<T>& emit) const = 0;
-  virtual ~definitions() = default;
 };
+template <class T>
+class jacobian_definition : public vjp_definition<T> {
+ public:
+  virtual void jacobian(const bundle<const T>& in, const entry_sink<T>& emit) const = 0;
+};
+/// What a layer defines over T.
+template <class T>
+using definitions =
+    std::conditional_t<is_dual_v<T>, forward_definition<T>,
+                       std::conditional_t<has_jacobian_v<T>, jacobian_definition<T>, vjp_definition<T>>>;
 
 /// An attribute as `attributes` lists it: for help, for lists of layers, and for drawing problems.
 struct attribute_card {

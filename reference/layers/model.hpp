@@ -143,7 +143,7 @@ layer_card card_of() {
   return card;
 }
 
-/// The definitions of L over one scalar.
+/// The definitions of L over one scalar. What is virtual in definitions<T> overrides; the others come to nothing.
 template <Layer L, class T>
 class definitions_of final : public definitions<T> {
   static constexpr bool applies = L::rational || !is_exact_v<T>;
@@ -159,13 +159,13 @@ class definitions_of final : public definitions<T> {
       refuse();
   }
   void vjp(const bundle<const T>& in, const bundle<const T>& out, const bundle<const T>& dy,
-           const bundle<T>& dx) const override {
+           const bundle<T>& dx) const {
     if constexpr (applies)
       math_.template vjp<T>(in, out, dy, dx);
     else
       refuse();
   }
-  void jacobian(const bundle<const T>& in, const entry_sink<T>& emit) const override {
+  void jacobian(const bundle<const T>& in, const entry_sink<T>& emit) const {
     if constexpr (applies)
       math_.template jacobian<T>(in, emit);
     else

@@ -6,10 +6,8 @@
 #include <limits>
 
 #include "reference/scalars/dual.hpp"
-#include "reference/scalars/running_error.hpp"
-#ifndef PLUMB_FEW_SCALARS
 #include "reference/scalars/multiprecision.hpp"
-#endif
+#include "reference/scalars/running_error.hpp"
 
 namespace plumb {
 
@@ -19,19 +17,27 @@ struct type_list {};
 #ifdef PLUMB_FEW_SCALARS
 using scalar_list = type_list<float, double, dual<double>, running_error>;
 #else
-using scalar_list = type_list<float, double, dual<double>, running_error, mp50, dual<mp50>, mp100,
-                              dual<mp100>, rational, dual<rational>>;
+using scalar_list =
+    type_list<float, double, dual<double>, running_error, mp50, mp100, dual<mp100>, rational, dual<rational>>;
 #endif
+
+template <class T>
+inline constexpr bool is_dual_v = false;
+template <class T>
+inline constexpr bool is_dual_v<dual<T>> = true;
+
+/// The scalars of explicit Jacobians. On dual numbers only `forward` is defined: they are one of the ways to differentiate it.
+template <class T>
+inline constexpr bool has_jacobian_v =
+    std::is_same_v<T, double> || std::is_same_v<T, mp100> || std::is_same_v<T, rational>;
 
 /// Exact scalars have no rounding, no infinities and no NaN; layers that leave + - × ÷ cannot use them.
 template <class T>
 struct is_exact : std::false_type {};
 template <class T>
 struct is_exact<dual<T>> : is_exact<T> {};
-#ifndef PLUMB_FEW_SCALARS
 template <>
 struct is_exact<rational> : std::true_type {};
-#endif
 template <class T>
 inline constexpr bool is_exact_v = is_exact<T>::value;
 

@@ -1,4 +1,4 @@
-// The five definitions of every layer agree: exactly in rationals, to 45 digits in mp50 where a layer leaves
+// The five definitions of every layer agree: exactly in rationals, to 45 digits in mp100 where a layer leaves
 // + - × ÷. The problems (problems/FAMILY.txt, one a line) are small and awkward: unequal axes, uneven padding, gaps,
 // remainders, groups, nothing at all. And agreement is worth what it can see: in every layer a fault is planted in one
 // definition at a time, and that one must be blamed.
@@ -41,9 +41,9 @@ rational draw_rational(std::mt19937& random) {
 }
 
 /// From -4 to 4, never within the reach of the difference quotients from a multiple of 1/10, where kinks like to be.
-mp50 draw_real(std::mt19937& random) {
+mp100 draw_real(std::mt19937& random) {
   const int tenths = static_cast<int>(random() % 81) - 40;
-  return mp50(100 * tenths + 30 + static_cast<int>(random() % 41)) / 1000;
+  return mp100(100 * tenths + 30 + static_cast<int>(random() % 41)) / 1000;
 }
 
 /// Whom the definitions of the layer accuse.
@@ -51,7 +51,7 @@ std::set<std::string> accused(const layer& l) {
   std::mt19937 random(20130);
   if (l.rational_arithmetic() && l.degree() > 0)  // else no rational difference is exact
     return blamed(l, random_inputs<rational>(l, random, draw_rational), rational(0));
-  return blamed(l, random_inputs<mp50>(l, random, draw_real), mp50("1e-45"));
+  return blamed(l, random_inputs<mp100>(l, random, draw_real), mp100("1e-45"));
 }
 
 class every_layer : public testing::TestWithParam<std::string> {};

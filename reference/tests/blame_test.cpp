@@ -86,7 +86,7 @@ TEST(blame, falls_on_the_planted_definition_in_rationals) {
 }
 
 TEST(blame, falls_on_the_planted_definition_in_50_digits) {
-  const mp50 tolerance("1e-45");
+  const mp100 tolerance("1e-45");
   EXPECT_EQ(blame<planted::nothing>(tolerance), std::set<std::string>{});
   EXPECT_EQ(blame<planted::vjp>(tolerance), std::set<std::string>{"vjp"});
   EXPECT_EQ(blame<planted::difference>(tolerance), std::set<std::string>{"difference"});

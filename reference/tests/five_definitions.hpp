@@ -5,7 +5,7 @@
 //   dual         forward<dual<T>> along every unit tangent, column by column
 //   difference   (f(x + h) - f(x - h)) / 2h: exact in rationals up to degree 2 in each coordinate; otherwise
 //                ten such quotients, h = 1/1000 … 10/1000, extrapolated to h = 0 as a polynomial in h²
-//                (Richardson): 45 digits of 50 survive the cancellation
+//                (Richardson): what is left is below 1e-45
 // A fault in `forward` shows as dual and difference agreeing with each other against the other two.
 #pragma once
 
