@@ -62,6 +62,10 @@ multiprecision<Kind>::multiprecision(double v) {
   access::make(*this, v);
 }
 template <class Kind>
+multiprecision<Kind>::multiprecision(long long numerator, long long denominator) requires is_fraction {
+  access::make(*this, numerator, denominator);
+}
+template <class Kind>
 multiprecision<Kind>::multiprecision(std::string_view text) {
   access::make(*this, std::string(text));
 }

@@ -43,6 +43,8 @@ class multiprecision {
   multiprecision(long long v);                                 // NOLINT(google-explicit-constructor)
   multiprecision(unsigned long long v);                        // NOLINT(google-explicit-constructor)
   multiprecision(double v);                                    // NOLINT(google-explicit-constructor)
+  /// A fraction in lowest terms; throws std::overflow_error if the denominator is 0.
+  multiprecision(long long numerator, long long denominator) requires is_fraction;
   /// Decimal digits with or without a point and an exponent, or a fraction `7/3`; throws std::runtime_error for others.
   explicit multiprecision(std::string_view text);
   /// Rounds; a fraction becomes the nearest float.

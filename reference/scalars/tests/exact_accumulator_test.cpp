@@ -4,32 +4,34 @@
 
 #include <gtest/gtest.h>
 
+#include <boost/multiprecision/gmp.hpp>
 #include <random>
 #include <vector>
-
-#include "reference/scalars/multiprecision.hpp"
 
 namespace plumb {
 namespace {
 
+namespace mp = boost::multiprecision;
+using fraction = mp::number<mp::gmp_rational, mp::et_off>;
+
 constexpr double infinity = std::numeric_limits<double>::infinity();
 const double nan = std::numeric_limits<double>::quiet_NaN();
 
-rational two_to(int exponent) {
-  const rational power(mp::mpz_int(mp::mpz_int(1) << static_cast<unsigned>(std::abs(exponent))));
-  return exponent < 0 ? rational(1 / power) : power;
+fraction two_to(int exponent) {
+  const fraction power(mp::mpz_int(mp::mpz_int(1) << static_cast<unsigned>(std::abs(exponent))));
+  return exponent < 0 ? fraction(1 / power) : power;
 }
 
 /// x rounded to the format, found by halving and doubling the step until the significand has its length.
-double rounded(const rational& x, const float_format& format) {
-  const rational magnitude = abs(x);
+double rounded(const fraction& x, const float_format& format) {
+  const fraction magnitude = abs(x);
   int exponent = format.least_exponent;
   while (magnitude >= two_to(exponent + format.precision + 64)) exponent += 64;
   while (magnitude >= two_to(exponent + format.precision)) ++exponent;
-  const rational quotient = magnitude / two_to(exponent);
+  const fraction quotient = magnitude / two_to(exponent);
   mp::mpz_int whole = numerator(quotient) / denominator(quotient);
-  const rational rest = quotient - rational(whole);
-  if (rest > rational(1, 2) || (rest == rational(1, 2) && whole % 2 == 1)) ++whole;
+  const fraction rest = quotient - fraction(whole);
+  if (rest > fraction(1, 2) || (rest == fraction(1, 2) && whole % 2 == 1)) ++whole;
   const double result = std::ldexp(static_cast<double>(whole), exponent);
   return (x < 0 ? -1 : 1) * (result <= format.largest() ? result : infinity);
 }
@@ -46,7 +48,7 @@ void agrees_with_rationals(int spread, bool as_float, unsigned seed) {
   Accumulator sum;
   for (int trial = 0; trial < 300; ++trial) {
     sum.clear();
-    rational exact = 0;
+    fraction exact = 0;
     const int terms = 1 + static_cast<int>(random() % 40);
     for (int i = 0; i < terms; ++i) {
       double a = random_double(random, spread);
@@ -57,10 +59,10 @@ void agrees_with_rationals(int spread, bool as_float, unsigned seed) {
       }
       if (i % 5 == 4) {
         sum.add(a);
-        exact += rational(a);
+        exact += fraction(a);
       } else {
         sum.add_product(a, b);
-        exact += rational(a) * rational(b);
+        exact += fraction(a) * fraction(b);
       }
     }
     for (const dtype type : {dtype::f64, dtype::f32, dtype::bf16, dtype::f16})
