@@ -13,7 +13,7 @@ if(PLUMB_BUILD_TESTS)
     target_compile_definitions(plumb_test_headers PRIVATE PLUMB_FEW_SCALARS)
   endif()
   target_precompile_headers(plumb_test_headers PRIVATE
-    <gtest/gtest.h> ${PROJECT_SOURCE_DIR}/reference/layers/catalogue.hpp)
+    <gtest/gtest.h> <reference/layers/catalogue.hpp>)
 endif()
 
 function(plumb_add_test name)

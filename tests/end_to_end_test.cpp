@@ -142,6 +142,20 @@ TEST_F(EndToEnd, EvalReadsAndWritesNpy) {
   EXPECT_EQ(plumb("judge 'relu x=4' --arithmetic exact --in x=x.npy --out y=x.npy").code, 1);
 }
 
+TEST_F(EndToEnd, ANetworkNamesTheFirstLayerThatDeparts) {
+  const std::string network =
+      "gradcheck lenet5 --plugin '" + build() + "/examples/libbroken_conv.so' --kernels ";
+  const outcome broken = plumb(network + "'conv2d.forward/vector_tail@broken'");
+  EXPECT_EQ(broken.code, 1) << broken.out << broken.err;
+  EXPECT_NE(broken.out.find("first to depart: conv1 (forward by conv2d.forward/vector_tail@broken)"),
+            std::string::npos)
+      << broken.out;
+  // No layer of this network has groups, so that this bug does not show in it.
+  const outcome unharmed = plumb(network + "'conv2d.forward/group_offset@broken'");
+  EXPECT_EQ(unharmed.code, 0) << unharmed.out << unharmed.err;
+  EXPECT_EQ(unharmed.out.find("depart"), std::string::npos) << unharmed.out;
+}
+
 TEST_F(EndToEnd, GradientsAgreeExactlyOrToFiftyDigits) {
   const outcome o = plumb(
       "gradcheck 'conv2d x=1x2x4x5 weight=2x1x2x3 bias=2 pad=1,0,0,2 groups=2' 'sigmoid x=5' --kernels ''");
