@@ -283,6 +283,7 @@ class runner {
     ++tally.cases;
     if (a.wrong) {
       ++tally.failures;
+      if (a.wrong->verdict != verdict::inconclusive) tell(c, regime, a.wrong->kind);
       note_failure(c, *a.wrong);
       return;
     }
@@ -301,6 +302,10 @@ class runner {
       c.worst_case = paper.case_of(*a.kernel, a.question);
       c.result.worst.assign(1, element_of(paper, a, a.result.worst));
     }
+  }
+
+  void tell(const candidate& c, const std::string& family, const std::string& kind) const {
+    if (options_.on_failure) options_.on_failure({c.kernel, family, kind, c.result.cases, since(start_)});
   }
 
   void note_failure(candidate& c, const failure& f) {
@@ -406,6 +411,7 @@ class runner {
     if (v.holds) return;
     ++tally.failures;
     ++who.failures;
+    tell(who, "law:" + each.name, "law");
     if (who.worst_verdict == verdict::pass) who.worst_verdict = verdict::fail;
     for (record::counterexample& known : who.result.counterexamples)
       if (known.law == each.name) {

@@ -25,6 +25,15 @@ struct run_progress {
   std::string now;  ///< what is being examined
 };
 
+/// A failing case, told as it is found and before it is shrunk.
+struct sighting {
+  const kernel_info* kernel = nullptr;
+  std::string family;      ///< the regime, or `law:NAME`
+  std::string kind;        ///< as in `failure`
+  std::int64_t cases = 0;  ///< of this kernel so far, this one included
+  double seconds = 0;      ///< of the run so far, shrinking included
+};
+
 struct verify_options {
   std::vector<const kernel_info*> kernels;
   std::vector<std::string> problems;  ///< judge these; empty: generate for `seconds`
@@ -40,6 +49,7 @@ struct verify_options {
                             double seconds)>
       shrink;
   std::function<void(const run_progress&)> progress;
+  std::function<void(const sighting&)> on_failure;
   /// For listed problems of many operations; small ones get every regime.
   std::vector<regime> large_regimes = {regime::zero_mean, regime::positive, regime::lattice};
   bool stop_at_first_failure = false;  ///< of each kernel: later cases are not worth their time
