@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 
 namespace plumb {
 namespace {
@@ -31,8 +32,10 @@ class writer {
  public:
   explicit writer(console_style style) : style_(style) {}
 
-  std::string paint(verdict v) const {
-    const std::string text = fmt::format("{:<12}", name_of(v));
+  std::string paint(verdict v) const { return paint(v, name_of(v)); }
+  /// Another word in the colour of that verdict.
+  std::string paint(verdict v, std::string_view word) const {
+    const std::string text = fmt::format("{:<12}", word);
     if (!style_.colour) return text;
     const char* code = v == verdict::pass ? "32" : is_bad(v) ? "1;31" : "33";
     return fmt::format("\x1b[{}m{}\x1b[0m", code, text);
@@ -171,6 +174,76 @@ void print_bench(writer& w, const bench_section& b) {
          b.roof.peak_gbytes, b.threads);
 }
 
+/// `12 of 14`; a dash where nothing was asked.
+std::string share(std::int64_t part, std::int64_t all) {
+  return all == 0 ? "-" : fmt::format("{} of {}", part, all);
+}
+
+void print_fault(writer& w, const fault_result& f, std::size_t width) {
+  std::string families;
+  for (const family_tally& t : f.families) families += (families.empty() ? "" : " ") + t.family;
+  std::string practices;
+  for (const std::string& outcome : f.practices)
+    practices += outcome == "found" ? 'x' : outcome == "missed" ? '.' : ' ';
+  if (f.killed)
+    w.line("{} {:<{}} {:>6} cases {:>7.3f} s {:>6} el.{} {:<{}} {}", w.paint(verdict::pass, "killed"),
+           f.kernel, width, f.cases, f.seconds, f.elements, f.minimal ? " min" : "    ", practices,
+           practices.size(), families);
+  else
+    w.line("{} {:<{}} {} ({}: {})", w.paint(verdict::fail, "SURVIVED"), f.kernel, width, f.reason, f.kind,
+           f.root_cause);
+}
+
+void print_audit(writer& w, const audit_section& a) {
+  std::size_t width = 10;
+  for (const fault_result& f : a.faults) width = std::max(width, f.kernel.size());
+  std::vector<double> seconds;
+  std::set<std::string> causes, layers;
+  std::map<std::string, std::pair<std::int64_t, std::int64_t>> families;  // that saw it, that saw it first
+  std::int64_t minimal = 0;
+  for (const fault_result& f : a.faults) {
+    print_fault(w, f, width);
+    causes.insert(f.root_cause);
+    layers.insert(f.layer);
+    minimal += f.minimal ? 1 : 0;
+    if (f.killed) seconds.push_back(f.seconds);
+    for (const family_tally& t : f.families) ++families[t.family].first;
+    if (f.killed)
+      ++families[f.first_kind.starts_with("wrong") || f.first_kind == "law" ? f.first_family : f.first_kind]
+            .second;
+  }
+  if (!a.faults.empty()) {
+    w.line("{:<28} {:>8} {:>8}", "check family", "saw", "first");
+    for (const auto& [name, counts] : families)
+      w.line("{:<28} {:>8} {:>8}", name, counts.first, counts.second);
+  }
+  for (std::size_t i = 0; i < a.practices.size(); ++i) {
+    const practice_result& p = a.practices[i];
+    w.line("usual practice {}: {:<20} finds {:>12}, rejects {:>9} kernels without a fault   {}", i + 1,
+           p.name, share(p.found, p.asked), share(p.rejected, p.honest), p.settings);
+  }
+  std::int64_t cases = 0, elements = 0, accused = 0;
+  for (const honest_result& h : a.honest) {
+    cases += h.cases;
+    elements += h.elements;
+    if (h.alarms == 0 && h.message.empty()) continue;
+    accused += h.alarms > 0 && h.origin != "peer" ? 1 : 0;
+    w.line("{} {:<{}} {} {} alarms in {} cases  {}",
+           w.paint(h.origin == "peer" ? verdict::inconclusive : verdict::fail,
+                   h.origin == "peer" ? "finding" : "FALSE ALARM"),
+           h.kernel, width, h.origin, h.alarms, thousands(h.cases), h.message);
+    if (!h.replay.empty()) w.line("             plumb replay '{}'", h.replay);
+  }
+  std::sort(seconds.begin(), seconds.end());
+  w.line(
+      "faults: {} of {} killed ({} root causes, {} layers), median {:.3f} s to the first kill, {} "
+      "counterexamples minimal",
+      seconds.size(), a.faults.size(), causes.size(), layers.size(),
+      seconds.empty() ? 0 : seconds[seconds.size() / 2], minimal);
+  w.line("false alarms: {} of {} kernels, over {} cases and {} elements; {:.0f} s in all", accused,
+         a.honest.size(), thousands(cases), thousands(elements), a.seconds);
+}
+
 }  // namespace
 
 std::string render_console(const record::run& r, console_style style) {
@@ -178,6 +251,7 @@ std::string render_console(const record::run& r, console_style style) {
   if (r.verify) print_verify(w, *r.verify);
   if (r.gradcheck) print_gradcheck(w, *r.gradcheck);
   if (r.bench) print_bench(w, *r.bench);
+  if (r.audit) print_audit(w, *r.audit);
   return w.take();
 }
 

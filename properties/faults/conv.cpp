@@ -47,17 +47,20 @@ struct conv_forward : conv_body {
       if (axis == 2) return o * a.stride - axes[1].begin + tap * a.dilation;
     if constexpr (F == "pad_sides_swapped") return o * a.stride - a.end + tap * a.dilation;
     if constexpr (F == "stride_and_dilation_swapped") return o * a.dilation - a.begin + tap * a.stride;
-    if constexpr (F == "stride_of_other_axis") return o * axes[axis == 2 ? 1 : axis].stride - a.begin + tap * a.dilation;
+    if constexpr (F == "stride_of_other_axis")
+      return o * axes[axis == 2 ? 1 : axis].stride - a.begin + tap * a.dilation;
     if constexpr (F == "dilation_of_other_axis")
       return o * a.stride - a.begin + tap * axes[axis == 2 ? 1 : axis].dilation;
     if constexpr (F == "odd_filters_only")
-      if (a.begin > 0 && a.begin == a.end) return o * a.stride - (a.taps - 1) / 2 * a.dilation + tap * a.dilation;
+      if (a.begin > 0 && a.begin == a.end)
+        return o * a.stride - (a.taps - 1) / 2 * a.dilation + tap * a.dilation;
     return o * a.stride - a.begin + tap * a.dilation;
   }
   template <name F>
   bool inside(std::size_t axis, index_t at) const {
     if constexpr (F == "interior_one_too_wide") return at >= 0 && at <= axes[axis].in;
-    if constexpr (F == "interior_one_too_narrow") return at >= 0 && at < axes[axis].in - (axes[axis].in > 4 ? 1 : 0);
+    if constexpr (F == "interior_one_too_narrow")
+      return at >= 0 && at < axes[axis].in - (axes[axis].in > 4 ? 1 : 0);
     return at >= 0 && at < axes[axis].in;
   }
   template <name F>
@@ -74,7 +77,8 @@ struct conv_forward : conv_body {
     const place o = place_of(i, y);
     const bool bias = call.reads.size() > 2 && call.reads[2].data != nullptr;
     T sum = bias ? element<const T>(call.reads[2], o.c) : T(0);
-    if constexpr (F == "bias_by_group") sum = bias ? element<const T>(call.reads[2], o.c / group_k() * group_k()) : T(0);
+    if constexpr (F == "bias_by_group")
+      sum = bias ? element<const T>(call.reads[2], o.c / group_k() * group_k()) : T(0);
     if constexpr (F == "accumulates") sum += grid<T>(call.writes[0])(o.n, o.c, o.d, o.h, o.w);
     index_t channels = group_c();
     if constexpr (F == "channel_tail") channels = channels > 4 ? channels / 4 * 4 : channels;
@@ -137,10 +141,13 @@ struct conv_backward_data : conv_body {
     const index_t way = at + a.begin - tap * a.dilation;
     if constexpr (F == "remainder_unchecked") return way >= 0 && way / a.stride < a.out ? way / a.stride : -1;
     if constexpr (F == "truncated_division")  // -1 / 2 is 0
-      return way % a.stride == 0 || (way < 0 && -way < a.stride) ? (way / a.stride < a.out ? way / a.stride : -1) : -1;
+      return way % a.stride == 0 || (way < 0 && -way < a.stride)
+                 ? (way / a.stride < a.out ? way / a.stride : -1)
+                 : -1;
     if constexpr (F == "outputs_recomputed") {
       const index_t outputs = (a.in + 2 * a.begin - a.span()) / a.stride + 1;
-      return way >= 0 && way % a.stride == 0 && way / a.stride < std::min(a.out, outputs) ? way / a.stride : -1;
+      return way >= 0 && way % a.stride == 0 && way / a.stride < std::min(a.out, outputs) ? way / a.stride
+                                                                                          : -1;
     }
     return way >= 0 && way % a.stride == 0 && way / a.stride < a.out ? way / a.stride : -1;
   }
@@ -161,7 +168,8 @@ struct conv_backward_data : conv_body {
         if constexpr (F == "filter_turned")
           w = weight(k, at.c % group_c(), axes[0].taps - 1 - stored(0, t), axes[1].taps - 1 - stored(1, r),
                      axes[2].taps - 1 - stored(2, s));
-        if constexpr (F == "channel_of_group_ignored") w = weight(k, 0, stored(0, t), stored(1, r), stored(2, s));
+        if constexpr (F == "channel_of_group_ignored")
+          w = weight(k, 0, stored(0, t), stored(1, r), stored(2, s));
         if constexpr (F == "bf16_inside") w = as_bf16(w);
         sum += dy(at.n, k, o, p, q) * w;
       }
@@ -200,7 +208,8 @@ struct conv_backward_weights : conv_body {
           for (index_t q = 0; q < y.w; ++q) {
             const index_t d = cell(0, o, at.d), h = cell(1, p, at.h);
             index_t w = cell(2, q, at.w);
-            if constexpr (F == "chunk_start_forgotten")  // from the second chunk of rows on the phase starts anew
+            if constexpr (F ==
+                          "chunk_start_forgotten")  // from the second chunk of rows on the phase starts anew
               if (p >= 4) w = cell(2, q, at.w) - (p % 4 == 0 && axes[2].stride > 1 ? 1 : 0);
             if (!inside(0, d) || !inside(1, h) || !inside(2, w)) continue;
             if constexpr (F == "first_padded_row_skipped")
@@ -215,9 +224,11 @@ struct conv_backward_weights : conv_body {
     if constexpr (F == "one_percent_off")
       if (i == 0) sum *= T(1.01);
     const grid<T> out(call.writes[0]);
-    if constexpr (F == "accumulates") sum += out(at.n, at.c, stored(0, at.d), stored(1, at.h), stored(2, at.w));
+    if constexpr (F == "accumulates")
+      sum += out(at.n, at.c, stored(0, at.d), stored(1, at.h), stored(2, at.w));
     if constexpr (F == "rows_and_columns_swapped")
-      if (axes[1].taps == axes[2].taps) return void(out(at.n, at.c, at.d, stored(2, at.w), stored(1, at.h)) = sum);
+      if (axes[1].taps == axes[2].taps)
+        return void(out(at.n, at.c, at.d, stored(2, at.w), stored(1, at.h)) = sum);
     out(at.n, at.c, stored(0, at.d), stored(1, at.h), stored(2, at.w)) = sum;
   }
 };
@@ -355,7 +366,8 @@ void register_conv(registry& kernels) {
       .plant<"rows_and_columns_swapped">()
       .plant<"bf16_inside">()
       .walk("replay_by_pointer");
-  specimen<conv_backward_weights>(kernels, "depthwise_conv2d", "backward_weights").plant<"first_padded_row_skipped">();
+  specimen<conv_backward_weights>(kernels, "depthwise_conv2d", "backward_weights")
+      .plant<"first_padded_row_skipped">();
   specimen<conv_backward_weights>(kernels, "conv3d", "backward_weights").plant<"last_image_lost">({threads});
   specimen<conv_backward_bias>(kernels, "conv2d", "backward_bias")
       .plant<"last_row_lost">()

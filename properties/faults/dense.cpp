@@ -67,7 +67,8 @@ struct transposed_forward : transposed_body {
       }
     });
     if constexpr (F == "bias_where_reached") sum -= reached == 0 ? addend : T(0);
-    if constexpr (F == "bias_at_every_overlap") sum += addend * static_cast<T>(std::max<index_t>(reached, 1) - 1);
+    if constexpr (F == "bias_at_every_overlap")
+      sum += addend * static_cast<T>(std::max<index_t>(reached, 1) - 1);
     if constexpr (F == "added_rows_unwritten")
       if (reached == 0) return;
     grid<T>(call.writes[0])(o.n, o.c, o.d, o.h, o.w) = sum;
@@ -126,7 +127,8 @@ struct transposed_backward_weights : transposed_body {
         if (from.h == 0 && axes[1].begin > 0) continue;
       sum += dy(from.n, k, o, p, q) * image(from.n, at.n, from.d, from.h, from.w);
     }
-    if constexpr (F == "stored_as_forward_filter")  // output channel first; the same place where both counts agree
+    if constexpr (F ==
+                  "stored_as_forward_filter")  // output channel first; the same place where both counts agree
       if (x.c == group_k()) return void(grid<T>(call.writes[0])(at.c, at.n, at.d, at.h, at.w) = sum);
     grid<T>(call.writes[0])(at.n, at.c, at.d, at.h, at.w) = sum;
   }
@@ -168,7 +170,8 @@ struct product_forward : product_body {
       index_t at = weight_at(f, output);
       if constexpr (F == "transposed_when_square")
         if (d == m) at = weight_at(output, f);
-      if constexpr (F == "pitch_of_other_side") at = std::min(weight_is_d_by_m ? f * d + output : at, d * m - 1);
+      if constexpr (F == "pitch_of_other_side")
+        at = std::min(weight_is_d_by_m ? f * d + output : at, d * m - 1);
       T a = x[n * d + f], b = w[at];
       if constexpr (F == "f16_sum") {
         sum = coarse(sum + a * b, 13);
@@ -300,7 +303,9 @@ void register_dense(registry& kernels) {
       .plant<"one_per_mille_off">()
       .inside<"racing_sum">()
       .walk("noise");
-  specimen<product_backward_bias>(kernels, "linear", "backward_bias").honest().plant<"leading_axes_ignored">();
+  specimen<product_backward_bias>(kernels, "linear", "backward_bias")
+      .honest()
+      .plant<"leading_axes_ignored">();
   specimen<product_forward>(kernels, "matmul", "forward")
       .honest()
       .plant<"transposed_when_square">({plain, vector})

@@ -45,8 +45,10 @@ struct softmax_forward : softmax_body {
     for (index_t c = 0; c < length; ++c) {
       const T shifted = x[at(line, c)] - most;
       T value = logarithm ? shifted - std::log(sum) : std::exp(shifted) / sum;
-      if constexpr (F == "associated_wrongly") value = logarithm ? x[at(line, c)] - (most + std::log(sum)) : value;
-      if constexpr (F == "logarithm_of_quotient") value = logarithm ? std::log(std::exp(shifted) / sum) : value;
+      if constexpr (F == "associated_wrongly")
+        value = logarithm ? x[at(line, c)] - (most + std::log(sum)) : value;
+      if constexpr (F == "logarithm_of_quotient")
+        value = logarithm ? std::log(std::exp(shifted) / sum) : value;
       y[at(line, c)] = value;
     }
   }
@@ -77,7 +79,12 @@ struct nll_body {
 
   static nll_body read(const problem& p) {
     const shape x = p.shape_of("x");
-    nll_body b{x[0], x[1], 1, p.integer("ignore_index"), p.text("reduction") == "none", p.text("reduction") == "mean"};
+    nll_body b{x[0],
+               x[1],
+               1,
+               p.integer("ignore_index"),
+               p.text("reduction") == "none",
+               p.text("reduction") == "mean"};
     for (int axis = 2; axis < x.rank(); ++axis) b.inner *= x[axis];
     return b;
   }
@@ -172,7 +179,9 @@ struct loss_body {
   }
   template <class T>
   T divisor() const {
-    return reduction == "mean" ? static_cast<T>(elements) : reduction == "batchmean" ? static_cast<T>(batch) : T(1);
+    return reduction == "mean"        ? static_cast<T>(elements)
+           : reduction == "batchmean" ? static_cast<T>(batch)
+                                      : T(1);
   }
   bool map() const { return reduction == "none"; }
 };
@@ -208,7 +217,8 @@ struct loss_forward : loss_body {
     const auto x = call.reads[0].view<T>(), t = call.reads[1].view<T>();
     T sum = 0;
     index_t last = elements;
-    if constexpr (F == "vectors_only") last = map() ? elements : elements > lanes ? elements / lanes * lanes : elements;
+    if constexpr (F == "vectors_only")
+      last = map() ? elements : elements > lanes ? elements / lanes * lanes : elements;
     for (index_t i = 0; i < last; ++i) {
       const T loss = term<F, T>(x[i], t[i]);
       if (map())
@@ -232,7 +242,8 @@ struct loss_backward : loss_body {
   void item(const kernel_call& call, index_t i) const {
     const T x = call.reads[1].view<T>()[i], t = call.reads[2].view<T>()[i];
     T g = call.reads[0].view<T>()[map() ? i : 0];
-    if constexpr (F != "gradient_of_sum") g = reduction == "mean" || reduction == "batchmean" ? g / divisor<T>() : g;
+    if constexpr (F != "gradient_of_sum")
+      g = reduction == "mean" || reduction == "batchmean" ? g / divisor<T>() : g;
     const T d = x - t, b = static_cast<T>(beta);
     T slope = 0;
     switch (kind) {

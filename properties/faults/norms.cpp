@@ -149,7 +149,8 @@ struct row_norm_body {
       b.length = b.inner * (p.has("groups") ? x[1] / p.integer("groups") : 1);
     } else {
       b.length = 1;
-      for (int axis = x.rank() - static_cast<int>(p.integer("axes")); axis < x.rank(); ++axis) b.length *= x[axis];
+      for (int axis = x.rank() - static_cast<int>(p.integer("axes")); axis < x.rank(); ++axis)
+        b.length *= x[axis];
     }
     b.rows = b.length == 0 ? 0 : x.size() / b.length;
     return b;
@@ -280,7 +281,8 @@ struct lrn_forward {
     if constexpr (F == "even_window_other_way") std::swap(before, after);
     T sum = 0;
     const index_t first = std::max<index_t>(channel - before, 0), last = std::min(channel + after, c - 1);
-    for (index_t j = first; j <= last; ++j) sum += x[i + (j - channel) * inner] * x[i + (j - channel) * inner];
+    for (index_t j = first; j <= last; ++j)
+      sum += x[i + (j - channel) * inner] * x[i + (j - channel) * inner];
     T window = static_cast<T>(size);
     if constexpr (F == "clipped_divisor") window = static_cast<T>(last - first + 1);
     if constexpr (F == "alpha_undivided") window = 1;
@@ -325,7 +327,9 @@ void register_norms(registry& kernels) {
   specimen<row_norm_backward>(kernels, "layer_norm", "backward")
       .plant<"affine_of_last_row">()
       .plant<"gamma_forgotten">();
-  specimen<row_norm_forward>(kernels, "group_norm", "forward").plant<"parameter_by_place_in_row">().plant<"unbiased_inside">();
+  specimen<row_norm_forward>(kernels, "group_norm", "forward")
+      .plant<"parameter_by_place_in_row">()
+      .plant<"unbiased_inside">();
   specimen<row_norm_backward>(kernels, "group_norm", "backward").plant<"no_variance_term">();
   specimen<row_norm_forward>(kernels, "instance_norm", "forward").plant<"one_pass_variance">({tail});
   specimen<rms_forward>(kernels, "rms_norm", "forward")

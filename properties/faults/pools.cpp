@@ -48,7 +48,8 @@ struct window_body {
     index_t first = start >= 0 ? start : start + (-start + a.dilation - 1) / a.dilation * a.dilation;
     if constexpr (F == "start_clamped_to_zero") first = std::max<index_t>(start, 0);
     index_t end = std::min(stop, a.in);
-    if constexpr (F == "last_cell_forgotten") end = stop < a.in || a.taps == 1 ? end : std::max(end - 1, first + 1);
+    if constexpr (F == "last_cell_forgotten")
+      end = stop < a.in || a.taps == 1 ? end : std::max(end - 1, first + 1);
     return {first, end, a.dilation};
   }
 };
@@ -70,14 +71,15 @@ struct max_forward : window_body {
     if constexpr (F == "starts_at_smallest_positive") best = std::numeric_limits<T>::min();
     if constexpr (F == "starts_at_zero") best = 0;
     if constexpr (F == "starts_at_lowest") best = std::numeric_limits<T>::lowest();
-    constexpr bool by_value_only =
-        F == "starts_at_smallest_positive" || F == "starts_at_zero" || F == "starts_at_lowest" || F == "nan_ignored";
+    constexpr bool by_value_only = F == "starts_at_smallest_positive" || F == "starts_at_zero" ||
+                                   F == "starts_at_lowest" || F == "nan_ignored";
     const reach depth = cells<F>(0, o.d), height = cells<F>(1, o.h), width = cells<F>(2, o.w);
     for (index_t d = depth.first; d < depth.end; d += depth.step)
       for (index_t h = height.first; h < height.end; h += height.step)
         for (index_t w = width.first; w < width.end; w += width.step) {
           const T v = image(o.n, o.c, d, h, w);
-          bool wins = v > best || (!by_value_only && (v != v || winner < 0)) || (by_value_only && winner < 0 && v == best);
+          bool wins = v > best || (!by_value_only && (v != v || winner < 0)) ||
+                      (by_value_only && winner < 0 && v == best);
           if constexpr (F == "last_of_equals") wins = wins || v == best;
           if constexpr (F == "first_nan") wins = best == best && wins;
           if constexpr (F == "magnitudes") wins = winner < 0 || std::fabs(v) > std::fabs(best);
@@ -205,8 +207,10 @@ struct average_backward : average_body {
     T sum = 0;
     for (index_t j = 0; j < y.plane(); ++j) {
       const place o = place_of(j, {1, 1, y.d, y.h, y.w});
-      if (!holds(cells<F>(0, o.d), at.d) || !holds(cells<F>(1, o.h), at.h) || !holds(cells<F>(2, o.w), at.w)) continue;
-      const T share = dy(at.n, at.c, o.d, o.h, o.w) / static_cast<T>(std::max<index_t>(1, divisor_of<F>(o.d, o.h, o.w)));
+      if (!holds(cells<F>(0, o.d), at.d) || !holds(cells<F>(1, o.h), at.h) || !holds(cells<F>(2, o.w), at.w))
+        continue;
+      const T share =
+          dy(at.n, at.c, o.d, o.h, o.w) / static_cast<T>(std::max<index_t>(1, divisor_of<F>(o.d, o.h, o.w)));
       if constexpr (F == "overlap_overwritten")
         sum = share;
       else
@@ -280,7 +284,9 @@ void register_pools(registry& kernels) {
       .plant<"stride_of_other_axis">()
       .walk("dense_reads")
       .walk("dense_writes");
-  specimen<max_forward>(kernels, "max_pool1d", "forward").plant<"magnitudes">({vector}).walk("past_the_end", vector);
+  specimen<max_forward>(kernels, "max_pool1d", "forward")
+      .plant<"magnitudes">({vector})
+      .walk("past_the_end", vector);
   specimen<max_forward>(kernels, "max_pool3d", "forward").plant<"start_clamped_to_zero">({tail});
   specimen<max_backward>(kernels, "max_pool2d", "backward")
       .plant<"cleared_by_output">()
@@ -292,7 +298,9 @@ void register_pools(registry& kernels) {
       .plant<"end_rounded_down">({plain, vector})
       .plant<"one_fixed_window">()
       .plant<"starts_at_lowest">({tail});
-  specimen<max_backward>(kernels, "adaptive_max_pool2d", "backward").plant<"overlap_overwritten">().walk("dense_second");
+  specimen<max_backward>(kernels, "adaptive_max_pool2d", "backward")
+      .plant<"overlap_overwritten">()
+      .walk("dense_second");
 
   specimen<average_forward>(kernels, "avg_pool2d", "forward")
       .plant<"overhang_counted">({plain, tail})

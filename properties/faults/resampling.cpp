@@ -47,7 +47,8 @@ struct pad_body {
         if (i < 0) i = -i;
         return std::clamp<index_t>(i >= a.in ? 2 * (a.in - 1) - i : i, 0, a.in - 1);
       case pad_kind::replication:
-        if constexpr (F == "one_from_the_border") return std::clamp<index_t>(i, std::min<index_t>(1, a.in - 1), a.in - 1);
+        if constexpr (F == "one_from_the_border")
+          return std::clamp<index_t>(i, std::min<index_t>(1, a.in - 1), a.in - 1);
         return std::clamp<index_t>(i, 0, a.in - 1);
       case pad_kind::circular: {
         const index_t kept = a.in + std::min<index_t>(a.begin, 0) + std::min<index_t>(a.end, 0);
@@ -117,7 +118,8 @@ struct resize_body {
     b.out = {b.y.d, b.y.h, b.y.w};
     b.align = p.has("align_corners") && p.flag("align_corners");
     b.exact = p.layer().find("exact") != std::string::npos;
-    for (std::size_t i = 0; i < 3; ++i) b.step[i] = static_cast<double>(b.in[i]) / static_cast<double>(b.out[i]);
+    for (std::size_t i = 0; i < 3; ++i)
+      b.step[i] = static_cast<double>(b.in[i]) / static_cast<double>(b.out[i]);
     if (p.has("scale")) b.read_scale(p.text("scale"), static_cast<std::size_t>(from.rank() - 2));
     return b;
   }
@@ -146,10 +148,11 @@ struct nearest_forward : resize_body {
       if (out[axis] == in[axis]) return o;
       if (out[axis] == 2 * in[axis]) return o / 2;
     }
-    if constexpr (F == "step_from_sizes")
-      return std::min(o * in[axis] / out[axis], in[axis] - 1);
+    if constexpr (F == "step_from_sizes") return std::min(o * in[axis] / out[axis], in[axis] - 1);
     if constexpr (F == "rounded_to_nearest")
-      return std::min(static_cast<index_t>(std::lround(static_cast<float>(o) * static_cast<float>(step[axis]))), in[axis] - 1);
+      return std::min(
+          static_cast<index_t>(std::lround(static_cast<float>(o) * static_cast<float>(step[axis]))),
+          in[axis] - 1);
     const std::size_t from = F == "step_of_other_axis" && axis == 2 ? 1 : axis;
     const float at = (static_cast<float>(o) + (exact ? 0.5F : 0.0F)) * static_cast<float>(step[from]);
     return std::min(static_cast<index_t>(std::floor(at)), in[axis] - 1);
@@ -175,8 +178,11 @@ struct nearest_backward : nearest_forward {
     const place at = place_of(i, x);
     const auto copies = [&](std::size_t axis, index_t o, index_t cell_in) {
       if constexpr (F == "inverse_rounded_down") {  // the first output by floor, where ceil is meant
-        const auto first = [&](index_t c) { return static_cast<index_t>(std::floor(static_cast<double>(c) / step[axis])); };
-        return o >= first(cell_in) && o < std::max(first(cell_in + 1), cell_in + 1 == in[axis] ? out[axis] : 0);
+        const auto first = [&](index_t c) {
+          return static_cast<index_t>(std::floor(static_cast<double>(c) / step[axis]));
+        };
+        return o >= first(cell_in) &&
+               o < std::max(first(cell_in + 1), cell_in + 1 == in[axis] ? out[axis] : 0);
       }
       return cell<F>(axis, o) == cell_in;
     };
@@ -202,7 +208,9 @@ struct linear_body : resize_body {
     if (in[axis] == out[axis] && F != "equal_sizes_blended") {
       s = static_cast<double>(o);
     } else if (corners) {
-      s = out[axis] > 1 ? static_cast<double>(o) * static_cast<double>(last) / static_cast<double>(out[axis] - 1) : 0;
+      s = out[axis] > 1
+              ? static_cast<double>(o) * static_cast<double>(last) / static_cast<double>(out[axis] - 1)
+              : 0;
     } else {
       const std::size_t from = F == "step_of_other_axis" && axis == 2 ? 1 : axis;
       s = step[from] * (static_cast<double>(o) + 0.5) - 0.5;
@@ -226,7 +234,9 @@ struct linear_forward : linear_body {
     const blend d = at<F>(0, o.d), h = at<F>(1, o.h), w = at<F>(2, o.w);
     T sum = 0;
     for (int k = 0; k < 8; ++k) {
-      const auto share = [k](const blend& b, int bit) { return (k >> bit & 1) != 0 ? b.weight : 1 - b.weight; };
+      const auto share = [k](const blend& b, int bit) {
+        return (k >> bit & 1) != 0 ? b.weight : 1 - b.weight;
+      };
       const auto cell = [k](const blend& b, int bit) { return (k >> bit & 1) != 0 ? b.high : b.low; };
       const T weight = static_cast<T>(share(d, 2) * share(h, 1) * share(w, 0));
       if (weight != 0) sum += weight * image(o.n, o.c, cell(d, 2), cell(h, 1), cell(w, 0));
@@ -255,7 +265,8 @@ struct linear_backward : linear_body {
       for (index_t p = 0; p < y.h; ++p)
         for (index_t q = 0; q < y.w; ++q) {
           if constexpr (F == "narrow_window")
-            if (std::fabs(static_cast<double>(q) - static_cast<double>(cell.w) / step[2]) > 1 / step[2] + 1) continue;
+            if (std::fabs(static_cast<double>(q) - static_cast<double>(cell.w) / step[2]) > 1 / step[2] + 1)
+              continue;
           const auto weight = static_cast<T>(share(0, o, cell.d) * share(1, p, cell.h) * share(2, q, cell.w));
           if (weight != 0) sum += weight * dy(cell.n, cell.c, o, p, q);
         }
@@ -286,7 +297,8 @@ struct pixel_shuffle_forward : shuffle_body {
     index_t c = (o.c * factor + o.h % factor) * factor + o.w % factor;
     if constexpr (F == "depth_counts_slowest") c = (o.h % factor * factor + o.w % factor) * y.c + o.c;
     if constexpr (F == "rows_and_columns_swapped") c = (o.c * factor + o.w % factor) * factor + o.h % factor;
-    grid<T>(call.writes[0])(o.n, o.c, 0, o.h, o.w) = grid<const T>(call.reads[0])(o.n, c, 0, o.h / factor, o.w / factor);
+    grid<T>(call.writes[0])(o.n, o.c, 0, o.h, o.w) =
+        grid<const T>(call.reads[0])(o.n, c, 0, o.h / factor, o.w / factor);
   }
 };
 
@@ -307,7 +319,8 @@ struct channel_shuffle_forward : shuffle_body {
 
 void register_resampling(registry& kernels) {
   using enum path;
-  for (const char* layer : {"constant_pad2d", "reflection_pad1d", "reflection_pad2d", "replication_pad2d", "circular_pad2d"}) {
+  for (const char* layer :
+       {"constant_pad2d", "reflection_pad1d", "reflection_pad2d", "replication_pad2d", "circular_pad2d"}) {
     specimen<pad_forward>(kernels, layer, "forward").honest();
     specimen<pad_backward>(kernels, layer, "backward").honest();
   }
@@ -322,7 +335,9 @@ void register_resampling(registry& kernels) {
   specimen<pad_forward>(kernels, "reflection_pad1d", "forward").plant<"border_repeated">({vector});
   specimen<pad_backward>(kernels, "reflection_pad2d", "backward").plant<"overlap_overwritten">({plain, tail});
   specimen<pad_forward>(kernels, "replication_pad2d", "forward").plant<"one_from_the_border">();
-  specimen<pad_backward>(kernels, "replication_pad2d", "backward").plant<"overlap_overwritten">().walk("dense_reads");
+  specimen<pad_backward>(kernels, "replication_pad2d", "backward")
+      .plant<"overlap_overwritten">()
+      .walk("dense_reads");
   specimen<pad_forward>(kernels, "circular_pad2d", "forward").plant<"remainder_of_negative">();
 
   for (const char* layer : {"upsample_nearest2d", "upsample_nearest_exact2d"}) {
@@ -342,7 +357,8 @@ void register_resampling(registry& kernels) {
   specimen<nearest_backward>(kernels, "upsample_nearest2d", "backward")
       .plant<"inverse_rounded_down">()
       .plant<"shortcut_for_doubling">();
-  specimen<nearest_forward>(kernels, "upsample_nearest_exact2d", "forward").plant<"step_of_other_axis">({tail});
+  specimen<nearest_forward>(kernels, "upsample_nearest_exact2d", "forward")
+      .plant<"step_of_other_axis">({tail});
   specimen<linear_forward>(kernels, "upsample_bilinear2d", "forward")
       .plant<"corners_never_aligned">()
       .plant<"corners_always_aligned">({vector})
@@ -356,7 +372,9 @@ void register_resampling(registry& kernels) {
       .honest()
       .plant<"depth_counts_slowest">()
       .plant<"rows_and_columns_swapped">({plain, tail});
-  specimen<channel_shuffle_forward>(kernels, "channel_shuffle", "forward").honest().plant<"groups_for_group_size">();
+  specimen<channel_shuffle_forward>(kernels, "channel_shuffle", "forward")
+      .honest()
+      .plant<"groups_for_group_size">();
 }
 
 }  // namespace plumb::faults

@@ -103,8 +103,8 @@ class specimen {
     kernel k;
     k.layer = layer_;
     k.pass = pass_;
-    k.name = layer_ + "." + pass_ + "/" + (F == "honest" && !walk.empty() ? walk : std::string(F.view())) + "@" +
-             std::string(name_of(where));
+    k.name = layer_ + "." + pass_ + "/" + (F == "honest" && !walk.empty() ? walk : std::string(F.view())) +
+             "@" + std::string(name_of(where));
     k.types = {dtype::f32, dtype::f64};
     k.any_strides = true;
     if constexpr (requires { Body::arithmetic; }) k.arithmetic = Body::arithmetic;
@@ -182,7 +182,9 @@ inline std::array<sliding_axis, 3> sliding_axes(const problem& p, std::string_vi
   const shape x = p.shape_of(in), y = p.shape_of(out);
   const auto rank = static_cast<std::size_t>(x.rank() - 2);
   std::array<sliding_axis, 3> axes;
-  const auto list = [&](std::string_view key) { return p.has(key) ? p.integers(key) : std::vector<index_t>(); };
+  const auto list = [&](std::string_view key) {
+    return p.has(key) ? p.integers(key) : std::vector<index_t>();
+  };
   const auto stride = list("stride"), dilation = list("dilation"), pad = list("pad");
   for (std::size_t i = 0; i < rank; ++i) {
     sliding_axis& a = axes[3 - rank + i];

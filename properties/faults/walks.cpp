@@ -287,7 +287,8 @@ void add_shapes(std::vector<double>& key, const occasion& o) {
 
 void replay_by_pointer(const occasion& o) {
   std::vector<double> key;
-  for (const tensor_ref& t : o.call.reads) key.push_back(static_cast<double>(reinterpret_cast<std::uintptr_t>(t.data)));
+  for (const tensor_ref& t : o.call.reads)
+    key.push_back(static_cast<double>(reinterpret_cast<std::uintptr_t>(t.data)));
   add_shapes(key, o);
   replay(o, std::move(key));
 }
@@ -329,7 +330,8 @@ std::atomic<index_t> calls_in_process{0};
 
 void flaky(const occasion& o) {
   o.honest();
-  if (++calls_in_process % 97 == 0 && o.size() > 0) set_value(o.out(), o.size() / 2, value_at(o.out(), o.size() / 2) + 1);
+  if (++calls_in_process % 97 == 0 && o.size() > 0)
+    set_value(o.out(), o.size() / 2, value_at(o.out(), o.size() / 2) + 1);
 }
 
 /// A warm-up is always right; then the last quarter is left to whoever looks.
@@ -388,7 +390,10 @@ void leaves_rounding_mode(const occasion& o) {
 void noise(const occasion& o) {
   o.honest();
   for (index_t i = 0; i < o.size(); ++i)
-    set_value(o.out(), i, value_at(o.out(), i) * (1 + (i % 3 == 0 ? 0x1p-14 : i % 3 == 1 ? -0x1p-14 : 0x1p-15)));
+    set_value(o.out(), i,
+              value_at(o.out(), i) * (1 + (i % 3 == 0   ? 0x1p-14
+                                           : i % 3 == 1 ? -0x1p-14
+                                                        : 0x1p-15)));
 }
 
 /// One element in the middle is a tenth too large: nothing to a norm over the tensor.
@@ -405,7 +410,8 @@ void one_ulp(const occasion& o) {
 /// Repeatable, it says; every other call differs in a last bit.
 void random_bits(const occasion& o) {
   o.honest();
-  if (++calls_in_process % 2 == 0 && o.size() > 0) set_value(o.out(), 0, one_up(o.out(), value_at(o.out(), 0)));
+  if (++calls_in_process % 2 == 0 && o.size() > 0)
+    set_value(o.out(), 0, one_up(o.out(), value_at(o.out(), 0)));
 }
 
 /// The bits depend on the size of the team.

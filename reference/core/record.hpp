@@ -426,7 +426,8 @@ struct fault_result {
   std::int64_t elements = 0;      ///< of all tensors that it reads
   std::int64_t shrink_steps = 0;  ///< reductions that were tried
   bool minimal = false;           ///< none of them still fails
-  std::vector<std::string> practices;  ///< for each of audit_section::practices: found, missed, or why not asked
+  std::vector<std::string>
+      practices;  ///< for each of audit_section::practices: found, missed, or why not asked
 };
 
 /// A kernel without a planted fault: every failure is a false alarm, or a finding if it is a vendor's.

@@ -1,0 +1,273 @@
+#include "properties/audit/audit.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <stdexcept>
+
+#include "properties/audit/fault_table.hpp"
+#include "properties/audit/practices.hpp"
+#include "reference/core/registry.hpp"
+#include "reference/layers/catalogue.hpp"
+
+namespace plumb {
+namespace {
+
+using clock = std::chrono::steady_clock;
+double since(clock::time_point start) { return std::chrono::duration<double>(clock::now() - start).count(); }
+
+constexpr double hunting_share = 0.6;   ///< of the whole time; the rest goes to kernels without a fault
+constexpr double least_to_hunt = 0.05;  ///< seconds a fault, even when the time is over
+constexpr double most_to_hunt = 20;
+constexpr double least_to_shrink = 0.8;  ///< seconds a fault; with less nothing is shrunk
+constexpr double most_to_shrink = 8;
+constexpr std::size_t problems_for_integers = 50;
+
+sandbox_options faulty_worker() {
+  sandbox_options o;
+  o.worker = (std::filesystem::read_symlink("/proc/self/exe").parent_path() / "plumb-fault-worker").string();
+  if (const char* given = std::getenv("PLUMB_FAULT_WORKER")) o.worker = given;
+  o.arenas = runner_arenas;
+  o.time_limit = std::chrono::seconds(1);
+  return o;
+}
+
+sandbox_options shipped_worker() {
+  sandbox_options o;
+  o.arenas = runner_arenas;
+  o.time_limit = std::chrono::seconds(5);
+  return o;
+}
+
+/// Elements of all tensors that the problem of a counterexample feeds to its pass.
+std::int64_t elements_of(const std::string& problem, const std::string& pass_name) {
+  const auto l = plumb::bind(std::string_view(problem));
+  const pass_spec* pass = l->find_pass(pass_name);
+  std::int64_t sum = 0;
+  for (const std::string& name : pass->reads)
+    if (l->present(name)) sum += l->shapes()[name].size();
+  return sum;
+}
+
+class auditor {
+ public:
+  explicit auditor(const audit_options& options) : options_(options), faulty_(faulty_worker()) {}
+
+  record::audit_section run() {
+    for (const planted_fault& f : fault_table())
+      if (wanted(f.kernel)) faults_.push_back(&f);
+    std::vector<const kernel_info*> specimens = honest(faulty_);
+    std::unique_ptr<sandbox> shipped = std::make_unique<sandbox>(shipped_worker());
+    const std::vector<const kernel_info*> ours = honest(*shipped);
+    if (faults_.empty() && specimens.empty() && ours.empty())
+      throw std::invalid_argument(
+          "`" + options_.globs.front() +
+          "` matches no planted fault and no kernel; expected a glob such as 'conv2d.*'");
+    if (options_.practices) prepare_practices();
+    for (const planted_fault* f : faults_) {
+      tell(f->kernel);
+      const double left = options_.seconds * hunting_share - since(start_);
+      section_.faults.push_back(hunt(*f, left / static_cast<double>(faults_.size() - done_), left));
+      ++done_;
+    }
+    if (options_.practices) judge_honest_by_practice(specimens);
+    // What is left of the time is shared by the kernels without a fault.
+    const double left = std::max(options_.seconds - since(start_), 0.1 * options_.seconds);
+    const double all = static_cast<double>(std::max<std::size_t>(1, specimens.size() + ours.size()));
+    acquit(faulty_, specimens, "specimen", left * static_cast<double>(specimens.size()) / all);
+    acquit(*shipped, ours, "shipped", left * static_cast<double>(ours.size()) / all);
+    section_.seconds = since(start_);
+    return std::move(section_);
+  }
+
+ private:
+  bool wanted(std::string_view kernel) const {
+    return options_.globs.empty() ||
+           std::ranges::any_of(options_.globs, [&](const std::string& g) { return glob_match(g, kernel); });
+  }
+
+  void tell(const std::string& now) const {
+    if (options_.progress) options_.progress(now, done_, faults_.size());
+  }
+
+  /// The kernels of that worker in which nothing is planted.
+  std::vector<const kernel_info*> honest(const sandbox& box) const {
+    std::vector<const kernel_info*> list;
+    for (const kernel_info& k : box.kernels()) {
+      const bool planted =
+          std::ranges::any_of(fault_table(), [&](const planted_fault& f) { return f.kernel == k.name; });
+      if (!planted && wanted(k.name)) list.push_back(&k);
+    }
+    return list;
+  }
+
+  const kernel_info& find(const std::string& name) const {
+    for (const kernel_info& k : faulty_.kernels())
+      if (k.name == name) return k;
+    throw std::invalid_argument("faults.list names `" + name + "`, which no specimen registers");
+  }
+
+  // ---- one fault
+
+  /// `share` is what every fault left may take; one that is hard to find may take more of what is left for all.
+  record::fault_result hunt(const planted_fault& f, double share, double left) {
+    record::fault_result r;
+    r.kernel = f.kernel;
+    r.layer = f.layer;
+    r.pass = f.pass;
+    r.path = f.path;
+    r.kind = f.kind;
+    r.root_cause = f.root_cause;
+    r.modelled_on = f.modelled_on;
+    const kernel_info& kernel = find(f.kernel);
+    std::map<std::string, std::int64_t> families;
+    verify_options o = options_.base;
+    o.kernels = {&kernel};
+    o.seconds = std::min(std::max({left / 8, share, least_to_hunt}), most_to_hunt);
+    o.progress = nullptr;
+    o.triggers = nullptr;
+    o.all_triggers = nullptr;
+    o.stop_at_first_failure = share < least_to_shrink;
+    o.on_failure = [&](const sighting& s) {
+      if (!r.killed) {
+        r.killed = true;
+        r.first_family = s.family;
+        r.first_kind = s.kind;
+        r.cases = s.cases;
+        r.seconds = s.seconds;
+      }
+      // What the sandbox saw is no merit of the regime.
+      const bool by_value = s.kind.starts_with("wrong") || s.kind == "law";
+      ++families[by_value ? s.family : s.kind];
+    };
+    bool shrunk = share < least_to_shrink;
+    if (shrunk)
+      o.shrink = nullptr;
+    else  // the first failure only
+      o.shrink = [&, shrink = o.shrink](const test_case& c, const auto& fails, double) {
+        if (std::exchange(shrunk, true)) return shrunk_case{c, 0, false};
+        return shrink(c, fails, std::min(share, most_to_shrink));
+      };
+    const record::verify_section v = verify(faulty_, o);
+    const record::kernel_result& k = v.kernels.front();
+    for (const auto& [family, failures] : families) r.families.push_back({family, failures});
+    if (!r.killed) {
+      r.cases = k.cases;
+      r.seconds = v.seconds;
+      r.reason = fmt::format("{}{}{} after {} cases", record::name_of(k.verdict),
+                             k.reason.empty() ? "" : ": ", k.reason, k.cases);
+    }
+    if (!k.counterexamples.empty()) {
+      const record::counterexample& c = k.counterexamples.front();
+      r.problem = c.problem;
+      r.replay = c.replay;
+      r.shrink_steps = c.shrink_steps;
+      r.minimal = c.minimal;
+      r.elements = elements_of(c.problem, f.pass);
+    }
+    if (options_.practices) r.practices = by_practice(kernel);
+    return r;
+  }
+
+  // ---- usual practice
+
+  void prepare_practices() {
+    for (const practice& p : usual_practices())
+      section_.practices.push_back({p.name, p.settings, 0, 0, 0, 0});
+  }
+
+  std::optional<suspect> suspect_for(const kernel_info& kernel) {
+    for (const usual_problems& u : usual_table()) {
+      if (u.layer != kernel.layer) continue;
+      suspect s{&faulty_, &kernel, u.square, u.small, {}, options_.base.seed};
+      std::vector<std::string>& drawn = drawn_[kernel.layer];
+      while (drawn.size() < problems_for_integers)
+        drawn.push_back(options_.base.draw_problem(kernel.layer, 77'000 + drawn.size()));
+      s.drawn = drawn;
+      return s;
+    }
+    return std::nullopt;
+  }
+
+  std::vector<std::string> by_practice(const kernel_info& kernel) {
+    std::vector<std::string> outcomes;
+    const auto s = suspect_for(kernel);
+    for (std::size_t i = 0; i < usual_practices().size(); ++i) {
+      const auto rejected = s ? usual_practices()[i].rejects(*s) : std::nullopt;
+      outcomes.push_back(!rejected ? "not asked" : *rejected ? "found" : "missed");
+      section_.practices[i].asked += rejected ? 1 : 0;
+      section_.practices[i].found += rejected.value_or(false) ? 1 : 0;
+    }
+    return outcomes;
+  }
+
+  void judge_honest_by_practice(const std::vector<const kernel_info*>& specimens) {
+    for (const kernel_info* k : specimens) {
+      if (!k->name.ends_with("/honest@plain")) continue;
+      tell(k->name);
+      const auto s = suspect_for(*k);
+      for (std::size_t i = 0; s && i < usual_practices().size(); ++i) {
+        const auto rejected = usual_practices()[i].rejects(*s);
+        section_.practices[i].honest += rejected ? 1 : 0;
+        section_.practices[i].rejected += rejected.value_or(false) ? 1 : 0;
+      }
+    }
+  }
+
+  // ---- kernels without a fault
+
+  void acquit(sandbox& box, const std::vector<const kernel_info*>& kernels, const std::string& origin,
+              double seconds) {
+    if (kernels.empty()) return;
+    std::map<std::string, std::int64_t> alarms;
+    verify_options o = options_.base;
+    o.kernels = kernels;
+    o.seconds = seconds;
+    o.progress = [&](const run_progress& p) {
+      tell(fmt::format("{}s without a fault: {} cases", origin, p.cases));
+    };
+    o.on_failure = [&](const sighting& s) { ++alarms[s.kernel->name]; };
+    for (const record::kernel_result& k : verify(box, o).kernels) {
+      record::honest_result h;
+      h.kernel = k.name;
+      h.origin = k.peer ? "peer" : origin;
+      h.cases = k.cases;
+      h.elements = k.elements;
+      h.alarms = alarms[k.name];
+      if (k.verdict == record::verdict::mistrusted) h.message = "mistrusted: " + k.reason;
+      if (!k.counterexamples.empty()) {
+        h.message = k.counterexamples.front().kind + ": " + k.counterexamples.front().message;
+        h.replay = k.counterexamples.front().replay;
+      }
+      section_.honest.push_back(std::move(h));
+    }
+  }
+
+  const audit_options& options_;
+  clock::time_point start_ = clock::now();
+  sandbox faulty_;
+  std::vector<const planted_fault*> faults_;
+  std::size_t done_ = 0;
+  std::map<std::string, std::vector<std::string>> drawn_;
+  record::audit_section section_;
+};
+
+}  // namespace
+
+record::audit_section audit(const audit_options& options) { return auditor(options).run(); }
+
+std::size_t survivors(const record::audit_section& a) {
+  return static_cast<std::size_t>(std::ranges::count_if(a.faults, [](const auto& f) { return !f.killed; }));
+}
+
+std::size_t false_alarms(const record::audit_section& a) {
+  return static_cast<std::size_t>(
+      std::ranges::count_if(a.honest, [](const auto& h) { return h.alarms > 0 && h.origin != "peer"; }));
+}
+
+}  // namespace plumb

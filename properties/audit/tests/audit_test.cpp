@@ -1,0 +1,175 @@
+// The audit on trial: its table against the kernels that the fault worker registers and against what was asked for; the
+// usual practices against faults of which it is known whether they see them; and a short audit end to end.
+#include "properties/audit/audit.hpp"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "properties/audit/fault_table.hpp"
+#include "properties/audit/practices.hpp"
+#include "properties/generators/problem_space.hpp"
+#include "properties/laws/laws.hpp"
+#include "properties/shrink.hpp"
+#include "reference/layers/catalogue.hpp"
+
+namespace plumb {
+namespace {
+
+sandbox_options faulty_worker() {
+  sandbox_options o;
+  o.worker = FAULT_WORKER;
+  o.arenas = runner_arenas;
+  return o;
+}
+
+verify_options usual_options() {
+  verify_options o;
+  o.draw_problem = [](const std::string& layer, std::uint64_t seed) { return draw_problem(layer, seed); };
+  o.laws = laws();
+  return o;
+}
+
+TEST(FaultTable, ListsEveryPlantedKernelAndNoOther) {
+  sandbox box(faulty_worker());
+  std::set<std::string> registered, listed;
+  for (const kernel_info& k : box.kernels())
+    if (k.name.find("/honest@") == std::string::npos) registered.insert(k.name);
+  for (const planted_fault& f : fault_table())
+    EXPECT_TRUE(listed.insert(f.kernel).second) << f.kernel << " twice";
+  EXPECT_EQ(registered, listed);
+}
+
+TEST(FaultTable, EverySpecimenHasAnHonestInstantiation) {
+  sandbox box(faulty_worker());
+  std::set<std::string> honest;
+  for (const kernel_info& k : box.kernels())
+    if (k.name.ends_with("/honest@plain")) honest.insert(k.layer + "." + k.pass);
+  for (const planted_fault& f : fault_table())
+    EXPECT_TRUE(honest.contains(f.layer + "." + f.pass)) << f.kernel;
+}
+
+TEST(FaultTable, IsAsLargeAsWasAskedFor) {
+  std::set<std::string> causes, layers, passes, paths, kinds;
+  for (const planted_fault& f : fault_table()) {
+    causes.insert(f.root_cause);
+    layers.insert(f.layer);
+    passes.insert(f.pass);
+    paths.insert(f.path);
+    kinds.insert(f.kind);
+    EXPECT_FALSE(f.kind.empty() || f.root_cause.empty() || f.modelled_on.empty()) << f.kernel;
+  }
+  EXPECT_GE(fault_table().size(), 120U);
+  EXPECT_GE(causes.size(), 60U);
+  EXPECT_GE(layers.size(), 25U);
+  EXPECT_EQ(passes, (std::set<std::string>{"forward", "backward", "backward_data", "backward_weights",
+                                           "backward_bias"}));
+  EXPECT_EQ(paths, (std::set<std::string>{"plain", "vector", "tail", "threads"}));
+  for (const char* kind : {"cheat", "state", "memory", "threads", "layout", "special values", "precision"})
+    EXPECT_TRUE(kinds.contains(kind)) << kind;
+}
+
+TEST(UsualProblems, AreLegalAndThereForEveryLayerWithFaults) {
+  std::set<std::string> layers;
+  for (const usual_problems& u : usual_table()) {
+    layers.insert(u.layer);
+    for (const std::string& text : {u.square, u.small})
+      EXPECT_EQ(plumb::bind(std::string_view(text))->name(), u.layer) << text;
+  }
+  for (const planted_fault& f : fault_table()) EXPECT_TRUE(layers.contains(f.layer)) << f.layer;
+}
+
+class Practices : public testing::Test {
+ protected:
+  /// Outcome of a practice on a kernel of the fault worker.
+  std::optional<bool> rejects(const std::string& practice_name, const std::string& kernel) {
+    suspect s;
+    s.box = &box_;
+    for (const kernel_info& k : box_.kernels())
+      if (k.name == kernel) s.kernel = &k;
+    EXPECT_NE(s.kernel, nullptr) << kernel;
+    for (const usual_problems& u : usual_table())
+      if (u.layer == s.kernel->layer) s.square = u.square, s.small = u.small;
+    for (std::uint64_t n = 0; n < 20; ++n) s.drawn.push_back(draw_problem(s.kernel->layer, n));
+    for (const practice& p : usual_practices())
+      if (p.name == practice_name) return p.rejects(s);
+    ADD_FAILURE() << "no practice " << practice_name;
+    return std::nullopt;
+  }
+
+  sandbox box_{faulty_worker()};
+};
+
+TEST_F(Practices, AcceptWhatIsRight) {
+  for (const char* name :
+       {"allclose 1e-2", "allclose 1e-4", "integers", "gradcheck fast f64", "gradcheck slow f64"})
+    for (const char* kernel : {"conv2d.forward/honest@plain", "conv2d.backward_weights/honest@plain",
+                               "batch_norm.backward/honest@plain", "max_pool2d.forward/honest@plain"})
+      EXPECT_EQ(rejects(name, kernel), std::optional(false)) << name << " on " << kernel;
+}
+
+TEST_F(Practices, SeeAWrongElementNaNAndZeros) {
+  for (const char* name : {"allclose 1e-2", "allclose 1e-4", "integers"}) {
+    EXPECT_EQ(rejects(name, "linear.forward/zeros@plain"), std::optional(true)) << name;
+    EXPECT_EQ(rejects(name, "matmul.forward/nan_at_the_end@plain"), std::optional(true)) << name;
+  }
+  EXPECT_EQ(rejects("allclose 1e-4", "sigmoid.forward/isolated_element@plain"), std::optional(true));
+}
+
+TEST_F(Practices, HaveTheLimitsThatTheyAreKnownFor) {
+  // Figures of section G of the list of hazards.
+  EXPECT_EQ(rejects("gradcheck slow f64", "linear.backward_weights/one_percent_off@plain"),
+            std::optional(true));
+  EXPECT_EQ(rejects("gradcheck slow f64", "linear.backward_weights/one_per_mille_off@plain"),
+            std::optional(false));
+  EXPECT_EQ(rejects("gradcheck slow f32", "linear.backward_weights/honest@plain"), std::optional(true));
+  EXPECT_EQ(rejects("allclose 1e-2", "conv2d.forward/noise@plain"), std::optional(false));
+  EXPECT_EQ(rejects("allclose 1e-4", "conv2d.forward/pad_of_other_axis@plain"), std::optional(false));
+}
+
+TEST(Audit, KillsAndAcquits) {
+  ASSERT_EQ(::setenv("PLUMB_FAULT_WORKER", FAULT_WORKER, 1), 0);
+  ASSERT_EQ(::setenv("PLUMB_WORKER", WORKER, 1), 0);
+  audit_options o;
+  o.globs = {"relu.*", "conv2d.backward_weights/*"};
+  o.seconds = 6;
+  o.practices = false;
+  o.base = usual_options();
+  const record::audit_section a = audit(o);
+  EXPECT_GE(a.faults.size(), 15U);
+  for (const auto& f : a.faults) EXPECT_TRUE(f.killed) << f.kernel << ": " << f.reason;
+  for (const auto& h : a.honest)
+    EXPECT_TRUE(h.alarms == 0 || h.origin == "peer") << h.kernel << ": " << h.message;
+  EXPECT_EQ(survivors(a), 0U);
+  EXPECT_EQ(false_alarms(a), 0U);
+}
+
+TEST(Audit, SaysSoWhenAFaultLivesAndWhenAKernelIsAccused) {
+  record::audit_section a;
+  a.faults.resize(2);
+  a.faults[0].killed = true;
+  EXPECT_EQ(survivors(a), 1U);
+  a.honest.resize(3);
+  a.honest[0].alarms = 1;
+  a.honest[1] = {"conv2d.forward/onednn@cpu", "peer", 10, 10, 1, "", ""};
+  EXPECT_EQ(false_alarms(a), 1U);
+}
+
+/// A verifier that only ever draws one problem, without laws, misses what that problem cannot show.
+TEST(Audit, SeesAVerifierThatIsTooWeak) {
+  ASSERT_EQ(::setenv("PLUMB_FAULT_WORKER", FAULT_WORKER, 1), 0);
+  ASSERT_EQ(::setenv("PLUMB_WORKER", WORKER, 1), 0);
+  audit_options o;
+  o.globs = {"conv2d.forward/pad_of_other_axis@plain"};
+  o.seconds = 1;
+  o.practices = false;
+  o.base = usual_options();
+  o.base.laws.clear();
+  o.base.draw_problem = [](const std::string&, std::uint64_t) {
+    return std::string("conv2d x=1x2x4x4 weight=2x2x3x3 pad=1");
+  };
+  EXPECT_EQ(survivors(audit(o)), 1U);
+}
+
+}  // namespace
+}  // namespace plumb
