@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "reference/layers/catalogue.hpp"
+#include "verify/counter_random.hpp"
 #include "verify/law.hpp"
 #include "verify/sandbox/wire.hpp"
 
@@ -140,6 +141,33 @@ tensor_set<double> materialise(const layer& l, const pass_spec& pass, const exam
   return reads;
 }
 
+std::optional<exam::question> with_one_change(const layer& l, const pass_spec& pass, const exam::question& q,
+                                              dtype type, std::uint64_t seed) {
+  constexpr index_t most_elements = 4096;
+  const tensor_set<double> reads = materialise(l, pass, q, type);
+  std::vector<std::string> candidates;
+  index_t elements = 0;
+  for (const auto& e : reads.entries()) {
+    elements += e.extents().size();
+    const bool input =
+        std::ranges::any_of(l.describe().inputs, [&](const tensor_spec& s) { return s.name == e.name; });
+    if (input && !e.is_index && e.real.size() > 0 && l.spec(e.name).values == domain::any)
+      candidates.push_back(e.name);
+  }
+  if (candidates.empty() || elements > most_elements) return std::nullopt;
+  const counter_random dice(seed, "one change");
+  const std::string& changed = candidates[dice.below(0, candidates.size())];
+  const auto at = static_cast<index_t>(dice.bits(1) % static_cast<std::uint64_t>(reads[changed].size()));
+  exam::question other{std::string(test_case::given), 0, {}};
+  for (const auto& e : reads.entries())
+    for (index_t i = 0; i < e.extents().size(); ++i) {
+      double value = e.is_index ? static_cast<double>(e.index[i]) : e.real[i];
+      if (e.name == changed && i == at) value += 1;
+      if (!(value == 0)) other.data.push_back({e.name, i, value});
+    }
+  return other;
+}
+
 std::vector<record::coordinate> named_coordinates(const layer& l, std::string_view tensor, index_t at) {
   const shape& extents = l.shapes()[tensor];
   const std::string letters = axis_letters(l.spec(tensor), extents.rank());
@@ -209,7 +237,7 @@ std::vector<placed_tensor> exam::place_reads(arena& a, std::size_t q, placement 
 }
 
 std::size_t exam::kernels_at_once() const {
-  const std::size_t runs = questions_.size() * 2 + (how_.thorough ? 5 : 0);
+  const std::size_t runs = questions_.size() * 2 + (how_.thorough ? 7 : 0);
   const std::size_t slots = static_cast<std::size_t>(wire::write_slots) - 2;
   return std::max<std::size_t>(1, std::min(slots / (runs * pass_->writes.size()), sandbox::max_runs / runs));
 }
@@ -267,6 +295,15 @@ void exam::submit(sandbox& box, arena& a, std::vector<const kernel_info*> kernel
         add_run(a, runs, k, 0, at_end, poison::large, how_.threads, gapped, false, true);
     }
     const auto again = place_reads(a, 0, at_end, false);
+    if (questions_.size() >
+        1) {  // the workspace as another question left it: it is the caller's, not the kernel's
+      const auto other = place_reads(a, 1, at_end, false);
+      for (std::size_t k = 0; k < kernels_.size(); ++k) {
+        add_run(a, runs, k, 0, at_end, poison::large, how_.threads, again, false, false);
+        add_run(a, runs, k, 1, at_end, poison::large, how_.threads, other, false, false);
+        runs.back().workspace_kept = true;
+      }
+    }
     for (const int threads : {2, 3, 7})
       for (std::size_t k = 0; k < kernels_.size(); ++k)
         add_run(a, runs, k, 0, at_end, poison::nan, threads, again, false, false);

@@ -155,6 +155,10 @@ test_case with_data(const test_case& c);
 const pass_spec& pass_of(const layer& l, std::string_view kernel);
 /// All the tensors that the pass reads: drawn from the regime, or zeros but for the data given.
 tensor_set<double> materialise(const layer& l, const pass_spec& pass, const exam::question& q, dtype type);
+/// The same question but for one real input element, drawn by the seed, that is one larger: a kernel that knows its
+/// inputs by a sample of them takes the two for one. Nothing if there is no such element, or too much data to list.
+std::optional<exam::question> with_one_change(const layer& l, const pass_spec& pass, const exam::question& q,
+                                              dtype type, std::uint64_t seed);
 /// `y[n=0 k=1 p=0 q=2]`
 std::string element_name(const layer& l, std::string_view tensor, index_t at);
 std::vector<record::coordinate> named_coordinates(const layer& l, std::string_view tensor, index_t at);

@@ -191,6 +191,9 @@ class runner {
     std::vector<exam::question> questions;
     for (const std::string_view r : regime_names)
       questions.push_back({std::string(r), seed + number * 7919, {}});
+    if (how.thorough)
+      if (auto changed = with_one_change(*l, *pass, questions.front(), g.type, seed))
+        questions.push_back(std::move(*changed));
     p->paper = std::make_unique<exam>(l, *pass, how, std::move(questions), run_statistics{});
     send(*p);
     return p;

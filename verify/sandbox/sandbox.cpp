@@ -67,7 +67,7 @@ void encode_runs(const std::vector<kernel_run>& runs, const arena& a) {
     out.put(wire::run_record{run.layout, run.type, run.threads, static_cast<std::int32_t>(run.reads.size()),
                              static_cast<std::int32_t>(run.writes.size()), run.workspace.skew,
                              run.workspace.at_end, static_cast<unsigned char>(run.workspace_fill),
-                             run.reuse_plan, run.keep_plan, run.prepare, run.query});
+                             run.workspace_kept, run.reuse_plan, run.keep_plan, run.prepare, run.query});
     put_tensors(run.reads);
     put_tensors(run.writes);
   }

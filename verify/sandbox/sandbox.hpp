@@ -44,6 +44,7 @@ struct kernel_run {
   std::vector<placed_tensor> writes;
   placement workspace;  ///< 64-byte alignment is kept, the slack is filled with canaries
   poison workspace_fill = poison::nan;
+  bool workspace_kept = false;  ///< not filled: what the run before this one left there stays
   /// Take the plan of an earlier run of the same kernel, problem, dtype, layout and threads (of this batch,
   /// or kept from an earlier one) instead of making a new one.
   bool reuse_plan = false;

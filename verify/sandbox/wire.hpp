@@ -24,7 +24,7 @@ constexpr std::size_t page_bytes = 4096;
 constexpr std::size_t command_bytes = std::size_t{1} << 20;
 constexpr std::size_t result_bytes = std::size_t{1} << 20;
 constexpr std::size_t slot_bytes = std::size_t{2} << 30;
-constexpr int read_slots = 64;
+constexpr int read_slots = 128;
 constexpr int write_slots = 128;
 constexpr int workspace_slot = read_slots + write_slots;
 constexpr int slot_count = workspace_slot + 1;
@@ -174,6 +174,7 @@ struct run_record {
   std::int32_t workspace_skew;  ///< elements of 64 bytes
   bool workspace_at_end;
   unsigned char workspace_fill;
+  bool workspace_kept;
   bool reuse_plan, keep_plan, prepare, query;
 };
 
@@ -181,7 +182,7 @@ struct run_record {
 
 /// Changes with everything that the two ends must agree on; the worker says it when it is ready (`token.arena`).
 constexpr std::uint32_t fingerprint = [] {
-  std::uint64_t hash = 1;  // revision: raise it when the meaning changes and no size does
+  std::uint64_t hash = 2;  // revision: raise it when the meaning changes and no size does
   for (const std::uint64_t part :
        {std::uint64_t{sizeof(control_block)}, std::uint64_t{sizeof(token)},
         std::uint64_t{sizeof(result_record)}, std::uint64_t{sizeof(tensor_record)},

@@ -53,7 +53,7 @@ struct workspace {
     w.low = w.begin - std::min<std::size_t>(wire::canary_bytes, static_cast<std::size_t>(w.begin - slot));
     w.high = w.end + std::min<std::size_t>(wire::canary_bytes, static_cast<std::size_t>(slot_end - w.end));
     std::memset(w.low, wire::canary, static_cast<std::size_t>(w.begin - w.low));
-    std::memset(w.begin, how.workspace_fill, bytes);
+    if (!how.workspace_kept) std::memset(w.begin, how.workspace_fill, bytes);
     std::memset(w.end, wire::canary, static_cast<std::size_t>(w.high - w.end));
     return w;
   }
