@@ -6,6 +6,7 @@
 
 #include "cli/commands.hpp"
 #include "cli/judging.hpp"
+#include "properties/audit/fault_table.hpp"
 #include "properties/laws/laws.hpp"
 #include "reference/core/problem_set.hpp"
 #include "reference/core/registry.hpp"
@@ -123,9 +124,9 @@ struct list_command {
   std::vector<std::string> plugins;
 
   void add_to(CLI::App& app) {
-    app.add_option("what", what, "layers, networks, kernels, laws or problems")
+    app.add_option("what", what, "layers, networks, kernels, laws, problems or faults")
         ->required()
-        ->check(CLI::IsMember({"layers", "networks", "kernels", "laws", "problems"}));
+        ->check(CLI::IsMember({"layers", "networks", "kernels", "laws", "problems", "faults"}));
     app.add_option("glob", glob, "only those whose name fits; with layers: in full");
     app.add_option("--json", json, "with layers: write them to this file, `-` is standard output");
     app.add_option("--plugin", plugins, "with kernels: those of this shared library too")
@@ -148,6 +149,10 @@ struct list_command {
     if (what == "networks")
       for (const std::string& name : network_names())
         if (fits(name)) print_network(name, glob != "*");
+    if (what == "faults")
+      for (const planted_fault& f : fault_table())
+        if (fits(f.kernel))
+          fmt::print("{:<64} {:<15} {} ({})\n", f.kernel, f.kind, f.root_cause, f.modelled_on);
     if (what == "kernels") list_kernels(fits);
     if (found == 0)
       throw usage_error("`" + glob + "` matches none of the " + what + " (see `plumb list " + what + "`)");
