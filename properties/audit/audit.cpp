@@ -145,7 +145,7 @@ class auditor {
       const bool by_value = s.kind.starts_with("wrong") || s.kind == "law";
       ++families[by_value ? s.family : s.kind];
     };
-    bool shrunk = share < least_to_shrink;
+    bool shrunk = share < least_to_shrink || !o.shrink;
     if (shrunk)
       o.shrink = nullptr;
     else  // the first failure only
