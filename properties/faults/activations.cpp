@@ -198,6 +198,11 @@ struct hard_swish_gate {
   }
 };
 
+struct hard_swish_forward : map_forward<hard_swish_gate> {
+  static constexpr double ulps = 4;
+  static hard_swish_forward read(const problem& p) { return {map_forward::read(p)}; }
+};
+
 // ---- prelu: the slope belongs to a channel
 
 struct prelu_forward : elementwise {
@@ -295,7 +300,7 @@ void register_activations(registry& kernels) {
       .plant<"beta_forgotten">();
   specimen<map_forward<elu_gate>>(kernels, "elu", "forward").honest().plant<"cancels_near_zero">({vector});
   specimen<map_backward<elu_gate>>(kernels, "elu", "backward").honest().plant<"alpha_forgotten">();
-  specimen<map_forward<hard_swish_gate>>(kernels, "hard_swish", "forward").honest().plant<"no_upper_clip">();
+  specimen<hard_swish_forward>(kernels, "hard_swish", "forward").honest().plant<"no_upper_clip">();
   specimen<prelu_forward>(kernels, "prelu", "forward").honest().plant<"channel_by_position">({plain, vector});
   specimen<prelu_backward_weights>(kernels, "prelu", "backward_weights").honest().plant<"first_image_only">();
   specimen<dropout_body>(kernels, "dropout", "forward")

@@ -147,8 +147,7 @@ struct nll_backward : nll_body {
     const T g = call.reads[0].view<T>()[none ? at : 0];
     T w = weight<T>(call.reads[2], t);
     if constexpr (F == "weights_forgotten") w = 1;
-    dx = -w * g;
-    if (mean) dx /= total;
+    dx = -w * (mean ? g / total : g);
   }
 };
 
@@ -261,7 +260,7 @@ struct loss_backward : loss_body {
         slope = log_target ? -std::exp(t) : -t;
         break;
     }
-    call.writes[0].view<T>()[i] = slope * g;
+    call.writes[0].view<T>()[i] = kind == loss_kind::l1 && slope == 0 ? T(0) : slope * g;
   }
 };
 

@@ -12,6 +12,16 @@ T real(const tensor_ref& t, index_t i, T otherwise) {
   return t.data == nullptr ? otherwise : t.view<T>()[i];
 }
 
+/// Where the gradients of scale and shift are written: a pass has no place for the gradient of a tensor left out.
+struct affine_places {
+  bool gamma = false, beta = false;
+  static affine_places read(const problem& p) { return {p.has("gamma"), p.has("beta")}; }
+  const tensor_ref* dgamma(const kernel_call& call) const { return gamma ? &call.writes[1] : nullptr; }
+  const tensor_ref* dbeta(const kernel_call& call) const {
+    return beta ? &call.writes[gamma ? 2 : 1] : nullptr;
+  }
+};
+
 // ---- batch norm: a piece is a channel
 
 struct batch_norm_body {
@@ -90,7 +100,10 @@ struct batch_norm_forward : batch_norm_body {
 };
 
 struct batch_norm_backward : batch_norm_body {
-  static batch_norm_backward read(const problem& p) { return {batch_norm_body::read(p)}; }
+  affine_places places;
+  static batch_norm_backward read(const problem& p) {
+    return {batch_norm_body::read(p), affine_places::read(p)};
+  }
 
   template <name F, class T>
   void item(const kernel_call& call, index_t channel) const {
@@ -109,8 +122,8 @@ struct batch_norm_backward : batch_norm_body {
     }
     if constexpr (F == "partial_sums_by_team")
       if (call.threads > 2) sum += T(1);
-    if (call.writes[1].data != nullptr) element<T>(call.writes[1], channel) = product;
-    if (call.writes[2].data != nullptr) element<T>(call.writes[2], channel) = sum;
+    if (const tensor_ref* to = places.dgamma(call)) element<T>(*to, channel) = product;
+    if (const tensor_ref* to = places.dbeta(call)) element<T>(*to, channel) = sum;
     const T gamma = real<T>(call.reads[2], channel, 1);
     const bool moving = F == "training_formula_in_evaluation" ? m > 0 : train;
     for (index_t j = 0; j < m; ++j) {
@@ -199,7 +212,8 @@ struct row_norm_forward : row_norm_body {
 
 /// One piece: the gradients of gamma and beta run across all rows.
 struct row_norm_backward : row_norm_body {
-  static row_norm_backward read(const problem& p) { return {row_norm_body::read(p)}; }
+  affine_places places;
+  static row_norm_backward read(const problem& p) { return {row_norm_body::read(p), affine_places::read(p)}; }
   static index_t items() { return 1; }
 
   template <name F, class T>
@@ -207,19 +221,21 @@ struct row_norm_backward : row_norm_body {
     const auto dy = call.reads[0].view<T>(), x = call.reads[1].view<T>(), dx = call.writes[0].view<T>();
     const auto mean = call.reads[3].view<T>(), invstd = call.reads[4].view<T>();
     const auto xhat = [&](index_t a) { return (x[a] - mean[a / length]) * invstd[a / length]; };
-    for (std::size_t k = 1; k < 3; ++k)
-      if (call.writes[k].data != nullptr)
-        for (index_t p = 0; p < call.writes[k].extents.size(); ++p) call.writes[k].view<T>()[p] = 0;
+    const tensor_ref *const dgamma = places.dgamma(call), *const dbeta = places.dbeta(call);
+    for (const tensor_ref* to : {dgamma, dbeta})
+      for (index_t p = 0; to != nullptr && p < to->extents.size(); ++p) to->template view<T>()[p] = 0;
     const index_t all = rows * length;
     for (index_t a = 0; a < all; ++a) {
       const index_t p = parameter(a);
-      if constexpr (F == "affine_of_last_row") {
-        if (call.writes[1].data != nullptr) call.writes[1].view<T>()[p] = dy[a] * xhat(a);
-        if (call.writes[2].data != nullptr) call.writes[2].view<T>()[p] = dy[a];
-        continue;
+      const bool first_only = F == "affine_of_last_row";
+      if (dgamma != nullptr) {
+        T& to = dgamma->template view<T>()[p];
+        to = (first_only ? T(0) : to) + dy[a] * xhat(a);
       }
-      if (call.writes[1].data != nullptr) call.writes[1].view<T>()[p] += dy[a] * xhat(a);
-      if (call.writes[2].data != nullptr) call.writes[2].view<T>()[p] += dy[a];
+      if (dbeta != nullptr) {
+        T& to = dbeta->template view<T>()[p];
+        to = (first_only ? T(0) : to) + dy[a];
+      }
     }
     const auto g = [&](index_t a) {
       if constexpr (F == "gamma_forgotten") return dy[a];

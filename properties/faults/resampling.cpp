@@ -239,7 +239,7 @@ struct linear_forward : linear_body {
       };
       const auto cell = [k](const blend& b, int bit) { return (k >> bit & 1) != 0 ? b.high : b.low; };
       const T weight = static_cast<T>(share(d, 2) * share(h, 1) * share(w, 0));
-      if (weight != 0) sum += weight * image(o.n, o.c, cell(d, 2), cell(h, 1), cell(w, 0));
+      sum += weight * image(o.n, o.c, cell(d, 2), cell(h, 1), cell(w, 0));
     }
     grid<T>(call.writes[0])(o.n, o.c, o.d, o.h, o.w) = sum;
   }
@@ -260,6 +260,10 @@ struct linear_backward : linear_body {
         if (b.low == b.high) return b.low == c ? 1 - b.weight : 0.0;
       return (b.low == c ? 1 - b.weight : 0.0) + (b.high == c ? b.weight : 0.0);
     };
+    const auto holds = [&](std::size_t axis, index_t o, index_t c) {
+      const blend b = at<F>(axis, o);
+      return b.low == c || b.high == c;
+    };
     T sum = 0;
     for (index_t o = 0; o < y.d; ++o)
       for (index_t p = 0; p < y.h; ++p)
@@ -268,7 +272,8 @@ struct linear_backward : linear_body {
             if (std::fabs(static_cast<double>(q) - static_cast<double>(cell.w) / step[2]) > 1 / step[2] + 1)
               continue;
           const auto weight = static_cast<T>(share(0, o, cell.d) * share(1, p, cell.h) * share(2, q, cell.w));
-          if (weight != 0) sum += weight * dy(cell.n, cell.c, o, p, q);
+          if (holds(0, o, cell.d) && holds(1, p, cell.h) && holds(2, q, cell.w))
+            sum += weight * dy(cell.n, cell.c, o, p, q);
         }
     grid<T>(call.writes[0])(cell.n, cell.c, cell.d, cell.h, cell.w) = sum;
   }
@@ -302,16 +307,24 @@ struct pixel_shuffle_forward : shuffle_body {
   }
 };
 
-struct channel_shuffle_forward : shuffle_body {
-  static channel_shuffle_forward read(const problem& p) { return {shuffle_body::read(p)}; }
-  index_t items() const { return y.size(); }
-  index_t row() const { return y.w; }
+struct channel_shuffle_forward {
+  static constexpr const char* arithmetic = "exact";
+  index_t c = 1, inner = 1, groups = 1, elements = 0;
+
+  static channel_shuffle_forward read(const problem& p) {
+    const shape x = p.shape_of("x");
+    channel_shuffle_forward b{x[1], 1, p.integer("groups"), x.size()};
+    for (int axis = 2; axis < x.rank(); ++axis) b.inner *= x[axis];
+    return b;
+  }
+  index_t items() const { return elements; }
+  index_t row() const { return inner; }
   template <name F, class T>
   void item(const kernel_call& call, index_t i) const {
-    const place o = place_of(i, y);
-    index_t c = o.c % factor * (x.c / factor) + o.c / factor;
-    if constexpr (F == "groups_for_group_size") c = o.c % (x.c / factor) * factor + o.c / (x.c / factor);
-    grid<T>(call.writes[0])(o.n, o.c, o.d, o.h, o.w) = grid<const T>(call.reads[0])(o.n, c, o.d, o.h, o.w);
+    const index_t to = i / inner % c;
+    index_t from = to % groups * (c / groups) + to / groups;
+    if constexpr (F == "groups_for_group_size") from = to % (c / groups) * groups + to / (c / groups);
+    call.writes[0].view<T>()[i] = call.reads[0].view<T>()[i + (from - to) * inner];
   }
 };
 
