@@ -116,7 +116,9 @@ judge::ruling judge::by_class(std::size_t i, double got) {
   const auto verdict = [](bool pass) { return ruling{pass, !pass, false, pass ? 0 : infinity}; };
   if (std::isnan(got) && t_.contraction && t_.non_finite && t_.terms[i] < t_.full_terms) return verdict(true);
   const double bound = std::isfinite(bounds_.proven[i]) ? bounds_.proven[i] : 0;
-  if (std::isfinite(truth)) return verdict(may_overflow(t_.size[i] + bound));
+  // A divisor that a kernel may have lost to underflow: no error bound is known, and ±inf may be what comes out.
+  const bool unbounded = !t_.contraction && std::isinf(bounds_.proven[i]);
+  if (std::isfinite(truth)) return verdict(unbounded || may_overflow(t_.size[i] + bound));
   if (std::isnan(got) ? std::isnan(truth) : got == truth) return verdict(true);
   if (std::isfinite(got)) return verdict(false);
   // Another one of NaN, +inf and -inf: right only if the order of operations decides between them.

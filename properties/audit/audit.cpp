@@ -75,7 +75,13 @@ class auditor {
       section_.faults.push_back(hunt(*f, left / static_cast<double>(faults_.size() - done_), left));
       ++done_;
     }
-    if (options_.practices) judge_honest_by_practice(specimens);
+    if (options_.practices) {
+      for (record::fault_result& f : section_.faults) {
+        tell("usual practice on " + f.kernel);
+        f.practices = by_practice(find(f.kernel));
+      }
+      judge_honest_by_practice(specimens);
+    }
     // What is left of the time is shared by the kernels without a fault.
     const double left = std::max(options_.seconds - since(start_), 0.1 * options_.seconds);
     const double all = static_cast<double>(std::max<std::size_t>(1, specimens.size() + ours.size()));
@@ -170,7 +176,6 @@ class auditor {
       r.minimal = c.minimal;
       r.elements = elements_of(c.problem, f.pass);
     }
-    if (options_.practices) r.practices = by_practice(kernel);
     return r;
   }
 

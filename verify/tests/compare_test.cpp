@@ -202,6 +202,22 @@ TEST(compare, definitions_out_of_range_may_give_any_class) {
   EXPECT_EQ(f.run().failures, 2);
 }
 
+TEST(compare, any_class_goes_where_a_definition_has_no_bound) {
+  for (const float got : {static_cast<float>(nan), static_cast<float>(infinity), 7.0F}) {
+    fixture f;
+    f.t.contraction = false;
+    f.got[3] = got;
+    f.bounds.statistical[3] = f.bounds.proven[3] = infinity;
+    EXPECT_TRUE(f.run().passed()) << got;
+    f.got[4] = got;  // its neighbour has one
+    EXPECT_EQ(f.run().failures, 1) << got;
+  }
+  fixture sum;  // a sum may be too long for a bound, but it has no divisor
+  sum.bounds.statistical[3] = sum.bounds.proven[3] = infinity;
+  sum.got[3] = static_cast<float>(nan);
+  EXPECT_EQ(sum.run().failures, 1);
+}
+
 TEST(compare, overflow_is_forgiven_only_where_sums_are_that_large) {
   fixture f;
   f.got[4] = static_cast<float>(infinity);

@@ -144,6 +144,44 @@ TEST(Audit, KillsAndAcquits) {
   EXPECT_EQ(false_alarms(a), 0U);
 }
 
+/// What only a changed element and a workspace that is left alone can show.
+TEST(Audit, SeesKernelsThatRemember) {
+  ASSERT_EQ(::setenv("PLUMB_FAULT_WORKER", FAULT_WORKER, 1), 0);
+  ASSERT_EQ(::setenv("PLUMB_WORKER", WORKER, 1), 0);
+  audit_options o;
+  o.globs = {"conv2d.forward/replay_by_*", "conv2d.forward/scratch_*", "conv2d.forward/packed_once@*"};
+  o.seconds = 6;
+  o.practices = false;
+  o.base = usual_options();
+  o.base.laws.clear();
+  const record::audit_section a = audit(o);
+  EXPECT_EQ(a.faults.size(), 6U);
+  for (const auto& f : a.faults) EXPECT_TRUE(f.killed) << f.kernel << ": " << f.reason;
+}
+
+TEST(ExamQuestions, OneElementIsChangedAndOneOnly) {
+  const auto l = plumb::bind(std::string_view("conv2d x=1x2x4x5 weight=3x2x2x2 bias=3"));
+  const pass_spec& pass = l->describe().passes.front();
+  const exam::question first{"lattice", 5, {}};
+  std::set<std::string> changed;
+  for (std::uint64_t seed = 0; seed < 30; ++seed) {
+    const auto other = with_one_change(*l, pass, first, dtype::f32, seed);
+    ASSERT_TRUE(other.has_value());
+    const auto before = materialise(*l, pass, first, dtype::f32),
+               after = materialise(*l, pass, *other, dtype::f32);
+    int differences = 0;
+    for (const auto& e : before.entries())
+      for (index_t i = 0; i < e.real.size(); ++i)
+        if (e.real[i] != after[e.name][i]) {
+          ++differences;
+          changed.insert(e.name);
+          EXPECT_EQ(after[e.name][i], e.real[i] + 1);
+        }
+    EXPECT_EQ(differences, 1);
+  }
+  EXPECT_EQ(changed, (std::set<std::string>{"x", "weight", "bias"}));
+}
+
 TEST(Audit, SaysSoWhenAFaultLivesAndWhenAKernelIsAccused) {
   record::audit_section a;
   a.faults.resize(2);
