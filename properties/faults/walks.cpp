@@ -121,7 +121,6 @@ struct memory {
 struct occasion {
   const work& w;
   const kernel_call& call;
-  path where;
   memory& own;
 
   const tensor_ref& out() const { return call.writes[0]; }
@@ -484,7 +483,7 @@ class walking_plan final : public plan {
     if (wrong_ == nullptr)
       follow(where_, work_, call);
     else
-      wrong_->run({work_, call, where_, memory_});
+      wrong_->run({work_, call, memory_});
   }
 
  private:
