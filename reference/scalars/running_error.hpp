@@ -59,8 +59,8 @@ class running_error {
     return a;
   }
   friend running_error operator+(const running_error& a, const running_error& b) {
-    if (a.is_zero() && b.value_ != 0) return b;
-    if (b.is_zero() && a.value_ != 0) return a;
+    if (a.is_zero() && b.value_ != 0) return b.in_place_of(a, b);
+    if (b.is_zero() && a.value_ != 0) return a.in_place_of(a, b);
     running_error r;
     r.value_ = a.value_ + b.value_;
     r.size_ = a.size_ + b.size_;
@@ -79,7 +79,7 @@ class running_error {
     const bool vanishes =
         (a.is_zero() && std::isfinite(b.value_)) || (b.is_zero() && std::isfinite(a.value_));
     r.lattice_ = vanishes || (r.lattice_ && a.lattice_ && b.lattice_);
-    if (r.lattice_) return r;
+    if (r.lattice_) return vanishes ? r.in_place_of(a, b) : r;
     const double x = std::fabs(a.value_);
     const double y = std::fabs(b.value_);
     r.radius_ = x * b.radius_ + y * a.radius_ + a.radius_ * b.radius_ + unit * r.size_ + tiny;
@@ -231,6 +231,13 @@ class running_error {
     running_error r = *this;
     r.radius_ = r.carried_ = infinity;
     return r.after(r, r, size_);
+  }
+  /// An exact result of a and b, for instance 0, in a kernel for which one of them may have left the range: 0·∞ is NaN.
+  running_error in_place_of(const running_error& a, const running_error& b) const {
+    running_error r = *this;
+    const bool lost = std::isinf(a.carried_) || std::isinf(b.carried_);
+    r.peak_ = lost ? infinity : std::max({peak_, a.peak_, b.peak_, std::fabs(a.value_), std::fabs(b.value_)});
+    return r;
   }
   /// The result of an operation on a and b, which may leave the range at `magnitude`. ±inf and NaN are judged
   /// as classes: no radius, no allowance. NaN made of infinities and zeros depends on what rounding does.

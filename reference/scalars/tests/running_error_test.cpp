@@ -178,6 +178,20 @@ TEST(running_error, comparisons_that_radii_leave_open_are_counted) {
   EXPECT_EQ(running_error::doubts(), 0);
 }
 
+/// What a kernel in f32 may have lost, it multiplies by 0 to NaN, and what it adds to that is NaN as well.
+TEST(running_error, zero_times_what_may_overflow_may_be_anything) {
+  const running_error zero(0.0), large = exp(running_error(116.0)), small = exp(running_error(3.0));
+  EXPECT_GT((zero * large).peak(), 0x1p128);
+  EXPECT_GT((large * zero).peak(), 0x1p128);
+  EXPECT_GT((zero * large + small).peak(), 0x1p128);
+  EXPECT_GT((small + large * zero).peak(), 0x1p128);
+  EXPECT_LT((zero * small).peak(), 0x1p128);
+  EXPECT_LT((zero * small + small).peak(), 0x1p128);
+  EXPECT_EQ((zero * large).value(), 0);
+  const running_error tiny(0x1p-100), lost = running_error(1.0) / (tiny * tiny);  // the square underflows
+  EXPECT_GT((zero * lost).peak(), 0x1p128);
+}
+
 TEST(running_error, special_values) {
   const running_error inf(infinity);
   EXPECT_TRUE(std::isnan((inf - inf).value()));
