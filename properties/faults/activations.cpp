@@ -193,8 +193,8 @@ struct hard_swish_gate {
   static hard_swish_gate read(const problem&) { return {}; }
   template <name F, class T>
   T value(T x) const {
-    if constexpr (F == "no_upper_clip") return x * std::max(x + T(3), T(0)) / T(6);
-    return x * std::min(std::max(x + T(3), T(0)), T(6)) / T(6);
+    if constexpr (F == "no_upper_clip") return x * (std::max(x + T(3), T(0)) / T(6));
+    return x * (std::min(std::max(x + T(3), T(0)), T(6)) / T(6));
   }
 };
 

@@ -231,7 +231,12 @@ struct linear_forward : linear_body {
   void item(const kernel_call& call, index_t i) const {
     const grid<const T> image(call.reads[0]);
     const place o = place_of(i, y);
-    const blend d = at<F>(0, o.d), h = at<F>(1, o.h), w = at<F>(2, o.w);
+    const auto between = [this](std::size_t axis, index_t at_output) {
+      blend b = at<F>(axis, at_output);
+      if (in[axis] == out[axis] && b.weight == 0) b.high = b.low;  // a copied axis has no second cell
+      return b;
+    };
+    const blend d = between(0, o.d), h = between(1, o.h), w = between(2, o.w);
     T sum = 0;
     for (int k = 0; k < 8; ++k) {
       const auto share = [k](const blend& b, int bit) {
