@@ -132,6 +132,7 @@ struct gradcheck_command {
       g.reason = k.problems.front().reason;
       g.worst_proven = k.problems.front().worst_proven;
       g.worst_ulps = k.problems.front().worst_ulps;
+      g.detection_power = k.detection_power;
       g.worst = k.worst;
       g.heat = k.heat;
       g.ulps = k.ulps;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "reports/pattern.hpp"
 #include "reports/view.hpp"
 
 namespace plumb::reports {
@@ -63,15 +64,11 @@ std::string plane_label(const record::tensor_dump& t, std::int64_t number) {
   return coordinates(number, outer, t.axes);
 }
 
-json draw_tensor(const record::tensor_dump& t) {
+json draw_tensor(const record::tensor_dump& t, const std::vector<bool>& marked) {
   const std::size_t rank = t.shape.size();
   const std::int64_t cols = rank > 0 ? t.shape[rank - 1] : 1;
   const std::int64_t rows = rank > 1 ? t.shape[rank - 2] : 1;
   const std::int64_t planes = rows * cols > 0 ? std::ssize(t.values) / (rows * cols) : 0;
-  std::vector<bool> marked(t.values.size(), false);
-  for (const std::int64_t flat : t.marked) {
-    if (flat >= 0 && flat < std::ssize(t.values)) marked[static_cast<std::size_t>(flat)] = true;
-  }
   std::vector<std::int64_t> order(static_cast<std::size_t>(planes));
   for (std::int64_t i = 0; i < planes; ++i) order[static_cast<std::size_t>(i)] = i;
   if (planes > most_planes) {  // the planes with wrong elements first
@@ -96,18 +93,17 @@ json draw_tensor(const record::tensor_dump& t) {
           {"more", planes > most_planes ? plural(planes - most_planes, "plane") + " more" : ""}};
 }
 
-/// An expected tensor without marks of its own shows those of what was got.
+/// An expected tensor is marked where what was got is wrong.
 json draw_tensors(const record::counterexample& c, record::tensor_role role) {
   json list = json::array();
   for (const record::tensor_dump& t : c.tensors) {
     if (t.role != role) continue;
-    record::tensor_dump shown = t;
+    std::vector<bool> marked = wrong_elements(c, t);
     for (const record::tensor_dump& other : c.tensors) {
-      const bool is_got =
-          other.role == record::tensor_role::got && other.name == t.name && other.shape == t.shape;
-      if (role == record::tensor_role::expected && is_got && t.marked.empty()) shown.marked = other.marked;
+      const bool is_got = other.role == record::tensor_role::got && other.name == t.name && other.shape == t.shape;
+      if (role == record::tensor_role::expected && is_got && t.marked.empty()) marked = wrong_elements(c, other);
     }
-    list.push_back(draw_tensor(shown));
+    list.push_back(draw_tensor(t, marked));
   }
   return list;
 }
@@ -124,7 +120,7 @@ std::string shrink_story(const record::counterexample& c) {
   return text;
 }
 
-json draw_counterexample(const record::counterexample& c) {
+json draw_counterexample(const record::counterexample& c, const record::heat_map* heat) {
   json drawn = {
       {"kind", clean(c.kind, 60)},
       {"message", clean(c.message)},
@@ -133,7 +129,7 @@ json draw_counterexample(const record::counterexample& c) {
       {"regime", clean(c.regime, 60)},
       {"replay", replay_command(c.replay)},
       {"story", shrink_story(c)},
-      {"pattern", clean(c.pattern, 200)},
+      {"pattern", clean(pattern_of(c, heat), 200)},
       {"occurrences", c.occurrences > 1 ? count(c.occurrences) + " failing cases of this kind" : ""},
       {"wrong", json::array()},
       {"inputs", draw_tensors(c, record::tensor_role::input)},
@@ -179,7 +175,7 @@ json failure_card(const kernel_result& k, std::size_t at, const json& heat) {
                {"heat", heat},
                {"counterexamples", json::array()}});
   for (std::size_t i = 0; i < std::min(k.counterexamples.size(), most_counterexamples); ++i) {
-    json drawn = draw_counterexample(k.counterexamples[i]);
+    json drawn = draw_counterexample(k.counterexamples[i], k.heat ? &*k.heat : nullptr);
     if (drawn["message"] == card["reason"]) drawn["message"] = "";
     card["counterexamples"].push_back(std::move(drawn));
   }

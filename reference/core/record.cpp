@@ -175,14 +175,26 @@ void visit(S& s, F&& f) {
 template <is<kernel_gradient> S, class F>
 void visit(S& s, F&& f) {
   f("kernel", s.kernel), f("pass", s.pass), f("peer", s.peer), f("verdict", s.verdict), f("reason", s.reason);
-  f("worst_proven", s.worst_proven), f("worst_ulps", s.worst_ulps), f("worst", s.worst), f("heat", s.heat);
-  f("ulps", s.ulps);
+  f("worst_proven", s.worst_proven), f("worst_ulps", s.worst_ulps), f("detection_power", s.detection_power);
+  f("worst", s.worst), f("heat", s.heat), f("ulps", s.ulps);
+}
+
+template <is<kink> S, class F>
+void visit(S& s, F&& f) {
+  f("tensor", s.tensor), f("coordinates", s.coordinates);
+}
+
+template <is<jacobian_cost> S, class F>
+void visit(S& s, F&& f) {
+  f("inputs", s.inputs), f("outputs", s.outputs), f("entries", s.entries);
+  f("explicit_seconds", s.explicit_seconds), f("implicit_seconds", s.implicit_seconds);
 }
 
 template <is<layer_check> S, class F>
 void visit(S& s, F&& f) {
   f("layer", s.layer), f("problem", s.problem), f("verdict", s.verdict), f("reason", s.reason);
   f("points", s.points), f("kinks_excluded", s.kinks_excluded), f("seconds", s.seconds);
+  f("kinks", s.kinks), f("cost", s.cost);
   f("agreements", s.agreements), f("curves", s.curves), f("jacobians", s.jacobians), f("kernels", s.kernels);
 }
 
@@ -199,9 +211,15 @@ void visit(S& s, F&& f) {
 
 template <is<measurement> S, class F>
 void visit(S& s, F&& f) {
-  f("seconds", s.seconds), f("low", s.low), f("high", s.high), f("samples", s.samples), f("flops", s.flops);
+  f("seconds", s.seconds), f("low", s.low), f("high", s.high), f("samples", s.samples), f("rounds", s.rounds);
+  f("flops", s.flops);
   f("bytes", s.bytes), f("gflops", s.gflops), f("gbytes", s.gbytes), f("roof_share", s.roof_share);
   f("ratio", s.ratio);
+}
+
+template <is<cold_time> S, class F>
+void visit(S& s, F&& f) {
+  f("seconds", s.seconds), f("low", s.low), f("high", s.high), f("samples", s.samples);
 }
 
 template <is<timing> S, class F>
@@ -209,7 +227,7 @@ void visit(S& s, F&& f) {
   f("problem", s.problem), f("set", s.set), f("kernel", s.kernel), f("implementation", s.implementation);
   f("layout", s.layout), f("peer", s.peer), f("baseline", s.baseline), f("verdict", s.verdict);
   f("reason", s.reason), f("worst_ulps", s.worst_ulps), f("worst_proven", s.worst_proven);
-  f("measurement", s.measurement);
+  f("measurement", s.measurement), f("cold", s.cold), f("prepare_seconds", s.prepare_seconds);
 }
 
 template <is<roof> S, class F>
@@ -445,6 +463,10 @@ void check(const jacobian_image& image, const std::string& path) {
   if (!image.numeric_values.empty()) {
     expect_length(path, "numeric_values", image.numeric_values.size(), cells);
   }
+}
+
+void check(const measurement& m, const std::string& path) {
+  if (!m.rounds.empty()) expect_length(path, "rounds", m.rounds.size(), std::ssize(m.samples));
 }
 
 template <class T>

@@ -268,6 +268,7 @@ layer_check sample_layer(const char* layer, const char* problem, record::verdict
                          "",
                          0.03,
                          2.5,
+                         4e-6,
                          {sample_element(1, 1.0000001)},
                          sample_heat(7, 8, 2, false),
                          sample_histogram()};
