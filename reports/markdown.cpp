@@ -162,8 +162,8 @@ std::string render(const json& view, std::size_t most_rows) {
 }  // namespace
 
 std::string markdown(std::span<const record::run> runs) {
-  json view = make_view(runs);
-  view.erase("charts");
+  chart_book charts;
+  const json view = make_view(runs, charts);
   std::string text;
   for (const std::size_t most_rows : {1000, 200, 40, 8, 1}) {
     text = render(view, most_rows);

@@ -116,29 +116,29 @@ std::string title_of(std::span<const record::run> runs) {
 
 }  // namespace
 
-json make_view(std::span<const record::run> runs) {
+void add_provenance(std::span<const record::run> runs, json& view) {
+  view["provenance"] = json::array();
+  for (const record::run& r : runs)
+    view["provenance"].push_back({{"command", clean(r.command, 60)}, {"rows", provenance_rows(r)}});
+  if (runs.empty()) return;
+  view["date"] = clean(runs.back().provenance.date, 60);
+  view["machine"] = clean(runs.back().provenance.cpu, 200);
+}
+
+json make_view(std::span<const record::run> runs, chart_book& charts) {
   const summary s = summarize(runs);
   json view = {{"title", title_of(runs)},
                {"headline", s.headline.text},
                {"tone", std::string(name_of(s.headline.tone))},
                {"lines", json::array()},
-               {"stats", run_stats(s)},
-               {"provenance", json::array()}};
+               {"stats", run_stats(s)}};
   for (const sentence& line : s.lines) {
     view["lines"].push_back({{"text", line.text}, {"tone", std::string(name_of(line.tone))}});
   }
-  for (const record::run& r : runs) {
-    view["provenance"].push_back({{"command", clean(r.command, 60)}, {"rows", provenance_rows(r)}});
-  }
-  if (!runs.empty()) {
-    view["date"] = clean(runs.front().provenance.date, 60);
-    view["machine"] = clean(runs.front().provenance.cpu, 200);
-  }
-  chart_book charts;
+  add_provenance(runs, view);
   view_verify(runs, charts, view);
   view_gradcheck(runs, charts, view);
   view_bench(runs, charts, view);
-  view["charts"] = charts.all();
   return view;
 }
 

@@ -30,7 +30,10 @@ void view_verify(std::span<const record::run> runs, chart_book& charts, json& vi
 void view_gradcheck(std::span<const record::run> runs, chart_book& charts, json& view);
 void view_bench(std::span<const record::run> runs, chart_book& charts, json& view);
 
-/// Keys: headline, tone, lines, stats, the sections' keys, provenance, charts.
-json make_view(std::span<const record::run> runs);
+/// Keys: date, machine, provenance.
+void add_provenance(std::span<const record::run> runs, json& view);
+
+/// Keys: headline, tone, lines, stats, the sections' keys, provenance.
+json make_view(std::span<const record::run> runs, chart_book& charts);
 
 }  // namespace plumb::reports
