@@ -249,10 +249,42 @@ void visit(S& s, F&& f) {
   f("sets", s.sets);
 }
 
+template <is<family_tally> S, class F>
+void visit(S& s, F&& f) {
+  f("family", s.family), f("failures", s.failures);
+}
+
+template <is<fault_result> S, class F>
+void visit(S& s, F&& f) {
+  f("kernel", s.kernel), f("layer", s.layer), f("pass", s.pass), f("path", s.path), f("kind", s.kind);
+  f("root_cause", s.root_cause), f("modelled_on", s.modelled_on), f("killed", s.killed);
+  f("reason", s.reason), f("first_family", s.first_family), f("first_kind", s.first_kind);
+  f("cases", s.cases), f("seconds", s.seconds), f("families", s.families), f("problem", s.problem);
+  f("replay", s.replay), f("elements", s.elements), f("shrink_steps", s.shrink_steps);
+  f("minimal", s.minimal), f("practices", s.practices);
+}
+
+template <is<honest_result> S, class F>
+void visit(S& s, F&& f) {
+  f("kernel", s.kernel), f("origin", s.origin), f("cases", s.cases), f("elements", s.elements);
+  f("alarms", s.alarms), f("message", s.message), f("replay", s.replay);
+}
+
+template <is<practice_result> S, class F>
+void visit(S& s, F&& f) {
+  f("name", s.name), f("settings", s.settings), f("asked", s.asked), f("found", s.found);
+  f("honest", s.honest), f("rejected", s.rejected);
+}
+
+template <is<audit_section> S, class F>
+void visit(S& s, F&& f) {
+  f("seconds", s.seconds), f("faults", s.faults), f("honest", s.honest), f("practices", s.practices);
+}
+
 template <is<run> S, class F>
 void visit(S& s, F&& f) {
   f("schema", s.schema), f("command", s.command), f("provenance", s.provenance), f("verify", s.verify);
-  f("gradcheck", s.gradcheck), f("bench", s.bench);
+  f("gradcheck", s.gradcheck), f("bench", s.bench), f("audit", s.audit);
 }
 
 // ---------------------------------------------------------------------------------------------- writing

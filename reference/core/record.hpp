@@ -1,4 +1,4 @@
-// The record: what one run (verify, gradcheck, bench, demo) found out, as plain structs that become one
+// The record: what one run (verify, gradcheck, bench, audit, demo) found out, as plain structs that become one
 // versioned JSON file and back. Every number a report shows comes from here; reports/ reads nothing else
 // (docs/record.md).
 //
@@ -428,15 +428,77 @@ struct bench_section {
   std::vector<set_total> sets;
 };
 
+// ---------------------------------------------------------------------------------------------- audit
+
+/// What one check family saw of a planted fault: a regime, a law (`law:NAME`) or the sandbox (`write outside`, …).
+struct family_tally {
+  std::string family;
+  std::int64_t failures = 0;
+};
+
+/// One planted fault, and what found it.
+struct fault_result {
+  std::string kernel;  ///< layer.pass/fault@path
+  std::string layer;
+  std::string pass;
+  std::string path;        ///< plain, vector, tail or threads: the part of the code that holds it
+  std::string kind;        ///< its class
+  std::string root_cause;  ///< one sentence
+  std::string modelled_on;
+  bool killed = false;
+  std::string reason;        ///< why it survived
+  std::string first_family;  ///< of the first kill
+  std::string first_kind;    ///< `wrong value`, `unwritten`, …
+  std::int64_t cases = 0;    ///< up to and with the first kill, or all of them
+  double seconds = 0;        ///< wall time to the first kill, shrinking not counted
+  std::vector<family_tally> families;
+  std::string problem;            ///< of the shrunk counterexample
+  std::string replay;             ///< and its line
+  std::int64_t elements = 0;      ///< of all tensors that it reads
+  std::int64_t shrink_steps = 0;  ///< reductions that were tried
+  bool minimal = false;           ///< none of them still fails
+  std::vector<std::string>
+      practices;  ///< for each of audit_section::practices: found, missed, or why not asked
+};
+
+/// A kernel without a planted fault: every failure is a false alarm, or a finding if it is a vendor's.
+struct honest_result {
+  std::string kernel;
+  std::string origin;  ///< specimen, shipped, peer
+  std::int64_t cases = 0;
+  std::int64_t elements = 0;
+  std::int64_t alarms = 0;
+  std::string message;
+  std::string replay;
+};
+
+/// What people use instead of Plumb, tried on the same faults.
+struct practice_result {
+  std::string name;
+  std::string settings;
+  std::int64_t asked = 0;  ///< faults to which it applies
+  std::int64_t found = 0;
+  std::int64_t honest = 0;    ///< specimens without a fault that were tried
+  std::int64_t rejected = 0;  ///< and rejected all the same
+};
+
+struct audit_section {
+  double seconds = 0;
+  std::vector<fault_result> faults;
+  std::vector<honest_result> honest;
+  std::vector<practice_result> practices;
+};
+
 // ---------------------------------------------------------------------------------------------- the whole
 
 struct run {
   int schema = schema_version;
-  std::string command;  ///< `verify`, `gradcheck`, `bench`, `demo`
+  std::string command;  ///< `verify`, `gradcheck`, `bench`, `audit`, `demo`
   record::provenance provenance;
   std::optional<verify_section> verify;
   std::optional<gradcheck_section> gradcheck;
   std::optional<bench_section> bench;
+  std::optional<audit_section> audit;
 };
 
 std::string to_json(const run& r);
