@@ -192,6 +192,10 @@ class season {
   record::roof& roof() { return roof_; }
 
  private:
+  std::size_t failures() const {
+    return static_cast<std::size_t>(
+        std::ranges::count_if(rows_, [](const row& r) { return record::is_bad(r.shown.verdict); }));
+  }
   std::vector<const kernel_info*> admit(const pairing& p, const row& form, double most_seconds);
   std::optional<known_verdict> obstacle(const pairing& p, const kernel_info& k, const row& form,
                                         double most_seconds) const;
@@ -266,7 +270,7 @@ void season::add_rows(const pairing& p, const row& form, contest_result& result)
 void season::hold(const pairing& p, std::size_t number, std::size_t all) {
   constexpr std::size_t memory_roofs = 4;  // in a whole run
   if (options_.progress)
-    options_.progress({number, all, time_.elapsed(), time_.total(),
+    options_.progress({number, all, failures(), time_.elapsed(), time_.total(),
                        p.about->name() + "." + p.pass->name + " " + p.about->canonical().print()});
   const double granted = time_.grant(all - number);
   const row form = form_of(p);

@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 
 struct report_command {
   std::vector<std::string> records, compared;
-  std::string directory = "report";
+  std::string directory = "report", schema;
   const CLI::Option* directory_option = nullptr;
 
   void add_to(CLI::App& app) {
@@ -29,12 +29,15 @@ struct report_command {
     directory_option =
         app.add_option("-o,--output", directory, "directory for report.html, report.md and report.xml")
             ->capture_default_str();
+    app.add_option("--schema", schema, "write the JSON Schema of records to this file");
     app.footer(
         "examples: plumb report .plumb/verify.json -o report\n"
         "          plumb report --compare before.json after.json");
   }
 
   int run() const {
+    if (!schema.empty()) write_file(schema, record::json_schema());
+    if (!schema.empty() && records.empty() && compared.empty()) return exit_pass;
     if (records.empty() == compared.empty())
       throw usage_error("report: expected either records to render, or --compare OLD NEW");
     return compared.empty() ? render() : compare();

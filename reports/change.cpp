@@ -23,7 +23,8 @@ std::vector<double> logarithms(const std::vector<double>& samples) {
   return logs;
 }
 
-double bootstrap_error(const std::vector<double>& before, const std::vector<double>& after, std::mt19937_64& random) {
+double bootstrap_error(const std::vector<double>& before, const std::vector<double>& after,
+                       std::mt19937_64& random) {
   constexpr int resamples = 400;
   std::vector<double> differences, drawn;
   const auto median_of_resample = [&](const std::vector<double>& from) {
@@ -32,7 +33,8 @@ double bootstrap_error(const std::vector<double>& before, const std::vector<doub
     for (std::size_t i = 0; i < from.size(); ++i) drawn.push_back(from[pick(random)]);
     return middle(drawn);
   };
-  for (int i = 0; i < resamples; ++i) differences.push_back(median_of_resample(after) - median_of_resample(before));
+  for (int i = 0; i < resamples; ++i)
+    differences.push_back(median_of_resample(after) - median_of_resample(before));
   const double mean = std::accumulate(differences.begin(), differences.end(), 0.0) / resamples;
   double sum = 0;
   for (const double d : differences) sum += (d - mean) * (d - mean);
@@ -96,7 +98,8 @@ change mean_change(const std::vector<shift>& shifts, double between_runs) {
   double apart = 0;
   for (const shift& s : shifts) apart += (s.log_ratio - mean) * (s.log_ratio - mean);
   const double seen = n > 1 ? std::sqrt(apart / (n - 1)) : 0;
-  const double error = std::hypot(std::sqrt(within) / n, std::max(between_runs, seen) / std::sqrt(n), common_to_all);
+  const double error =
+      std::hypot(std::sqrt(within) / n, std::max(between_runs, seen) / std::sqrt(n), common_to_all);
   return from_log(mean, error);
 }
 

@@ -67,7 +67,8 @@ class controls {
  public:
   explicit controls(const std::vector<pair_of_timings>& all) {
     for (const pair_of_timings& p : all)
-      if (p.after->peer && p.after->implementation == p.before->implementation) by_contest_[contest(p)].push_back(&p);
+      if (p.after->peer && p.after->implementation == p.before->implementation)
+        by_contest_[contest(p)].push_back(&p);
   }
   const pair_of_timings* of(const pair_of_timings& mine) const {
     const auto at = by_contest_.find(contest(mine));
@@ -120,7 +121,8 @@ void decide(std::vector<speed_change>& list) {
   std::ranges::stable_sort(list, worse_first);
 }
 
-void compare_speed(const record::bench_section& before, const record::bench_section& after, comparison_of_runs& c) {
+void compare_speed(const record::bench_section& before, const record::bench_section& after,
+                   comparison_of_runs& c) {
   std::vector<pair_of_timings> all = pairs(before, after);
   if (all.empty()) return;
   c.has_speed = true;
@@ -132,10 +134,9 @@ void compare_speed(const record::bench_section& before, const record::bench_sect
     const auto& [old, now] = std::pair(*p.before->measurement, *p.after->measurement);
     p.controlled = control != nullptr;
     controlled += p.controlled ? 1 : 0;
-    p.shift = control == nullptr
-                  ? shift_of(old.samples, now.samples, ++seed)
-                  : shift_of(relative(old, *control->before->measurement),
-                             relative(now, *control->after->measurement), ++seed);
+    p.shift = control == nullptr ? shift_of(old.samples, now.samples, ++seed)
+                                 : shift_of(relative(old, *control->before->measurement),
+                                            relative(now, *control->after->measurement), ++seed);
   }
   std::map<std::string, std::vector<const pair_of_timings*>> by_kernel;
   for (const pair_of_timings& p : all) by_kernel[label(*p.after)].push_back(&p);
@@ -147,7 +148,8 @@ void compare_speed(const record::bench_section& before, const record::bench_sect
                          change_of(p.shift, scatter[label(*p.after)]), comparison::ambiguous});
   }
   for (const auto& [kernel, list] : by_kernel) {
-    speed_change total{kernel, "", "", std::ssize(list), list.front()->after->peer, 0, 0, {}, comparison::ambiguous};
+    speed_change total{kernel, "", "", std::ssize(list),     list.front()->after->peer,
+                       0,      0,  {}, comparison::ambiguous};
     std::vector<shift> shifts;
     for (const pair_of_timings* p : list) {
       total.before += p->before->measurement->seconds;
@@ -160,7 +162,8 @@ void compare_speed(const record::bench_section& before, const record::bench_sect
   decide(c.timings);
   decide(c.kernels);
   if (controlled == 0)
-    c.notes.push_back("no vendor's kernel in both records: a change of the machine cannot be told from one of the code");
+    c.notes.push_back(
+        "no vendor's kernel in both records: a change of the machine cannot be told from one of the code");
 }
 
 /// All of ours together: `slower` as soon as one kernel, or one timing of it, is.
@@ -227,7 +230,8 @@ std::optional<double> typical_bits(const record::ulp_histogram& h) {
 }
 
 /// The typical error, where both runs saw enough elements: one bit less shows as one more here.
-void compare_histograms(const std::string& subject, bool peer, const std::optional<record::ulp_histogram>& before,
+void compare_histograms(const std::string& subject, bool peer,
+                        const std::optional<record::ulp_histogram>& before,
                         const std::optional<record::ulp_histogram>& after, ledger& to) {
   constexpr double noticeable = 0.3;  // bits; two runs of the same code draw different numbers of problems
   if (!before || !after) return;
@@ -236,8 +240,8 @@ void compare_histograms(const std::string& subject, bool peer, const std::option
   to.count();
   const double bits = *now - *old;
   if (!(std::abs(bits) <= noticeable))
-    to.add({subject, "all elements", "typical error in ulps", number(std::exp2(*old)), number(std::exp2(*now)), bits,
-            peer, !(bits < 0)});
+    to.add({subject, "all elements", "typical error in ulps", number(std::exp2(*old)),
+            number(std::exp2(*now)), bits, peer, !(bits < 0)});
 }
 
 // The worst of many is itself drawn: only the same data give the same worst.
@@ -254,8 +258,8 @@ void compare_kernels(const record::kernel_result& before, const record::kernel_r
     const double least = same_seed && old->cases == now.cases ? same_data : drawn_data;
     to.shares(after.name, now.regime, "share of the statistical bound", after.peer, old->worst_statistical,
               now.worst_statistical, least);
-    to.shares(after.name, now.regime, "share of the proven bound", after.peer, old->worst_proven, now.worst_proven,
-              least);
+    to.shares(after.name, now.regime, "share of the proven bound", after.peer, old->worst_proven,
+              now.worst_proven, least);
   }
   std::map<std::string_view, const record::problem_result*> old_problems;
   for (const record::problem_result& old : before.problems) old_problems.emplace(old.problem, &old);
@@ -292,28 +296,33 @@ void compare_gradcheck(const record::gradcheck_section& before, const record::gr
     to.verdict(now.problem, "gradient", false, old->verdict, now.verdict, now.reason);
     for (const record::agreement& a : now.agreements)
       for (const record::agreement& b : old->agreements) {
-        if (a.first != b.first || a.second != b.second || a.derivative != b.derivative || a.scalar != b.scalar)
+        if (a.first != b.first || a.second != b.second || a.derivative != b.derivative ||
+            a.scalar != b.scalar)
           continue;
         to.count();
         const std::string pair = a.first + " against " + a.second + ", " + a.scalar;
-        const auto text = [](const record::agreement& x) { return x.exact ? "exact" : number(x.digits) + " digits"; };
+        const auto text = [](const record::agreement& x) {
+          return x.exact ? "exact" : number(x.digits) + " digits";
+        };
         constexpr double bits_a_digit = 3.32;
         if (a.exact != b.exact || (!a.exact && !(std::abs(a.digits - b.digits) <= 1)))
-          to.add({now.problem, pair, "agreement", text(b), text(a), a.exact || b.exact ? 0 : bits_a_digit * (b.digits - a.digits),
-                  false, b.exact || (!a.exact && !(a.digits > b.digits))});
+          to.add({now.problem, pair, "agreement", text(b), text(a),
+                  a.exact || b.exact ? 0 : bits_a_digit * (b.digits - a.digits), false,
+                  b.exact || (!a.exact && !(a.digits > b.digits))});
       }
     for (const record::kernel_gradient& k : now.kernels)
       for (const record::kernel_gradient& o : old->kernels)
         if (k.kernel == o.kernel && k.pass == o.pass) {
           to.verdict(k.kernel, now.problem, k.peer, o.verdict, k.verdict, k.reason);
-          to.shares(k.kernel, now.problem, "share of the proven bound", k.peer, o.worst_proven, k.worst_proven, drawn_data);
+          to.shares(k.kernel, now.problem, "share of the proven bound", k.peer, o.worst_proven,
+                    k.worst_proven, drawn_data);
         }
   }
 }
 
 /// What a benchmark says about accuracy, and timings that are no longer to be had.
-void compare_bench_accuracy(const record::bench_section& before, const record::bench_section& after, bool same_seed,
-                            comparison_of_runs& c) {
+void compare_bench_accuracy(const record::bench_section& before, const record::bench_section& after,
+                            bool same_seed, comparison_of_runs& c) {
   ledger to(c);
   std::map<timing_key, const timing*> old_timings;
   for (const timing& old : before.timings) old_timings.emplace(key_of(old), &old);
@@ -322,25 +331,28 @@ void compare_bench_accuracy(const record::bench_section& before, const record::b
     if (at == old_timings.end()) continue;
     const timing& old = *at->second;
     to.verdict(label(now), now.problem, now.peer, old.verdict, now.verdict, now.reason);
-    to.shares(label(now), now.problem, "share of the proven bound", now.peer, old.worst_proven, now.worst_proven,
-              same_seed ? same_data : drawn_data);
+    to.shares(label(now), now.problem, "share of the proven bound", now.peer, old.worst_proven,
+              now.worst_proven, same_seed ? same_data : drawn_data);
   }
 }
 
-void note_difference(comparison_of_runs& c, const char* what, const std::string& before, const std::string& after) {
+void note_difference(comparison_of_runs& c, const char* what, const std::string& before,
+                     const std::string& after) {
   if (before != after)
-    c.notes.push_back(std::string("another ") + what + ": " + clean(before, 200) + " before, " + clean(after, 200) +
-                      " after");
+    c.notes.push_back(std::string("another ") + what + ": " + clean(before, 200) + " before, " +
+                      clean(after, 200) + " after");
 }
 
-void note_provenance(const record::provenance& before, const record::provenance& after, comparison_of_runs& c) {
+void note_provenance(const record::provenance& before, const record::provenance& after,
+                     comparison_of_runs& c) {
   note_difference(c, "processor", before.cpu, after.cpu);
   note_difference(c, "number of cores", std::to_string(before.cores), std::to_string(after.cores));
   note_difference(c, "compiler", before.compiler, after.compiler);
   note_difference(c, "set of flags", before.flags, after.flags);
   for (const record::library& now : after.libraries)
     for (const record::library& old : before.libraries)
-      if (old.name == now.name) note_difference(c, ("version of " + clean(now.name, 60)).c_str(), old.version, now.version);
+      if (old.name == now.name)
+        note_difference(c, ("version of " + clean(now.name, 60)).c_str(), old.version, now.version);
 }
 
 /// `3 kernels`, once each.
@@ -358,16 +370,18 @@ std::string headline(const comparison_of_runs& c) {
   if (text.empty()) text = how_many(c.kernels, &speed_change::kernel, slow);
   if (!text.empty()) text += " slower";
   if (c.less_exact) {
-    const std::string worse = how_many(c.accuracy, &accuracy_change::subject,
-                                       [](const accuracy_change& a) { return a.worse; });
+    const std::string worse =
+        how_many(c.accuracy, &accuracy_change::subject, [](const accuracy_change& a) { return a.worse; });
     text += (text.empty() ? "" : ", ") + worse + " less exact or no longer passing";
   }
   if (!text.empty()) return text;
   if (!c.has_speed) return c.accuracies > 0 ? "No loss of accuracy" : "Nothing in common to compare";
   if (c.speed == comparison::faster)
-    return how_many(c.timings, &speed_change::kernel, [](const auto& s) { return s.verdict == comparison::faster; }) +
+    return how_many(c.timings, &speed_change::kernel,
+                    [](const auto& s) { return s.verdict == comparison::faster; }) +
            " faster, none slower";
-  return c.speed == comparison::same ? "Same speed, same accuracy" : "No regression; some changes are too noisy to name";
+  return c.speed == comparison::same ? "Same speed, same accuracy"
+                                     : "No regression; some changes are too noisy to name";
 }
 
 }  // namespace

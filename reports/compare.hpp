@@ -38,11 +38,11 @@ struct accuracy_change {
 };
 
 struct comparison_of_runs {
-  std::vector<speed_change> kernels;   ///< worst first
-  std::vector<speed_change> timings;   ///< worst first
+  std::vector<speed_change> kernels;      ///< worst first
+  std::vector<speed_change> timings;      ///< worst first
   std::vector<accuracy_change> accuracy;  ///< what changed, worst first
-  std::vector<std::string> notes;      ///< other machine, other compiler, kernels in one record only, …
-  std::int64_t accuracies = 0;         ///< compared
+  std::vector<std::string> notes;         ///< other machine, other compiler, kernels in one record only, …
+  std::int64_t accuracies = 0;            ///< compared
   record::comparison speed = record::comparison::ambiguous;  ///< all in all; peers do not count
   bool has_speed = false;
   bool less_exact = false;

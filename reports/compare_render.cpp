@@ -35,7 +35,9 @@ const char* tone_of(comparison c) {
   return c == comparison::same ? "neutral" : "unsure";
 }
 
-const char* code_of(comparison c) { return c == comparison::slower ? "1;31" : c == comparison::faster ? "32" : "0"; }
+const char* code_of(comparison c) {
+  return c == comparison::slower ? "1;31" : c == comparison::faster ? "32" : "0";
+}
 
 std::string painted(const std::string& word, const char* code, bool colour) {
   const std::string cell = fmt::format("{:<9}", word);
@@ -44,19 +46,21 @@ std::string painted(const std::string& word, const char* code, bool colour) {
 
 void print_speed(std::string& text, const std::vector<speed_change>& list, bool colour) {
   std::size_t width = 10;
-  for (const speed_change& s : list) width = std::max(width, std::min<std::size_t>(clean(s.kernel, 200).size(), 60));
+  for (const speed_change& s : list)
+    width = std::max(width, std::min<std::size_t>(clean(s.kernel, 200).size(), 60));
   for (const speed_change& s : list)
     text += fmt::format("{} {:<{}} {:>7} [{}, {}] {:>10} {:>10}  {}{}\n",
                         painted(std::string(record::name_of(s.verdict)), code_of(s.verdict), colour),
-                        clean(s.kernel, 200), width, times(s.change.ratio), times(s.change.low), times(s.change.high),
-                        duration(s.before), duration(s.after),
+                        clean(s.kernel, 200), width, times(s.change.ratio), times(s.change.low),
+                        times(s.change.high), duration(s.before), duration(s.after),
                         s.problem.empty() ? plural(s.problems, "problem") : clean(s.problem, 300),
                         s.peer ? "  (peer)" : "");
 }
 
 tone tone_of(const comparison_of_runs& c) {
   if (c.regression()) return tone::bad;
-  const bool unsure = (c.has_speed && c.speed == comparison::ambiguous) || (!c.has_speed && c.accuracies == 0);
+  const bool unsure =
+      (c.has_speed && c.speed == comparison::ambiguous) || (!c.has_speed && c.accuracies == 0);
   return unsure ? tone::unsure : tone::good;
 }
 
@@ -91,7 +95,9 @@ json rows(const List& list, Row row) {
 }
 
 std::string left_out(std::size_t size) {
-  return size > most_rows ? plural(static_cast<std::int64_t>(size - most_rows), "row") + " more, all less changed" : "";
+  return size > most_rows
+             ? plural(static_cast<std::int64_t>(size - most_rows), "row") + " more, all less changed"
+             : "";
 }
 
 /// Every timing as a dot with its interval, sorted: where the dots leave the band, something changed.
@@ -113,14 +119,15 @@ json lines_of(const comparison_of_runs& c) {
   json lines = json::array();
   if (c.has_speed) {
     const auto ours = std::ranges::count(c.kernels, false, &speed_change::peer);
-    lines.push_back({{"text", plural(ours, "kernel") + " on " + plural(std::ssize(c.timings), "pair") +
-                                  " of timings compared; all in all " + std::string(record::name_of(c.speed))},
-                     {"tone", tone_of(c.speed)}});
+    lines.push_back(
+        {{"text", plural(ours, "kernel") + " on " + plural(std::ssize(c.timings), "pair") +
+                      " of timings compared; all in all " + std::string(record::name_of(c.speed))},
+         {"tone", tone_of(c.speed)}});
   }
   if (c.accuracies > 0) {
     const auto worse = std::ranges::count_if(c.accuracy, [](const auto& a) { return a.worse && !a.peer; });
-    lines.push_back({{"text", plural(c.accuracies, "verdict or error", "verdicts and errors") + " compared, " +
-                                  (worse == 0 ? "none" : count(worse)) + " worse"},
+    lines.push_back({{"text", plural(c.accuracies, "verdict or error", "verdicts and errors") +
+                                  " compared, " + (worse == 0 ? "none" : count(worse)) + " worse"},
                      {"tone", worse > 0 ? "bad" : "good"}});
   }
   for (const std::string& note : c.notes) lines.push_back({{"text", note}, {"tone", "neutral"}});
@@ -150,18 +157,19 @@ std::string render_console(const comparison_of_runs& c, bool colour) {
   for (const speed_change& s : c.timings)
     if (s.verdict == comparison::slower || s.verdict == comparison::faster) notable.push_back(s);
   for (const accuracy_change& a : c.accuracy)
-    text += fmt::format("{} {:<32} {}: {} before, {} after{}{}\n",
-                        painted(a.worse ? "worse" : "better", a.worse ? "1;31" : "32", colour),
-                        clean(a.subject, 200), clean(a.place.empty() ? a.measure : a.place + ", " + a.measure, 300),
-                        clean(a.before, 200), clean(a.after, 200), a.bits != 0 ? ", " + bits_text(a) : "",
-                        a.peer ? "  (peer)" : "");
+    text += fmt::format(
+        "{} {:<32} {}: {} before, {} after{}{}\n",
+        painted(a.worse ? "worse" : "better", a.worse ? "1;31" : "32", colour), clean(a.subject, 200),
+        clean(a.place.empty() ? a.measure : a.place + ", " + a.measure, 300), clean(a.before, 200),
+        clean(a.after, 200), a.bits != 0 ? ", " + bits_text(a) : "", a.peer ? "  (peer)" : "");
   print_speed(text, notable, colour);
   print_speed(text, c.kernels, colour);
   for (const std::string& note : c.notes) text += "note      " + note + "\n";
   const comparison all = c.regression() ? comparison::slower : c.speed;
-  const std::string word = c.regression() ? (c.has_speed && c.speed == comparison::slower ? "slower" : "worse")
-                           : c.has_speed  ? std::string(record::name_of(c.speed))
-                                          : "same";
+  const std::string word = c.regression()
+                               ? (c.has_speed && c.speed == comparison::slower ? "slower" : "worse")
+                           : c.has_speed ? std::string(record::name_of(c.speed))
+                                         : "same";
   return text + painted(word, code_of(all), colour) + " " + c.headline + "\n";
 }
 
@@ -187,9 +195,11 @@ std::string junit(const comparison_of_runs& c) {
   json cases = json::array();
   int failures = 0;
   const auto add = [&](const std::string& name, bool bad, const std::string& message) {
-    json test = {{"class", "comparison"},    {"name", clean(name, 400)}, {"time", "0"}, {"failure", json::array()},
-                 {"error", json::array()}, {"skip", json::array()}};
-    if (bad) test["failure"].push_back({{"message", clean(message)}, {"type", "regression"}, {"body", ""}}), ++failures;
+    json test = {{"class", "comparison"},    {"name", clean(name, 400)}, {"time", "0"},
+                 {"failure", json::array()}, {"error", json::array()},   {"skip", json::array()}};
+    if (bad)
+      test["failure"].push_back({{"message", clean(message)}, {"type", "regression"}, {"body", ""}}),
+          ++failures;
     cases.push_back(std::move(test));
   };
   for (const auto* list : {&c.kernels, &c.timings})
@@ -197,7 +207,8 @@ std::string junit(const comparison_of_runs& c) {
       add(s.kernel + " speed" + (s.problem.empty() ? "" : " on " + s.problem),
           s.verdict == comparison::slower && !s.peer, "slower: " + ratio_text(s.change));
   for (const accuracy_change& a : c.accuracy)
-    add(a.subject + " " + a.measure + " " + a.place, a.worse && !a.peer, a.before + " before, " + a.after + " after");
+    add(a.subject + " " + a.measure + " " + a.place, a.worse && !a.peer,
+        a.before + " before, " + a.after + " after");
   if (cases.empty()) add("nothing in common", false, "");
   const json total = {{"name", "comparison"},
                       {"tests", std::to_string(cases.size())},
@@ -217,7 +228,11 @@ void render_html(const comparison_of_runs& c, const record::run& before, const r
                  const std::filesystem::path& path) {
   write_file(path, html(c, before, after));
 }
-void render_markdown(const comparison_of_runs& c, const std::filesystem::path& path) { write_file(path, markdown(c)); }
-void render_junit(const comparison_of_runs& c, const std::filesystem::path& path) { write_file(path, junit(c)); }
+void render_markdown(const comparison_of_runs& c, const std::filesystem::path& path) {
+  write_file(path, markdown(c));
+}
+void render_junit(const comparison_of_runs& c, const std::filesystem::path& path) {
+  write_file(path, junit(c));
+}
 
 }  // namespace plumb::reports

@@ -14,7 +14,9 @@ namespace {
 // Lattice data and zeros hide some wrong elements by chance, so a pattern may contain right ones; outside it there
 // must be next to none.
 constexpr double least_inside = 0.5;
-constexpr double most_outside = 0.02;
+constexpr double most_outside = 0.05;
+// Of the hits at the index that is hit most: fewer are strays.
+constexpr double least_hit = 0.1;
 constexpr std::int64_t fewest_cells = 6;
 
 struct axis_words {
@@ -25,15 +27,12 @@ struct axis_words {
 };
 
 axis_words words_of(const std::string& axis) {
-  static const std::map<std::string, axis_words> words = {{"n", {"image", "images", nullptr, nullptr}},
-                                                          {"c", {"channel", "channels", nullptr, nullptr}},
-                                                          {"k", {"channel", "channels", nullptr, nullptr}},
-                                                          {"d", {"slice", "slices", "front", "back"}},
-                                                          {"o", {"slice", "slices", "front", "back"}},
-                                                          {"h", {"row", "rows", "top", "bottom"}},
-                                                          {"p", {"row", "rows", "top", "bottom"}},
-                                                          {"w", {"column", "columns", "left", "right"}},
-                                                          {"q", {"column", "columns", "left", "right"}}};
+  static const std::map<std::string, axis_words> words = {
+      {"n", {"image", "images", nullptr, nullptr}},     {"c", {"channel", "channels", nullptr, nullptr}},
+      {"k", {"channel", "channels", nullptr, nullptr}}, {"d", {"slice", "slices", "front", "back"}},
+      {"o", {"slice", "slices", "front", "back"}},      {"h", {"row", "rows", "top", "bottom"}},
+      {"p", {"row", "rows", "top", "bottom"}},          {"w", {"column", "columns", "left", "right"}},
+      {"q", {"column", "columns", "left", "right"}}};
   const auto at = words.find(axis);
   return at == words.end() ? axis_words{"index", "indices", nullptr, nullptr} : at->second;
 }
@@ -43,14 +42,21 @@ using index_set = std::set<std::int64_t>;
 class classifier {
  public:
   explicit classifier(const damage& d) : damage_(d), hot_(d.extents.size()), seen_(d.extents.size()) {
+    std::vector<std::map<std::int64_t, std::int64_t>> hits(d.extents.size());
     std::vector<std::int64_t> at(d.extents.size());
     for (std::size_t cell = 0; cell < d.wrong.size(); ++cell) {
       locate(cell, at);
       wrong_ += d.wrong[cell] ? 1 : 0;
       for (std::size_t axis = 0; axis < at.size(); ++axis) {
         seen_[axis].insert(at[axis]);
-        if (d.wrong[cell]) hot_[axis].insert(at[axis]);
+        if (d.wrong[cell]) ++hits[axis][at[axis]];
       }
+    }
+    for (std::size_t axis = 0; axis < hits.size(); ++axis) {
+      std::int64_t most = 0;
+      for (const auto& [index, count] : hits[axis]) most = std::max(most, count);
+      for (const auto& [index, count] : hits[axis])
+        if (static_cast<double>(count) >= least_hit * static_cast<double>(most)) hot_[axis].insert(index);
     }
   }
 
@@ -142,14 +148,15 @@ class classifier {
   }
 
   std::string tail(const axis_words& words, std::int64_t count, const std::string& place) const {
-    return "tail: last " + (count == 1 ? std::string(words.one) : std::to_string(count) + " " + words.many) + place;
+    return "tail: last " + (count == 1 ? std::string(words.one) : std::to_string(count) + " " + words.many) +
+           place;
   }
 
   /// What is left over when an extent is cut into vectors or tiles.
   static bool is_tail(std::int64_t extent, std::int64_t count) {
-    return count > 1 && std::ranges::any_of(std::vector<std::int64_t>{4, 8, 16, 32, 64}, [&](std::int64_t width) {
-             return extent > width && extent % width == count;
-           });
+    return count > 1 &&
+           std::ranges::any_of(std::vector<std::int64_t>{4, 8, 16, 32, 64},
+                               [&](std::int64_t width) { return extent > width && extent % width == count; });
   }
 
   static std::string ordinal(std::int64_t n) {
@@ -159,7 +166,8 @@ class classifier {
   /// On how many axes only some indices are hit.
   int sides() const {
     int count = 0;
-    for (std::size_t axis = 0; axis < hot_.size(); ++axis) count += hot_[axis].size() < seen_[axis].size() ? 1 : 0;
+    for (std::size_t axis = 0; axis < hot_.size(); ++axis)
+      count += hot_[axis].size() < seen_[axis].size() ? 1 : 0;
     return count;
   }
 
@@ -205,7 +213,9 @@ class classifier {
     const std::size_t rank = damage_.extents.size();
     if (rank < 2) return {};
     for (const std::int64_t parity : {0, 1})
-      if (fits([&](const std::vector<std::int64_t>& at) { return (at[rank - 2] + at[rank - 1]) % 2 == parity; }))
+      if (fits([&](const std::vector<std::int64_t>& at) {
+            return (at[rank - 2] + at[rank - 1]) % 2 == parity;
+          }))
         return "checkerboard";
     return {};
   }
@@ -214,7 +224,8 @@ class classifier {
   std::string flat_tail() const {
     const std::size_t rank = damage_.extents.size();
     if (rank < 2) return {};
-    const std::int64_t image = damage_.extents[rank - 2] * damage_.extents[rank - 1], all = std::ssize(damage_.wrong);
+    const std::int64_t image = damage_.extents[rank - 2] * damage_.extents[rank - 1],
+                       all = std::ssize(damage_.wrong);
     for (const std::int64_t length : {image, all}) {
       std::int64_t first = length;
       for (std::int64_t cell = 0; cell < all; ++cell)
@@ -277,7 +288,8 @@ std::vector<bool> wrong_elements(const record::counterexample& c, const record::
   const bool bits = c.wrong && c.wrong->statistical_bound == 0 && c.wrong->proven_bound == 0;
   if (!bits || c.wrong->tensor != got.name) return wrong;
   for (const record::tensor_dump& t : c.tensors) {
-    if (t.role != record::tensor_role::expected || t.name != got.name || t.values.size() != got.values.size()) continue;
+    if (t.role != record::tensor_role::expected || t.name != got.name || t.values.size() != got.values.size())
+      continue;
     for (std::size_t i = 0; i < wrong.size(); ++i) {
       const bool both_nan = std::isnan(got.values[i]) && std::isnan(t.values[i]);
       if (!both_nan && !(got.values[i] == t.values[i])) wrong[i] = true;

@@ -110,6 +110,21 @@ void say_bench(summary& s) {
   s.lines.push_back({s.timed == 0 ? tone::unsure : tone::neutral, text});
 }
 
+void say_audit(const record::audit_section& audit, summary& s) {
+  const auto all = std::ssize(audit.faults);
+  const auto killed = std::ranges::count(audit.faults, true, &record::fault_result::killed);
+  const auto accused = std::ranges::count_if(
+      audit.honest, [](const record::honest_result& h) { return h.alarms > 0 && h.origin != "peer"; });
+  const std::string faults = plural(all, "planted fault");
+  s.lines.push_back(killed == all ? sentence{all > 0 ? tone::good : tone::unsure, "All " + faults + " caught"}
+                                  : sentence{tone::bad, count(all - killed) + " of " + faults + " survived"});
+  if (!audit.honest.empty())
+    s.lines.push_back(
+        accused == 0
+            ? sentence{tone::good, "No false alarm over " + plural(std::ssize(audit.honest), "honest kernel")}
+            : sentence{tone::bad, plural(accused, "honest kernel") + " accused"});
+}
+
 }  // namespace
 
 summary summarize(std::span<const record::run> runs) {
@@ -135,6 +150,8 @@ summary summarize(std::span<const record::run> runs) {
   if (verified) say_verify(s);
   if (checked) say_gradcheck(s);
   if (benched) say_bench(s);
+  for (const record::run& r : runs)
+    if (r.audit) say_audit(*r.audit, s);
   if (s.lines.empty()) s.lines.push_back({tone::unsure, "Nothing was judged"});
   // The gravest sentence leads; among equals the first, and a plain fact never before a verdict.
   const auto rank = [](const sentence& line) {

@@ -334,8 +334,8 @@ void add_cost(const layer& l, const gradcheck_options& options, record::layer_ch
     for (int i = 0; i < repeats; ++i) {
       const auto start = std::chrono::steady_clock::now();
       work();
-      least = std::min(least,
-                       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+      least =
+          std::min(least, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
     }
     return least;
   };

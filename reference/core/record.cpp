@@ -329,6 +329,70 @@ json write(const T& value) {
   }
 }
 
+// ---------------------------------------------------------------------------------------------- the schema
+
+/// `heat_map` of `record::heat_map`, out of the compiler's own spelling.
+template <class T>
+std::string_view type_name() {
+  const std::string_view whole = __PRETTY_FUNCTION__;
+  const std::size_t from = whole.find("T = ") + 4, end = whole.find_first_of(";]", from);
+  const std::string_view name = whole.substr(from, end - from);
+  return name.substr(name.rfind(':') + 1);
+}
+
+struct schema_builder {
+  json& definitions;
+
+  template <class T>
+  json of() {
+    if constexpr (std::is_enum_v<T>) return {{"enum", enum_words<T>::words}};
+    if constexpr (std::same_as<T, std::string>) return {{"type", "string"}};
+    if constexpr (std::same_as<T, bool>) return {{"type", "boolean"}};
+    if constexpr (std::floating_point<T>) return {{"$ref", "#/$defs/number"}};
+    if constexpr (std::is_unsigned_v<T>) return {{"type", "integer"}, {"minimum", 0}};
+    if constexpr (std::integral<T>) return {{"type", "integer"}};
+    if constexpr (std::is_class_v<T> && !std::same_as<T, std::string>) {
+      const std::string name(type_name<T>());
+      if (!definitions.contains(name)) {
+        definitions[name] = nullptr;  // its place in the order
+        json described = object<T>();
+        definitions[name] = std::move(described);
+      }
+      return {{"$ref", "#/$defs/" + name}};
+    }
+  }
+  template <class T>
+  json object();
+};
+
+struct field_collector {
+  schema_builder& builder;
+  json& properties;
+  json& required;
+
+  template <class T>
+  void operator()(const char* name, const T&) {
+    properties[name] = builder.of<T>();
+    required.push_back(name);
+  }
+  template <class T>
+  void operator()(const char* name, const std::vector<T>&) {
+    properties[name] = {{"type", "array"}, {"items", builder.of<T>()}};
+  }
+  template <class T>
+  void operator()(const char* name, const std::optional<T>&) {
+    properties[name] = builder.of<T>();
+  }
+};
+
+template <class T>
+json schema_builder::object() {
+  json properties = json::object(), required = json::array();
+  const T any{};
+  visit(any, field_collector{*this, properties, required});
+  return {{"type", "object"}, {"required", required}, {"properties", properties}};
+}
+
 // ---------------------------------------------------------------------------------------------- reading
 
 /// What is wrong with a field, in words that follow its name: "is missing", "should be a number, but is a
@@ -527,6 +591,21 @@ std::string to_json(const run& r) {
   // Kernel names and messages come from outside: bytes that are no UTF-8 become U+FFFD instead of an
   // exception.
   return write(r).dump(1, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+std::string json_schema() {
+  json definitions = json::object();
+  definitions["number"] = {
+      {"description", "JSON has no NaN and no infinity"},
+      {"anyOf", json::array({{{"type", "number"}}, {{"enum", {"nan", "inf", "-inf"}}}})}};
+  json whole = {{"$schema", "https://json-schema.org/draft/2020-12/schema"},
+                {"title", "Plumb record"},
+                {"description", "What a run found out; docs/record.md explains the fields."}};
+  whole.update(schema_builder{definitions}.object<run>());
+  whole["properties"]["schema"]["minimum"] = 1;
+  whole["properties"]["schema"]["maximum"] = schema_version;
+  whole["$defs"] = std::move(definitions);
+  return whole.dump(1) + "\n";
 }
 
 run from_json(std::string_view text, const std::string& origin) {

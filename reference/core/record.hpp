@@ -502,6 +502,8 @@ struct run {
 };
 
 std::string to_json(const run& r);
+/// The JSON Schema (draft 2020-12) of what to_json writes and from_json takes; docs/record.schema.json is this text.
+std::string json_schema();
 /// Throws record_error. `origin` is what the sentence calls the text, normally its path.
 run from_json(std::string_view text, const std::string& origin);
 

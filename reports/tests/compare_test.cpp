@@ -25,7 +25,8 @@ struct kernel_plan {
   double slowed;  ///< factor on its time
 };
 
-record::run bench_run(std::uint64_t seed, const machine& m, const std::vector<kernel_plan>& kernels, int problems) {
+record::run bench_run(std::uint64_t seed, const machine& m, const std::vector<kernel_plan>& kernels,
+                      int problems) {
   std::mt19937_64 random(seed);
   std::normal_distribution<double> normal;
   const double mood = std::exp(m.drift * normal(random));
@@ -47,7 +48,8 @@ record::run bench_run(std::uint64_t seed, const machine& m, const std::vector<ke
       const double placed = std::exp(m.placement * normal(random));
       for (int round = 0; round < 11; ++round) {
         const double hit = random() % 1000 < 1000 * m.disturbed ? 1.6 : 1.0;
-        time.samples.push_back(1e-4 * (p + 1) * k.slowed * mood * placed * hit * std::exp(m.noise * normal(random)));
+        time.samples.push_back(1e-4 * (p + 1) * k.slowed * mood * placed * hit *
+                               std::exp(m.noise * normal(random)));
         time.rounds.push_back(round);
       }
       std::vector<double> sorted = time.samples;
@@ -86,7 +88,8 @@ TEST(compare, no_false_regression_without_peers_on_a_steady_machine) {
   machine steady;
   steady.drift = 0.01;
   for (std::uint64_t seed = 0; seed < 40; seed += 2)
-    EXPECT_FALSE(compare_runs(bench_run(seed, steady, ours, 9), bench_run(seed + 1, steady, ours, 9)).regression());
+    EXPECT_FALSE(
+        compare_runs(bench_run(seed, steady, ours, 9), bench_run(seed + 1, steady, ours, 9)).regression());
 }
 
 TEST(compare, ten_percent_slower_is_slower) {
@@ -94,16 +97,20 @@ TEST(compare, ten_percent_slower_is_slower) {
   changed[1].slowed = 1.1;
   int seen = 0;
   for (std::uint64_t seed = 0; seed < 40; seed += 2) {
-    const comparison_of_runs c = compare_runs(bench_run(seed, {}, honest, 23), bench_run(seed + 1, {}, changed, 23));
+    const comparison_of_runs c =
+        compare_runs(bench_run(seed, {}, honest, 23), bench_run(seed + 1, {}, changed, 23));
     EXPECT_EQ(find(c.kernels, changed[1].name).verdict, record::comparison::slower);
     EXPECT_NE(find(c.kernels, changed[2].name).verdict, record::comparison::slower);
     EXPECT_TRUE(c.regression());
     EXPECT_EQ(c.kernels.front().kernel, changed[1].name) << "the worst comes first";
     // The other way round it got faster, and that is no regression.
-    const comparison_of_runs back = compare_runs(bench_run(seed + 1, {}, changed, 23), bench_run(seed, {}, honest, 23));
+    const comparison_of_runs back =
+        compare_runs(bench_run(seed + 1, {}, changed, 23), bench_run(seed, {}, honest, 23));
     EXPECT_FALSE(back.regression());
     EXPECT_EQ(find(back.kernels, changed[1].name).verdict, record::comparison::faster);
-    seen += compare_runs(bench_run(seed, {}, honest, 5), bench_run(seed + 1, {}, changed, 5)).regression() ? 1 : 0;
+    seen += compare_runs(bench_run(seed, {}, honest, 5), bench_run(seed + 1, {}, changed, 5)).regression()
+                ? 1
+                : 0;
   }
   EXPECT_GE(seen, 16) << "on five problems most of the time";
 }
@@ -197,7 +204,8 @@ TEST(compare, renders_hostile_text_as_text) {
 TEST(compare, lines_of_the_console_have_one_verdict_each_and_a_fixed_width) {
   std::vector<kernel_plan> changed = honest;
   changed[1].slowed = 1.2;
-  const std::string text = render_console(compare_runs(bench_run(1, {}, honest, 23), bench_run(2, {}, changed, 23)), false);
+  const std::string text =
+      render_console(compare_runs(bench_run(1, {}, honest, 23), bench_run(2, {}, changed, 23)), false);
   EXPECT_NE(text.find("slower    conv2d.forward/im2col@avx3"), std::string::npos) << text;
   EXPECT_NE(text.find("same      conv2d.forward/onednn@cpu"), std::string::npos) << text;
 }

@@ -40,7 +40,8 @@ TEST(pattern, names_what_real_bugs_leave_behind) {
   EXPECT_EQ(pattern([](place a) { return a.k == 2; }), "channel block (k=2)");
   EXPECT_EQ(pattern([](place a) { return a.n == 1; }), "tail: last image (n=1)");
   EXPECT_EQ(pattern([](place a) { return (a.p + a.q) % 2 == 1; }), "checkerboard");
-  EXPECT_EQ(pattern([](place a) { return a.k >= 4 && a.q == 14; }), "channel block (k=4…7), right border (q=14)");
+  EXPECT_EQ(pattern([](place a) { return a.k >= 4 && a.q == 14; }),
+            "channel block (k=4…7), right border (q=14)");
   EXPECT_EQ(pattern([](place a) { return a.p * 15 + a.q >= 83; }), "tail of the image: its last 7 elements");
   EXPECT_EQ(pattern([](place a) { return ((a.n * 8 + a.k) * 6 + a.p) * 15 + a.q >= 1437; }),
             "tail of the tensor: its last 3 elements");
@@ -51,6 +52,11 @@ TEST(pattern, is_not_misled_by_elements_that_are_right_by_chance) {
   const auto mostly = [&] { return bits() % 10 < 7; };
   EXPECT_EQ(pattern([&](place a) { return a.q == 14 && mostly(); }), "right border (q=14)");
   EXPECT_EQ(pattern([&](place a) { return (a.p + a.q) % 2 == 0 && mostly(); }), "checkerboard");
+}
+
+TEST(pattern, is_not_misled_by_strays) {
+  EXPECT_EQ(pattern([&](place a) { return a.q == 14 || (a.n == 0 && a.k == 3 && a.p == 2 && a.q < 3); }),
+            "right border (q=14)");
 }
 
 TEST(pattern, says_when_there_is_none) {
@@ -88,7 +94,8 @@ TEST(pattern, wrong_is_beyond_the_bound_or_no_number) {
 TEST(pattern, of_a_counterexample_prefers_the_case_before_shrinking) {
   record::counterexample c;
   c.original_replay = "before";
-  record::tensor_dump got{"y", record::tensor_role::got, "f32", {1, 8}, {"n", "k"}, std::vector<double>(8), {2, 3}};
+  record::tensor_dump got{"y",        record::tensor_role::got, "f32", {1, 8},
+                          {"n", "k"}, std::vector<double>(8),   {2, 3}};
   c.tensors = {got};
   EXPECT_EQ(pattern_of(c, nullptr), "channel block (k=2…3)");
   record::heat_map map = map_of(0, 2);
