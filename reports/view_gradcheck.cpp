@@ -155,8 +155,10 @@ std::string why(const record::layer_check& layer) {
   }
   std::string text = plural(std::ssize(layer.agreements), "pair") + " of definitions agree " +
                      (exact ? "exactly" : "to at least " + number(std::floor(digits)) + " digits") +
-                     " on up to " + plural(compared, "derivative") + ", in " +
-                     clean(layer.agreements.front().scalar, 40) + " arithmetic";
+                     " on up to " + plural(compared, "derivative");
+  const std::string& scalar = layer.agreements.front().scalar;
+  if (std::ranges::all_of(layer.agreements, [&](const auto& a) { return a.scalar == scalar; }))
+    text += ", in " + clean(scalar, 40) + " arithmetic";
   if (layer.kinks_excluded > 0)
     text += "; " + plural(layer.kinks_excluded, "coordinate") + " on a kink left out";
   std::int64_t good = 0;
