@@ -121,6 +121,23 @@ void decide(std::vector<speed_change>& list) {
   std::ranges::stable_sort(list, worse_first);
 }
 
+/// Our kernels together: problems are the samples, because all kernels on one problem share its control.
+change mean_of_ours(const std::vector<pair_of_timings>& all, double between) {
+  std::map<std::string, std::vector<shift>> by_problem;
+  for (const pair_of_timings& p : all)
+    if (!p.after->peer) by_problem[p.after->set + "\n" + p.after->problem].push_back(p.shift);
+  std::vector<shift> means;
+  for (const auto& [problem, shifts] : by_problem) {
+    shift mean;
+    for (const shift& s : shifts) {
+      mean.log_ratio += s.log_ratio / static_cast<double>(shifts.size());
+      mean.error = std::max(mean.error, s.error);
+    }
+    means.push_back(mean);
+  }
+  return mean_change(means, between);
+}
+
 void compare_speed(const record::bench_section& before, const record::bench_section& after,
                    comparison_of_runs& c) {
   std::vector<pair_of_timings> all = pairs(before, after);
@@ -159,6 +176,7 @@ void compare_speed(const record::bench_section& before, const record::bench_sect
     total.change = mean_change(shifts, scatter[kernel]);
     c.kernels.push_back(std::move(total));
   }
+  c.all_of_ours = mean_of_ours(all, between_runs("", all));
   decide(c.timings);
   decide(c.kernels);
   if (controlled == 0)
@@ -168,17 +186,16 @@ void compare_speed(const record::bench_section& before, const record::bench_sect
 
 /// All of ours together: `slower` as soon as one kernel, or one timing of it, is.
 comparison overall(const comparison_of_runs& c) {
-  bool any_faster = false, all_same = true, any = false;
+  bool any_faster = false;
   for (const auto* list : {&c.kernels, &c.timings})
     for (const speed_change& s : *list) {
       if (s.peer) continue;
       if (s.verdict == comparison::slower) return comparison::slower;
       any_faster = any_faster || s.verdict == comparison::faster;
     }
-  for (const speed_change& s : c.kernels)
-    if (!s.peer) any = true, all_same = all_same && s.verdict == comparison::same;
   if (any_faster) return comparison::faster;
-  return any && !all_same ? comparison::ambiguous : comparison::same;
+  const bool within = c.all_of_ours.low >= 1 / counts_from && c.all_of_ours.high <= counts_from;
+  return within ? comparison::same : comparison::ambiguous;
 }
 
 // ---------------------------------------------------------------------------------------------- accuracy

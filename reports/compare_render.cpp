@@ -121,7 +121,8 @@ json lines_of(const comparison_of_runs& c) {
     const auto ours = std::ranges::count(c.kernels, false, &speed_change::peer);
     lines.push_back(
         {{"text", plural(ours, "kernel") + " on " + plural(std::ssize(c.timings), "pair") +
-                      " of timings compared; all in all " + std::string(record::name_of(c.speed))},
+                      " of timings compared: " + std::string(record::name_of(c.speed)) +
+                      "; together they take " + ratio_text(c.all_of_ours) + " of the time before"},
          {"tone", tone_of(c.speed)}});
   }
   if (c.accuracies > 0) {
@@ -170,6 +171,9 @@ std::string render_console(const comparison_of_runs& c, bool colour) {
                                ? (c.has_speed && c.speed == comparison::slower ? "slower" : "worse")
                            : c.has_speed ? std::string(record::name_of(c.speed))
                                          : "same";
+  if (c.has_speed)
+    text += fmt::format("all       our kernels together take {} [{}, {}] of the time before\n",
+                        times(c.all_of_ours.ratio), times(c.all_of_ours.low), times(c.all_of_ours.high));
   return text + painted(word, code_of(all), colour) + " " + c.headline + "\n";
 }
 

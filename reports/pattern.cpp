@@ -147,6 +147,13 @@ class classifier {
     return std::string(words.many) + place;
   }
 
+  /// Most indices of an axis in no order: that some are missing says nothing.
+  bool is_vague(std::size_t axis) const {
+    const index_set& at = hot_[axis];
+    return 2 * at.size() > seen_[axis].size() && std::ssize(at) < *at.rbegin() - *at.begin() + 1 &&
+           period(at) == 0;
+  }
+
   std::string tail(const axis_words& words, std::int64_t count, const std::string& place) const {
     return "tail: last " + (count == 1 ? std::string(words.one) : std::to_string(count) + " " + words.many) +
            place;
@@ -181,7 +188,8 @@ class classifier {
     if (!fits(inside)) return {};
     std::string text;
     for (std::size_t axis = 0; axis < hot_.size(); ++axis)
-      if (hot_[axis].size() < seen_[axis].size()) text += (text.empty() ? "" : ", ") + describe(axis);
+      if (hot_[axis].size() < seen_[axis].size() && !is_vague(axis))
+        text += (text.empty() ? "" : ", ") + describe(axis);
     return text;
   }
 

@@ -53,9 +53,9 @@ json slope_rows(const record::layer_check& layer, const std::string& derivative)
   for (const record::v_curve& curve : layer.curves) {
     if (curve.derivative != derivative) continue;
     std::vector<std::pair<double, double>> points;
-    std::size_t exact = 0;
+    double exact_at = 0;  // the largest step at which the difference is exact
     for (std::size_t i = 0; i < curve.step.size(); ++i) {
-      exact += curve.error[i] == 0 ? 1 : 0;
+      if (curve.error[i] == 0) exact_at = std::max(exact_at, curve.step[i]);
       if (curve.step[i] > 0 && curve.error[i] > 0 && std::isfinite(curve.error[i]))
         points.emplace_back(curve.step[i], curve.error[i]);
     }
@@ -68,12 +68,12 @@ json slope_rows(const record::layer_check& layer, const std::string& derivative)
     };
     const bool any = best != points.end();
     rows.push_back({{"scalar", clean(curve.scalar, 40)},
-                    {"step", exact > 0 ? "any: exact at " + plural(static_cast<std::int64_t>(exact), "step")
-                             : any     ? number(best->first)
-                                       : "–"},
-                    {"error", exact > 0 ? "0"
-                              : any     ? number(best->second)
-                                        : "–"},
+                    {"step", exact_at > 0 ? number(exact_at)
+                             : any        ? number(best->first)
+                                          : "–"},
+                    {"error", exact_at > 0 ? "0, exact"
+                              : any        ? number(best->second)
+                                           : "–"},
                     {"rounding", slope(points.begin(), any ? std::next(best) : best)},
                     {"rounding_expected", number(curve.rounding_slope)},
                     {"truncation", slope(best, points.end())},

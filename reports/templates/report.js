@@ -20,10 +20,10 @@
   // ------------------------------------------------------------------------------------------ looks
   const theme = () => dark.matches && !printing
     ? { ink: "#c9d0db", soft: "#8b95a6", rule: "#313845", zero: "#191d25", grey: "#5a6372", bad: "#ff9087", lost: "#ff6bff",
-      palette: ["#5aaee6", "#f0b440", "#35c79a", "#e39ac4", "#9fd4f5", "#ff8a4c", "#a8a8ff", "#d0a050", "#9fce5a", "#b5b5b5"],
+      palette: ["#5aaee6", "#f0b440", "#35c79a", "#e39ac4", "#9fd4f5", "#ff8a4c", "#a8a8ff", "#d0a050", "#9fce5a", "#b5b5b5", "#ff8f8f", "#53d6d6", "#d6a0ff", "#c9c06a"],
       heat: ["#d6ecff", "#4aa3ff", "#3a5680", "#7d5636", "#ff5b33", "#ffd9c9"] }
     : { ink: "#2b313b", soft: "#6a7382", rule: "#e3e7ec", zero: "#ffffff", grey: "#c3c9d2", bad: "#b3261e", lost: "#b000b0",
-      palette: ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c8cff", "#a6761d", "#66a61e", "#999999"],
+      palette: ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c8cff", "#a6761d", "#66a61e", "#999999", "#7a2d2d", "#1a7f7f", "#6a3d9a", "#8a8020"],
       heat: ["#0b2a6b", "#1f57c3", "#8db4ec", "#f2b184", "#d4371c", "#6f0d0a"] };
   // Okabe and Ito's colours first: told apart by every kind of colour vision (their yellow is left out).
   const colour = (i) => { const { palette } = theme(); return palette[i % palette.length]; };
@@ -38,11 +38,12 @@
   };
   const layout = (more) => {
     const t = theme();
+    const height = (more && more.height) || 340;
     return Object.assign({
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 54, r: 14, t: 12, b: 44 }, height: 340,
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: t.ink },
       hoverlabel: { font: { family: "monospace", size: 12 }, align: "left" },
-      legend: { orientation: "h", y: -0.22, x: 0, font: { size: 11 } }, dragmode: false,
+      legend: { orientation: "h", y: -62 / (height - 120), yanchor: "top", x: 0, font: { size: 11 } }, dragmode: false,
     }, more);
   };
   // A logarithmic axis over these values: 1, 2, 5 where it spans little, powers of ten where it spans much.
@@ -244,20 +245,26 @@
     return groups;
   };
 
+  // A legend needs room, or it eats the plot.
+  const room = (entries) => Math.ceil(Math.max(0, entries - 4) / 2) * 19;
+  const brief = (kernel) => plain(kernel.replace(/^[^/]*\//, ""));
+  // Short names where all kernels do the same job.
+  const namer = (points) => new Set(points.map((p) => p.kernel.split("/")[0])).size > 1 ? plain : brief;
+
   function roofline(chart) {
-    const t = theme(), ridge = chart.gflops / chart.gbytes;
+    const t = theme(), ridge = chart.gflops / chart.gbytes, nameOf = namer(chart.points);
     const x = chart.points.map((p) => value(p.intensity)).filter((i) => i > 0);
     const low = Math.min(...x, ridge) / 2, high = Math.max(...x, ridge) * 2;
     const traces = [{ type: "scatter", mode: "lines", name: "roof", x: [low, ridge, high], y: [low * chart.gbytes, chart.gflops, chart.gflops],
       line: { color: t.ink, width: 1.6 }, hoverinfo: "skip" }];
     let number = 0;
     for (const [kernel, points] of byKernel(chart.points)) {
-      traces.push({ type: "scatter", mode: "markers", name: plain(kernel), x: points.map((p) => value(p.intensity)),
+      traces.push({ type: "scatter", mode: "markers", name: nameOf(kernel), x: points.map((p) => value(p.intensity)),
         y: points.map((p) => value(p.gflops)), text: points.map((p) => plain(p.problem) + `<br>${short(100 * value(p.share))} % of the roof`),
         hovertemplate: "%{text}<br>%{y:.3g} GFLOP/s<extra>" + plain(kernel) + "</extra>",
         marker: { size: 7, color: colour(number++), symbol: points[0].peer ? "diamond-open" : "circle", opacity: 0.85 } });
     }
-    return { traces, layout: layout({ height: 400, xaxis: logAxis([low, high], { title: "FLOP per byte" }),
+    return { traces, layout: layout({ height: 400 + room(traces.length), xaxis: logAxis([low, high], { title: "FLOP per byte" }),
       yaxis: logAxis([...chart.points.map((p) => value(p.gflops)), chart.gflops], { title: "GFLOP/s" }) }) };
   }
 
@@ -274,7 +281,7 @@
       if (!front.length || exactness(point) < exactness(front[front.length - 1])) front.push(point);
     traces.unshift({ type: "scatter", mode: "lines", name: "best choices", x: front.map((p) => value(p.gflops)), y: front.map(exactness),
       hoverinfo: "skip", line: { color: t.soft, width: 1.4, dash: "dot", shape: "hv" } });
-    return { traces, layout: layout({ height: 400, margin: { l: 54, r: 20, t: 20, b: 44 },
+    return { traces, layout: layout({ height: 400 + room(traces.length), margin: { l: 54, r: 20, t: 20, b: 44 },
       xaxis: axis({ title: "GFLOP/s, geometric mean", range: [0, 1.1 * Math.max(...chart.points.map((p) => value(p.gflops)))] }),
       yaxis: logAxis(chart.points.map(exactness), { title: "worst error in ulps" }) }) };
   }
@@ -292,17 +299,17 @@
   };
 
   function cold(chart) {
-    const t = theme(), traces = [];
+    const t = theme(), traces = [], nameOf = namer(chart.points);
     const all = chart.points.flatMap((p) => [value(p.hot), value(p.cold)]).filter((x) => x > 0);
     const ends = [Math.min(...all), Math.max(...all)];
     traces.push({ type: "scatter", mode: "lines", name: "as fast cold as hot", x: ends, y: ends, line: { color: t.soft, width: 1.2, dash: "dash" }, hoverinfo: "skip" });
     let number = 0;
     for (const [kernel, points] of byKernel(chart.points))
-      traces.push({ type: "scatter", mode: "markers", name: plain(kernel), x: points.map((p) => value(p.hot)), y: points.map((p) => value(p.cold)),
+      traces.push({ type: "scatter", mode: "markers", name: nameOf(kernel), x: points.map((p) => value(p.hot)), y: points.map((p) => value(p.cold)),
         text: points.map((p) => `${plain(p.problem)}<br>hot ${time(value(p.hot))}, cold ${time(value(p.cold))}: ${short(+(value(p.cold) / value(p.hot)).toPrecision(3))}×`),
         hovertemplate: "%{text}<extra>" + plain(kernel) + "</extra>",
         marker: { size: 7, color: colour(number++), symbol: points[0].peer ? "diamond-open" : "circle", opacity: 0.85 } });
-    return { traces, layout: layout({ height: 400, xaxis: timeAxis(all, { title: "hot: median of warm calls" }), yaxis: timeAxis(all, { title: "cold" }) }) };
+    return { traces, layout: layout({ height: 400 + room(traces.length), xaxis: timeAxis(all, { title: "hot: median of warm calls" }), yaxis: timeAxis(all, { title: "cold" }) }) };
   }
 
   // Points and the power law through them.
@@ -321,10 +328,10 @@
         y: ends.map((at) => Math.exp(middle[1] + exponent * (Math.log(at) - middle[0]))) });
     });
     const all = series.flatMap((s) => s.y);
-    return { traces, layout: layout({ height: 380, xaxis: logAxis(xs, { title: xTitle }), yaxis: timeAxis(all, { title: yAxis }) }) };
+    return { traces, layout: layout({ height: 380 + room(series.length), xaxis: logAxis(xs, { title: xTitle }), yaxis: timeAxis(all, { title: yAxis }) }) };
   }
 
-  const growth = (chart) => powers(chart.series.map((s) => ({ name: plain(s.name.replace(/^[^/]*\//, "")), x: values(s.x), y: values(s.y), exponent: value(s.exponent) })),
+  const growth = (chart) => powers(chart.series.map((s) => ({ name: brief(s.name), x: values(s.x), y: values(s.y), exponent: value(s.exponent) })),
     chart.quantity, "time of a call");
 
   function cost(chart) {
@@ -401,7 +408,7 @@
     }
     place.walked = { trace, row, col };
     try {
-      Plotly.Fx.hover(place, [{ curveNumber: trace, pointNumber: place.data[trace].z ? [row, col] : col }], Object.keys(place._fullLayout._plots));
+      Plotly.Fx.hover(place, [{ curveNumber: trace, pointNumber: place.data[trace].z ? [row, col] : col }]);
     } catch { return true; }
     spoken.textContent = [...place.querySelectorAll(".hoverlayer text")].map((text) => text.textContent).join(" ");
     return true;

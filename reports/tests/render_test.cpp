@@ -158,8 +158,7 @@ TEST(html, takes_a_hundred_thousand_cases) {
     r.bench->timings.back().measurement->rounds.clear();
   }
   for (int i = 0; i < 3000; ++i) r.audit->faults.push_back(fault);
-  for (int i = 0; i < 400; ++i)
-    r.gradcheck->layers.push_back({.layer = "relu", .problem = "relu x=" + std::to_string(i)});
+  for (int i = 0; i < 400; ++i) r.gradcheck->layers.emplace_back().problem = "relu x=" + std::to_string(i);
   const auto start = std::chrono::steady_clock::now();
   const std::string page = html_of(record::from_json(record::to_json(r), "r.json"));
   const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
