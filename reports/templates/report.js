@@ -394,13 +394,17 @@
     const number = place.data.findIndex((trace) => trace.hoverinfo !== "skip" && (trace.z || (trace.x && trace.x.length)));
     const steps = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
     if (number < 0 || !steps[key]) return false;
-    const [down, right] = steps[key], at = place.walked || { trace: number, row: 0, col: -1 };
-    let { trace, row, col } = at;
+    const [down, right] = steps[key];
+    let { trace, row, col } = place.walked || { trace: number, row: 0, col: -1 };
     if (place.data[trace].z) {
       const z = place.data[trace].z, filled = () => z[row] && z[row][col] !== null && z[row][col] !== undefined;
-      do { row += down; col += right; } while (row >= 0 && row < z.length && col >= 0 && col < z[row].length && !filled());
-      if (col < 0 || row < 0) { row = Math.max(row, 0); col = Math.max(col, 0); }
-      if (!filled()) return true;
+      if (place.walked) {
+        do { row += down; col += right; } while (z[row] && col >= 0 && col < z[row].length && !filled());
+      } else {
+        row = z.findIndex((line) => line.some((cell) => cell !== null));
+        col = row < 0 ? -1 : z[row].findIndex((cell) => cell !== null);
+      }
+      if (!filled()) return true;  // the edge: stay
     } else {
       const drawn = place.data.map((each, i) => i).filter((i) => place.data[i].hoverinfo !== "skip" && place.data[i].x && place.data[i].x.length);
       trace = drawn[Math.min(Math.max(drawn.indexOf(trace) + down, 0), drawn.length - 1)];
@@ -410,7 +414,8 @@
     try {
       Plotly.Fx.hover(place, [{ curveNumber: trace, pointNumber: place.data[trace].z ? [row, col] : col }]);
     } catch { return true; }
-    spoken.textContent = [...place.querySelectorAll(".hoverlayer text")].map((text) => text.textContent).join(" ");
+    const stories = place.data[trace].text || place.data[trace].hovertext, story = stories && (place.data[trace].z ? stories[row][col] : stories[col]);
+    spoken.textContent = story ? story.replace(/<br>/g, ", ") : [...place.querySelectorAll(".hoverlayer text")].map((text) => text.textContent).join(" ");
     return true;
   }
   document.addEventListener("keydown", (event) => {
