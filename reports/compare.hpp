@@ -44,7 +44,7 @@ struct comparison_of_runs {
   std::vector<std::string> notes;         ///< other machine, other compiler, kernels in one record only, …
   std::int64_t accuracies = 0;            ///< compared
   record::comparison speed = record::comparison::ambiguous;  ///< all in all; peers do not count
-  change all_of_ours;  ///< the mean over our kernels and problems
+  change all_of_ours;                                        ///< the mean over our kernels and problems
   bool has_speed = false;
   bool less_exact = false;
   bool regression() const { return less_exact || (has_speed && speed == record::comparison::slower); }
