@@ -41,6 +41,7 @@ struct row {
   std::string pass;
   std::string arithmetic;
   double operations = 0, bytes = 0;
+  std::vector<double> cold;
   double stream_gbytes = 0;  ///< roof over a footprint of this problem's size
 };
 
@@ -191,6 +192,10 @@ class season {
   record::roof& roof() { return roof_; }
 
  private:
+  std::size_t failures() const {
+    return static_cast<std::size_t>(
+        std::ranges::count_if(rows_, [](const row& r) { return record::is_bad(r.shown.verdict); }));
+  }
   std::vector<const kernel_info*> admit(const pairing& p, const row& form, double most_seconds);
   std::optional<known_verdict> obstacle(const pairing& p, const kernel_info& k, const row& form,
                                         double most_seconds) const;
@@ -255,6 +260,8 @@ void season::add_rows(const pairing& p, const row& form, contest_result& result)
     r.shown.worst_ulps = c.worst_ulps;
     r.shown.worst_proven = c.worst_proven;
     r.times = std::move(c.times);
+    r.cold = std::move(c.cold);
+    r.shown.prepare_seconds = c.prepare_seconds;
     for (const double gbytes : result.gbytes_samples) r.stream_gbytes = std::max(r.stream_gbytes, gbytes);
     past_.note(r);
   }
@@ -263,7 +270,7 @@ void season::add_rows(const pairing& p, const row& form, contest_result& result)
 void season::hold(const pairing& p, std::size_t number, std::size_t all) {
   constexpr std::size_t memory_roofs = 4;  // in a whole run
   if (options_.progress)
-    options_.progress({number, all, time_.elapsed(), time_.total(),
+    options_.progress({number, all, failures(), time_.elapsed(), time_.total(),
                        p.about->name() + "." + p.pass->name + " " + p.about->canonical().print()});
   const double granted = time_.grant(all - number);
   const row form = form_of(p);
@@ -333,6 +340,7 @@ record::measurement measure(const row& r, double peak_gflops) {
   m.low = time.low;
   m.high = time.high;
   m.samples = r.times.seconds;
+  m.rounds = r.times.rounds;
   m.flops = r.operations;
   m.bytes = r.bytes;
   m.gflops = 1e-9 * r.operations / time.value;
@@ -368,6 +376,8 @@ void fill_measurements(std::vector<row>& rows, double peak_gflops) {
       continue;
     }
     r.shown.measurement = std::move(m);
+    if (const estimate cold = median_of(r.cold); !r.cold.empty())
+      r.shown.cold = record::cold_time{cold.value, cold.low, cold.high, r.cold};
   }
   for (row& r : rows)
     if (r.shown.measurement && !r.shown.baseline)

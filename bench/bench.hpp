@@ -29,6 +29,7 @@ struct known_verdict {
 
 struct bench_progress {
   std::size_t done = 0, total = 0;  ///< contests
+  std::size_t failures = 0;         ///< kernels without a number because they are wrong
   double elapsed = 0, budget = 0;   ///< seconds
   std::string now;                  ///< `conv2d.forward conv2d x=1x3x5x5 …`
 };

@@ -242,7 +242,9 @@ contest_result contest::run(sandbox& box) {
     } else {
       judge(c, i);
     }
-    if (c.verdict == record::verdict::pass) c.times = {std::move(seen.samples), std::move(seen.rounds)};
+    if (c.verdict != record::verdict::pass) continue;
+    c.times = {std::move(seen.samples), std::move(seen.rounds)};
+    c.cold = std::move(seen.cold);
   }
   return result;
 }

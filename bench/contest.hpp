@@ -41,6 +41,7 @@ struct contestant {
   std::string implementation;
   double prepare_seconds = 0;
   series times;  ///< empty unless the verdict is pass
+  std::vector<double> cold;
 };
 
 struct contest_result {

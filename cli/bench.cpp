@@ -12,7 +12,7 @@ namespace plumb::cli {
 namespace {
 
 struct bench_command {
-  std::vector<std::string> words, problems, layouts = {"nchw"};
+  std::vector<std::string> words, problems, plugins, layouts = {"nchw"};
   std::string against, time = "30s";
   int threads = 0;
   bool strict = false;
@@ -21,6 +21,8 @@ struct bench_command {
   void add_to(CLI::App& app) {
     app.add_option("what", words, "kernel globs or problems")->required();
     app.add_option("--problems", problems, "a set, a problem, or a file of problems; may be repeated")
+        ->allow_extra_args(false);
+    app.add_option("--plugin", plugins, "time the kernels of this shared library too")
         ->allow_extra_args(false);
     app.add_option("--against", against, "glob of the baseline; default: oneDNN");
     app.add_option("--layout", layouts, "nchw or nhwc; may be repeated")
@@ -34,7 +36,9 @@ struct bench_command {
   }
 
   int run() const {
-    sandbox box(timing());
+    sandbox_options options = timing();
+    options.plugins = plugins;
+    sandbox box(options);
     progress_line line(common.quiet);
     record::run r = new_record("bench", common);
     r.bench = bench(box, line);
@@ -61,8 +65,7 @@ struct bench_command {
     o.threads = threads;
     o.seed = common.seed;
     o.progress = [&line](const bench_progress& p) {
-      line.show(fmt::format("{}/{}  {:.0f} s left  {}", p.done, p.total, std::max(0.0, p.budget - p.elapsed),
-                            p.now));
+      line.show(progress_line::progress{p.done, p.total, "contests", p.failures, p.elapsed, p.budget, p.now});
     };
     return run_bench(box, o);
   }

@@ -2,6 +2,7 @@
 #include "cli/command.hpp"
 
 #include <fmt/format.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -31,7 +32,14 @@ std::string quoted(int argc, char** argv) {
 
 }  // namespace
 
-bool wants_colour() { return has_terminal(STDOUT_FILENO) && std::getenv("NO_COLOR") == nullptr; }
+bool wants_colour() {
+  const auto text_of = [](const char* name) {
+    const char* const value = std::getenv(name);
+    return std::string_view(value == nullptr ? "" : value);
+  };
+  // no-color.org: set and not empty means no.
+  return has_terminal(STDOUT_FILENO) && text_of("NO_COLOR").empty() && text_of("TERM") != "dumb";
+}
 
 double parse_seconds(const std::string& text) {
   std::size_t used = 0;
@@ -56,10 +64,21 @@ void progress_line::show(const std::string& text) {
   const auto now = std::chrono::steady_clock::now();
   if (!active_ || now - last_ < std::chrono::milliseconds(100)) return;
   last_ = now;
-  std::string line = text.substr(0, 118);
-  fmt::print(stderr, "\r{:<118}", line);
+  winsize size{};
+  const bool known = ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20;
+  width_ = known ? size.ws_col - 1U : 79U;  // a line that wraps cannot be overwritten
+  fmt::print(stderr, "\r{:<{}}", text.substr(0, width_), width_);
   std::fflush(stderr);
   shown_ = true;
+}
+
+void progress_line::show(const progress& p) {
+  const double rate = p.elapsed > 0 ? static_cast<double>(p.done) / p.elapsed : 0;
+  double left = std::max(0.0, p.budget - p.elapsed);
+  if (!(p.budget > 0)) left = rate > 0 ? static_cast<double>(p.total - p.done) / rate : 0;
+  const std::string time = p.done == 0 && !(p.budget > 0) ? "" : fmt::format("{:.0f} s left", left);
+  show(fmt::format("{}/{} {}, {:.2g}/s, {} failures, {}  {}", p.done, p.total, p.unit, rate, p.failures, time,
+                   p.now));
 }
 
 void progress_line::show(const run_progress& p) {
@@ -70,7 +89,7 @@ void progress_line::show(const run_progress& p) {
 }
 
 void progress_line::clear() {
-  if (shown_) fmt::print(stderr, "\r{:<118}\r", "");
+  if (shown_) fmt::print(stderr, "\r{:<{}}\r", "", width_);
   shown_ = false;
 }
 

@@ -49,11 +49,22 @@ class progress_line {
 
   void show(const std::string& text);
   void show(const run_progress& p);
+  /// Things done of a known number of them: with their rate, the failures so far and the time left.
+  struct progress {
+    std::size_t done = 0, total = 0;
+    const char* unit = "";  ///< `problems`
+    std::size_t failures = 0;
+    double elapsed = 0;
+    double budget = 0;  ///< seconds; 0: as long as it takes, foreseen from the rate
+    std::string now;    ///< what is being done
+  };
+  void show(const progress& p);
   void clear();
 
  private:
   bool active_;
   bool shown_ = false;
+  std::size_t width_ = 0;
   std::chrono::steady_clock::time_point last_;
 };
 

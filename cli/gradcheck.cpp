@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <optional>
 
 #include "cli/commands.hpp"
@@ -53,8 +54,14 @@ struct gradcheck_command {
     if (!kernels.empty()) box.emplace(judging(plugins));
     for (const std::string& word : words)
       if (is_network(word)) add_network(word, box, section, line);
-    for (const std::string& text : texts) {
-      line.show("checking " + text);
+    const auto start = std::chrono::steady_clock::now();
+    for (std::size_t done = 0; done < texts.size(); ++done) {
+      const std::string& text = texts[done];
+      const auto failures = std::ranges::count_if(
+          section.layers, [](const record::layer_check& each) { return record::is_bad(each.verdict); });
+      const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+      line.show(progress_line::progress{done, texts.size(), "problems", static_cast<std::size_t>(failures),
+                                        elapsed.count(), 0, "checking " + text});
       const auto l = plumb::bind(std::string_view(text));
       gradcheck_options o;
       o.digits = digits;
@@ -132,6 +139,7 @@ struct gradcheck_command {
       g.reason = k.problems.front().reason;
       g.worst_proven = k.problems.front().worst_proven;
       g.worst_ulps = k.problems.front().worst_ulps;
+      g.detection_power = k.detection_power;
       g.worst = k.worst;
       g.heat = k.heat;
       g.ulps = k.ulps;

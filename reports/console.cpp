@@ -7,6 +7,8 @@
 #include <map>
 #include <set>
 
+#include "reports/text.hpp"
+
 namespace plumb {
 namespace {
 
@@ -42,11 +44,30 @@ class writer {
   }
   template <class... A>
   void line(fmt::format_string<A...> format, A&&... a) {
-    text_ += fmt::format(format, std::forward<A>(a)...) + "\n";
+    text_ += tame(fmt::format(format, std::forward<A>(a)...)) + "\n";
   }
   std::string take() { return std::move(text_); }
 
  private:
+  /// One line, and no control characters but the colours of `paint`: names come from outside.
+  std::string tame(std::string_view text) const {
+    std::string result;
+    while (!text.empty()) {
+      const std::size_t escape = style_.colour ? text.find('\x1b') : std::string_view::npos;
+      result += reports::clean(text.substr(0, escape), std::string_view::npos);
+      if (escape == std::string_view::npos) break;
+      text.remove_prefix(escape);
+      std::size_t length = 1;
+      for (const std::string_view colour : {"\x1b[32m", "\x1b[33m", "\x1b[1;31m", "\x1b[0m"})
+        if (text.starts_with(colour)) length = colour.size();
+      result += length > 1 ? text.substr(0, length) : "\xef\xbf\xbd";
+      text.remove_prefix(length);
+    }
+    for (char& c : result)
+      if (c == '\n' || c == '\t') c = ' ';
+    return result;
+  }
+
   console_style style_;
   std::string text_;
 };
@@ -57,7 +78,7 @@ void print_counterexample(writer& w, const kernel_result& k, const counterexampl
   if (c.wrong) w.line("             {} is {}, expected {}", where(*c.wrong), c.wrong->got, c.wrong->truth);
   w.line("             {}; seen in {} cases", c.minimal ? "minimal" : "not known to be minimal",
          thousands(c.occurrences));
-  w.line("             plumb replay '{}'", c.replay);
+  w.line("             {}", reports::replay_command(c.replay, k.origin));
 }
 
 /// The triggers drawn least often: what the run exercised least.

@@ -40,13 +40,15 @@ std::string scripts(const json& charts) {
 
 }  // namespace
 
-std::string html(std::span<const record::run> runs) {
-  json view = make_view(runs);
-  const json charts = view["charts"];
-  view.erase("charts");
+std::string page(const json& view, const chart_book& charts) {
   const std::string title =
       view["headline"].get<std::string>() + " · plumb " + view["title"].get<std::string>();
-  return head(title) + render_template("report.html", view, escape_xml) + scripts(charts);
+  return head(title) + render_template("report.html", view, escape_xml) + scripts(charts.all());
+}
+
+std::string html(std::span<const record::run> runs) {
+  chart_book charts;
+  return page(make_view(runs, charts), charts);
 }
 
 void render_html(std::span<const record::run> runs, const std::filesystem::path& path) {

@@ -76,7 +76,7 @@ std::string evidence(const record::kernel_result& k, const std::string* law) {
   std::string text;
   for (const record::counterexample& c : k.counterexamples) {
     if (law != nullptr && c.law != *law) continue;
-    text += c.kind + ": " + c.message + "\n" + c.problem + "\n" + replay_command(c.replay) + "\n";
+    text += c.kind + ": " + c.message + "\n" + c.problem + "\n" + replay_command(c.replay, k.origin) + "\n";
   }
   return text;
 }
@@ -118,6 +118,19 @@ std::string disagreements(const record::layer_check& layer) {
   return text;
 }
 
+suite audit_suite(const record::audit_section& audit, const record::provenance& origin) {
+  suite s("audit", audit.seconds, origin);
+  for (const record::fault_result& f : audit.faults)
+    s.add({f.kernel + " is caught", f.killed ? verdict::pass : verdict::fail, "survived: " + f.reason,
+           f.root_cause});
+  for (const record::honest_result& h : audit.honest) {
+    const verdict alarm = h.origin == "peer" ? verdict::skipped : verdict::fail;
+    s.add({h.kernel + " is not accused", h.alarms > 0 ? alarm : verdict::pass, h.message,
+           replay_command(h.replay)});
+  }
+  return s;
+}
+
 std::vector<suite> suites_of(const record::run& r) {
   std::vector<suite> suites;
   if (r.verify) {
@@ -142,6 +155,7 @@ std::vector<suite> suites_of(const record::run& r) {
     }
     suites.push_back(std::move(s));
   }
+  if (r.audit) suites.push_back(audit_suite(*r.audit, r.provenance));
   return suites;
 }
 

@@ -128,6 +128,25 @@ json timing_table(const json& set, std::size_t most_rows) {
   return section;
 }
 
+json audit_table(const json& audit, std::size_t most_rows) {
+  table t("Planted faults", {"fault", "verdict", "cause", "cases", "time to the first kill"}, most_rows);
+  for (const json& row : audit["rows"])
+    t.add({text_of(row["kernel"]), text_of(row["verdict"]), text_of(row["cause"]), text_of(row["cases"]),
+           text_of(row["seconds"])});
+  json section = t.finish();
+  section["note"] =
+      text_of(audit["killed"]) + " caught; " + text_of(audit["accused"]) + " honest kernels accused.";
+  return section;
+}
+
+json practice_table(const json& audit, std::size_t most_rows) {
+  table t("Beside the usual practice", {"practice", "settings", "faults found", "honest kernels rejected"},
+          most_rows);
+  for (const json& row : audit["practices"])
+    t.add({text_of(row["name"]), text_of(row["settings"]), text_of(row["found"]), text_of(row["rejected"])});
+  return t.finish();
+}
+
 std::string render(const json& view, std::size_t most_rows) {
   json page = {{"headline", view["headline"]},
                {"lines", view["lines"]},
@@ -152,6 +171,10 @@ std::string render(const json& view, std::size_t most_rows) {
     if (!bench["totals"].empty()) sections.push_back(totals_table(bench, most_rows));
     for (const json& set : bench["sets"]) sections.push_back(timing_table(set, most_rows));
   }
+  for (const json& audit : view["audit"]) {
+    sections.push_back(audit_table(audit, most_rows));
+    sections.push_back(practice_table(audit, most_rows));
+  }
   if (!view["caught"].empty()) {
     sections.push_back(failure_section("Planted bugs, caught", "Wrong on purpose; each was expected to fail.",
                                        view["caught"], most_rows));
@@ -162,8 +185,8 @@ std::string render(const json& view, std::size_t most_rows) {
 }  // namespace
 
 std::string markdown(std::span<const record::run> runs) {
-  json view = make_view(runs);
-  view.erase("charts");
+  chart_book charts;
+  const json view = make_view(runs, charts);
   std::string text;
   for (const std::size_t most_rows : {1000, 200, 40, 8, 1}) {
     text = render(view, most_rows);

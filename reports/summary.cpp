@@ -8,6 +8,7 @@
 
 namespace plumb::reports {
 
+using record::timing;
 using record::verdict;
 
 std::string_view name_of(tone t) {
@@ -104,10 +105,51 @@ void say_gradcheck(summary& s) {
   s.lines.push_back(line);
 }
 
-void say_bench(summary& s) {
+/// The best of ours on a problem set, beside the baseline.
+void say_best(const record::bench_section& bench, summary& s) {
+  std::vector<std::string> sets;
+  for (const record::set_total& t : bench.sets)
+    if (std::ranges::find(sets, t.set) == sets.end()) sets.push_back(t.set);
+  for (const std::string& set : sets) {
+    const record::set_total* best = nullptr;
+    for (const record::set_total& t : bench.sets)
+      if (t.set == set && !t.peer && t.ratio && (best == nullptr || t.ratio->value < best->ratio->value))
+        best = &t;
+    if (best == nullptr) continue;
+    const tone how = best->ratio->comparison == record::comparison::faster ? tone::good : tone::neutral;
+    s.lines.push_back({how, clean(best->kernel, 200) + " takes " + number(best->ratio->value) +
+                                "× the time of " + clean(best->ratio->against, 200) + " on " +
+                                clean(set, 60)});
+  }
+}
+
+void say_bench(std::span<const record::run> runs, summary& s) {
+  int wrong = 0;
+  for (const record::run& r : runs) {
+    if (!r.bench) continue;
+    say_best(*r.bench, s);
+    for (const timing& t : r.bench->timings) wrong += record::is_bad(t.verdict) && !t.peer ? 1 : 0;
+  }
+  if (wrong > 0)
+    s.lines.push_back({tone::bad, plural(wrong, "timing") + " refused: the kernel is wrong there"});
   std::string text = plural(s.timed, "measurement");
   if (s.untimed > 0) text += ", " + count(s.untimed) + " without a number";
   s.lines.push_back({s.timed == 0 ? tone::unsure : tone::neutral, text});
+}
+
+void say_audit(const record::audit_section& audit, summary& s) {
+  const auto all = std::ssize(audit.faults);
+  const auto killed = std::ranges::count(audit.faults, true, &record::fault_result::killed);
+  const auto accused = std::ranges::count_if(
+      audit.honest, [](const record::honest_result& h) { return h.alarms > 0 && h.origin != "peer"; });
+  const std::string faults = plural(all, "planted fault");
+  s.lines.push_back(killed == all ? sentence{all > 0 ? tone::good : tone::unsure, "All " + faults + " caught"}
+                                  : sentence{tone::bad, count(all - killed) + " of " + faults + " survived"});
+  if (!audit.honest.empty())
+    s.lines.push_back(
+        accused == 0
+            ? sentence{tone::good, "No false alarm over " + plural(std::ssize(audit.honest), "honest kernel")}
+            : sentence{tone::bad, plural(accused, "honest kernel") + " accused"});
 }
 
 }  // namespace
@@ -134,7 +176,9 @@ summary summarize(std::span<const record::run> runs) {
   }
   if (verified) say_verify(s);
   if (checked) say_gradcheck(s);
-  if (benched) say_bench(s);
+  if (benched) say_bench(runs, s);
+  for (const record::run& r : runs)
+    if (r.audit) say_audit(*r.audit, s);
   if (s.lines.empty()) s.lines.push_back({tone::unsure, "Nothing was judged"});
   // The gravest sentence leads; among equals the first, and a plain fact never before a verdict.
   const auto rank = [](const sentence& line) {

@@ -147,11 +147,20 @@ std::string clean(std::string_view text, std::size_t most) {
   return result;
 }
 
-std::string replay_command(const std::string& line) {
+namespace {
+
+std::string quoted(const std::string& word) {
+  std::string text;
+  for (const char c : clean(word, 4000)) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return "'" + text + "'";
+}
+
+}  // namespace
+
+std::string replay_command(const std::string& line, const std::string& origin) {
   if (line.empty()) return {};
-  std::string quoted;
-  for (const char c : clean(line, 4000)) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return "./plumb replay '" + quoted + "'";
+  const bool plugin = origin.ends_with(".so");
+  return "./plumb replay " + quoted(line) + (plugin ? " --plugin " + quoted(origin) : "");
 }
 
 std::string escape_xml(const std::string& text) {
@@ -247,9 +256,11 @@ json json_number(double value) {
   return value;
 }
 
-json json_numbers(const std::vector<double>& values) {
+json json_numbers(const std::vector<double>& values, int digits) {
   json list = json::array();
-  for (const double value : values) list.push_back(json_number(value));
+  for (const double value : values)
+    list.push_back(json_number(
+        digits > 0 && std::isfinite(value) ? std::stod(fmt::format("{:.{}g}", value, digits)) : value));
   return list;
 }
 

@@ -40,8 +40,9 @@ std::string coordinates(std::int64_t flat, const std::vector<std::int64_t>& shap
 /// replaced by U+FFFD; longer than `most` bytes, it is cut at a character and ends in `…`.
 std::string clean(std::string_view text, std::size_t most = 4000);
 
-/// The command that repeats a replay line, quoted for the shell; empty for an empty line.
-std::string replay_command(const std::string& line);
+/// The command that repeats a replay line, quoted for the shell; empty for an empty line. `origin` is where the kernel
+/// comes from: a plugin has to be loaded again.
+std::string replay_command(const std::string& line, const std::string& origin = "built in");
 
 std::string escape_xml(const std::string& text);
 /// For a Markdown table cell or paragraph: no markup, no HTML, no line break.
@@ -52,6 +53,7 @@ std::string fenced(const std::string& text);
 std::string json_for_script(const json& value);
 /// A double as JSON, with "nan", "inf" and "-inf" for what JSON lacks.
 json json_number(double value);
-json json_numbers(const std::vector<double>& values);
+/// `digits` significant ones; 0: as many as it takes to read back the same bits.
+json json_numbers(const std::vector<double>& values, int digits = 0);
 
 }  // namespace plumb::reports

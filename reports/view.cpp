@@ -18,7 +18,7 @@ json verdict_cell(record::verdict v) {
   return {{"verdict", std::string(record::name_of(v))}, {"tone", std::string(name_of(tone_of(v)))}};
 }
 
-json element_row(const record::element& e) {
+json element_row(const record::element& e, const std::string& origin) {
   const auto share_of = [&](double bound) { return bound > 0 ? number(std::abs(e.error) / bound) : "–"; };
   return {{"at", clean(e.tensor, 40) + " [" + coordinates(e.coordinates) + "]"},
           {"got", number(e.got, 9)},
@@ -29,8 +29,10 @@ json element_row(const record::element& e) {
           {"proven", share_of(e.proven_bound)},
           {"regime", clean(e.regime, 60)},
           {"problem", clean(e.problem, 600)},
-          {"replay", replay_command(e.replay)}};
+          {"replay", replay_command(e.replay, origin)}};
 }
+
+namespace {
 
 std::string heat_chart(chart_book& charts, const record::heat_map& map) {
   json tiles = json::array();
@@ -38,10 +40,10 @@ std::string heat_chart(chart_book& charts, const record::heat_map& map) {
     tiles.push_back({{"label", clean(tile.label, 60)},
                      {"rows", tile.rows},
                      {"cols", tile.cols},
-                     {"share", json_numbers(tile.share)},
-                     {"got", json_numbers(tile.got)},
-                     {"truth", json_numbers(tile.truth)},
-                     {"ulps", json_numbers(tile.ulps)},
+                     {"share", json_numbers(tile.share, 3)},
+                     {"got", json_numbers(tile.got, 9)},
+                     {"truth", json_numbers(tile.truth, 9)},
+                     {"ulps", json_numbers(tile.ulps, 3)},
                      {"at", tile.at}});
   }
   json axes = json::array();
@@ -51,6 +53,26 @@ std::string heat_chart(chart_book& charts, const record::heat_map& map) {
                              {"bound", clean(map.bound, 40)},
                              {"shape", map.shape},
                              {"axes", std::move(axes)}});
+}
+
+}  // namespace
+
+json heat_figure(const record::heat_map& map, chart_book& charts) {
+  json list = json::array();
+  if (map.tiles.empty()) return list;
+  std::string unit = "in units of the " + clean(map.bound, 40) + " bound";
+  if (map.bound == "ulp") unit = "where every bit had to match";
+  std::string note;
+  if (map.tiles_left_out > 0) note += "; " + plural(map.tiles_left_out, "channel") + " not shown";
+  if (map.row_step > 1 || map.col_step > 1)
+    note += "; each cell is the worst of " + extents({map.row_step, map.col_step}) + " elements";
+  list.push_back({{"chart", heat_chart(charts, map)},
+                  {"tensor", clean(map.tensor, 40)},
+                  {"problem", clean(map.problem, 600)},
+                  {"regime", clean(map.regime, 60)},
+                  {"unit", unit},
+                  {"note", note}});
+  return list;
 }
 
 std::string ulp_chart(chart_book& charts, const record::ulp_histogram& histogram) {
@@ -116,29 +138,30 @@ std::string title_of(std::span<const record::run> runs) {
 
 }  // namespace
 
-json make_view(std::span<const record::run> runs) {
+void add_provenance(std::span<const record::run> runs, json& view) {
+  view["provenance"] = json::array();
+  for (const record::run& r : runs)
+    view["provenance"].push_back({{"command", clean(r.command, 60)}, {"rows", provenance_rows(r)}});
+  if (runs.empty()) return;
+  view["date"] = clean(runs.back().provenance.date, 60);
+  view["machine"] = clean(runs.back().provenance.cpu, 200);
+}
+
+json make_view(std::span<const record::run> runs, chart_book& charts) {
   const summary s = summarize(runs);
   json view = {{"title", title_of(runs)},
                {"headline", s.headline.text},
                {"tone", std::string(name_of(s.headline.tone))},
                {"lines", json::array()},
-               {"stats", run_stats(s)},
-               {"provenance", json::array()}};
+               {"stats", run_stats(s)}};
   for (const sentence& line : s.lines) {
     view["lines"].push_back({{"text", line.text}, {"tone", std::string(name_of(line.tone))}});
   }
-  for (const record::run& r : runs) {
-    view["provenance"].push_back({{"command", clean(r.command, 60)}, {"rows", provenance_rows(r)}});
-  }
-  if (!runs.empty()) {
-    view["date"] = clean(runs.front().provenance.date, 60);
-    view["machine"] = clean(runs.front().provenance.cpu, 200);
-  }
-  chart_book charts;
+  add_provenance(runs, view);
   view_verify(runs, charts, view);
   view_gradcheck(runs, charts, view);
   view_bench(runs, charts, view);
-  view["charts"] = charts.all();
+  view_audit(runs, view);
   return view;
 }
 

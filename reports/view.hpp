@@ -22,15 +22,20 @@ class chart_book {
 /// Keys common to kernels wherever they appear.
 json verdict_cell(record::verdict v);
 /// A worst element as a row of a table.
-json element_row(const record::element& e);
-std::string heat_chart(chart_book& charts, const record::heat_map& map);
+json element_row(const record::element& e, const std::string& origin = "built in");
+/// The heat map as a list of one figure, or of none.
+json heat_figure(const record::heat_map& map, chart_book& charts);
 std::string ulp_chart(chart_book& charts, const record::ulp_histogram& histogram);
 
 void view_verify(std::span<const record::run> runs, chart_book& charts, json& view);
 void view_gradcheck(std::span<const record::run> runs, chart_book& charts, json& view);
 void view_bench(std::span<const record::run> runs, chart_book& charts, json& view);
+void view_audit(std::span<const record::run> runs, json& view);
 
-/// Keys: headline, tone, lines, stats, the sections' keys, provenance, charts.
-json make_view(std::span<const record::run> runs);
+/// Keys: date, machine, provenance.
+void add_provenance(std::span<const record::run> runs, json& view);
+
+/// Keys: headline, tone, lines, stats, the sections' keys, provenance.
+json make_view(std::span<const record::run> runs, chart_book& charts);
 
 }  // namespace plumb::reports

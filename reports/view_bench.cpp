@@ -5,6 +5,7 @@
 #include <map>
 #include <set>
 
+#include "reports/growth.hpp"
 #include "reports/view.hpp"
 
 namespace plumb::reports {
@@ -15,6 +16,9 @@ using record::timing;
 
 // Bars for more problems would be a chart nobody scrolls through; the table has them all.
 constexpr std::size_t most_bars = 40;
+// More rows make a browser slow; the record has them all.
+constexpr std::size_t most_rows = 2000;
+constexpr std::size_t most_points = 5000;
 
 const char* tone_of(record::comparison c) {
   if (c == record::comparison::faster) return "good";
@@ -69,6 +73,9 @@ json timing_cell(const timing* t) {
   std::string title = duration(m.seconds) + " [" + duration(m.low) + ", " + duration(m.high) + "], " +
                       plural(std::ssize(m.samples), "sample") + ", " + number(m.gbytes) + " GB/s, " +
                       number(100 * m.roof_share) + " % of the roof";
+  if (t->cold) title += "; cold caches: " + duration(t->cold->seconds);
+  if (t->prepare_seconds && *t->prepare_seconds > 0)
+    title += "; plan and weights, once: " + duration(*t->prepare_seconds);
   if (!t->implementation.empty()) title += ", " + clean(t->implementation, 100);
   if (m.ratio) {
     cell["ratio"] = number(m.ratio->value) + "×";
@@ -112,6 +119,7 @@ json set_card(const std::string& set, const std::string& job, const std::vector<
   json rows = json::array();
   json bars = {{"problems", json::array()}, {"kernels", heads}, {"bars", json::array()}};
   for (const std::string& problem : problems) {
+    if (rows.size() == most_rows) break;
     json cells = json::array();
     json group = json::array();
     for (const std::string& kernel : kernels) {
@@ -132,6 +140,10 @@ json set_card(const std::string& set, const std::string& job, const std::vector<
           {"cut", cut ? "; the first " + std::to_string(most_bars) + ", the table has all" : ""},
           {"kernels", std::move(heads)},
           {"rows", std::move(rows)},
+          {"more", problems.size() > most_rows
+                       ? plural(std::ssize(problems) - static_cast<std::int64_t>(most_rows), "problem") +
+                             " more in the record"
+                       : ""},
           {"chart", charts.add("bars", std::move(bars))}};
 }
 
@@ -169,7 +181,8 @@ json roofline(const record::bench_section& bench, chart_book& charts) {
   if (!(bench.roof.peak_gflops > 0) || !(bench.roof.peak_gbytes > 0)) return list;
   json points = json::array();
   for (const timing& t : bench.timings) {
-    if (!t.measurement || !(t.measurement->bytes > 0)) continue;
+    if (!t.measurement || !(t.measurement->bytes > 0) || !(t.measurement->gflops > 0)) continue;
+    if (points.size() == most_points) break;
     const record::measurement& m = *t.measurement;
     points.push_back({{"kernel", clean(label(t), 300)},
                       {"peer", t.peer},
@@ -218,6 +231,49 @@ json pareto(const std::string& job, const std::vector<const timing*>& timings, c
   return list;
 }
 
+/// Cold against hot: how many times as long the first call takes whose data lie in no cache.
+json cold_figure(const std::string& job, const std::vector<const timing*>& timings, chart_book& charts) {
+  json points = json::array();
+  for (const timing* t : timings) {
+    if (!t->measurement || !t->cold || !(t->measurement->seconds > 0) || points.size() == most_points)
+      continue;
+    points.push_back({{"kernel", clean(label(*t), 300)},
+                      {"peer", t->peer},
+                      {"problem", clean(t->problem, 300)},
+                      {"hot", json_number(t->measurement->seconds)},
+                      {"cold", json_number(t->cold->seconds)}});
+  }
+  json list = json::array();
+  if (points.size() > 1)
+    list.push_back(
+        {{"chart", charts.add("cold", {{"points", std::move(points)}})}, {"job", clean(job, 200)}});
+  return list;
+}
+
+/// One log-log plot a quantity that some problems vary alone, with the exponents.
+json growth_figures(const std::string& job, const std::vector<const timing*>& timings, chart_book& charts) {
+  constexpr std::size_t most_figures = 12;
+  json list = json::array();
+  for (const growth_family& family : find_growth(timings)) {
+    json series = json::array();
+    for (const growth_series& s : family.series)
+      series.push_back({{"name", clean(s.kernel, 300)},
+                        {"x", json_numbers(s.x)},
+                        {"y", json_numbers(s.seconds)},
+                        {"exponent", json_number(s.exponent)}});
+    std::string work;
+    if (family.work > 0) work = "; the operations grow with exponent " + number(family.work, 2);
+    list.push_back({{"chart", charts.add("growth", {{"series", std::move(series)},
+                                                    {"quantity", clean(family.quantity, 40)}})},
+                    {"quantity", clean(family.quantity, 40)},
+                    {"problems", clean(family.problems, 400)},
+                    {"work", work},
+                    {"job", clean(job, 200)}});
+    if (list.size() == most_figures) break;
+  }
+  return list;
+}
+
 json bench_card(const record::bench_section& bench, chart_book& charts) {
   std::vector<const timing*> all;
   for (const timing& t : bench.timings) all.push_back(&t);
@@ -233,6 +289,8 @@ json bench_card(const record::bench_section& bench, chart_book& charts) {
                {"totals", total_rows(bench)},
                {"sets", json::array()},
                {"pareto", json::array()},
+               {"cold", json::array()},
+               {"growth", json::array()},
                {"roofline", roofline(bench, charts)}};
   for (const auto& [set, job] : groups) {
     std::vector<const timing*> part;
@@ -245,6 +303,8 @@ json bench_card(const record::bench_section& bench, chart_book& charts) {
     std::ranges::copy_if(all, std::back_inserter(part),
                          [&](const timing* t) { return stem(t->kernel) == job; });
     for (json& chart : pareto(job, part, charts)) card["pareto"].push_back(chart);
+    for (json& chart : cold_figure(job, part, charts)) card["cold"].push_back(chart);
+    for (json& chart : growth_figures(job, part, charts)) card["growth"].push_back(chart);
   }
   return card;
 }

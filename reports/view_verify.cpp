@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "reports/pattern.hpp"
 #include "reports/view.hpp"
 
 namespace plumb::reports {
@@ -16,6 +17,8 @@ constexpr std::int64_t most_planes = 12;
 constexpr std::int64_t most_extent = 24;
 constexpr std::size_t most_counterexamples = 3;
 constexpr std::size_t most_worst = 10;
+// More rows make a browser slow; the record has them all. Failing ones come first.
+constexpr std::size_t most_rows = 2000;
 
 // ---------------------------------------------------------------------------------------------- tensors as
 // grids
@@ -63,15 +66,11 @@ std::string plane_label(const record::tensor_dump& t, std::int64_t number) {
   return coordinates(number, outer, t.axes);
 }
 
-json draw_tensor(const record::tensor_dump& t) {
+json draw_tensor(const record::tensor_dump& t, const std::vector<bool>& marked) {
   const std::size_t rank = t.shape.size();
   const std::int64_t cols = rank > 0 ? t.shape[rank - 1] : 1;
   const std::int64_t rows = rank > 1 ? t.shape[rank - 2] : 1;
   const std::int64_t planes = rows * cols > 0 ? std::ssize(t.values) / (rows * cols) : 0;
-  std::vector<bool> marked(t.values.size(), false);
-  for (const std::int64_t flat : t.marked) {
-    if (flat >= 0 && flat < std::ssize(t.values)) marked[static_cast<std::size_t>(flat)] = true;
-  }
   std::vector<std::int64_t> order(static_cast<std::size_t>(planes));
   for (std::int64_t i = 0; i < planes; ++i) order[static_cast<std::size_t>(i)] = i;
   if (planes > most_planes) {  // the planes with wrong elements first
@@ -96,18 +95,19 @@ json draw_tensor(const record::tensor_dump& t) {
           {"more", planes > most_planes ? plural(planes - most_planes, "plane") + " more" : ""}};
 }
 
-/// An expected tensor without marks of its own shows those of what was got.
+/// An expected tensor is marked where what was got is wrong.
 json draw_tensors(const record::counterexample& c, record::tensor_role role) {
   json list = json::array();
   for (const record::tensor_dump& t : c.tensors) {
     if (t.role != role) continue;
-    record::tensor_dump shown = t;
+    std::vector<bool> marked = wrong_elements(c, t);
     for (const record::tensor_dump& other : c.tensors) {
       const bool is_got =
           other.role == record::tensor_role::got && other.name == t.name && other.shape == t.shape;
-      if (role == record::tensor_role::expected && is_got && t.marked.empty()) shown.marked = other.marked;
+      if (role == record::tensor_role::expected && is_got && t.marked.empty())
+        marked = wrong_elements(c, other);
     }
-    list.push_back(draw_tensor(shown));
+    list.push_back(draw_tensor(t, marked));
   }
   return list;
 }
@@ -124,45 +124,25 @@ std::string shrink_story(const record::counterexample& c) {
   return text;
 }
 
-json draw_counterexample(const record::counterexample& c) {
+json draw_counterexample(const record::counterexample& c, const kernel_result& k) {
   json drawn = {
       {"kind", clean(c.kind, 60)},
       {"message", clean(c.message)},
       {"law", clean(c.law, 120)},
       {"problem", clean(c.problem, 600)},
       {"regime", clean(c.regime, 60)},
-      {"replay", replay_command(c.replay)},
+      {"replay", replay_command(c.replay, k.origin)},
       {"story", shrink_story(c)},
-      {"pattern", clean(c.pattern, 200)},
+      {"pattern", clean(pattern_of(c, k.heat ? &*k.heat : nullptr), 200)},
       {"occurrences", c.occurrences > 1 ? count(c.occurrences) + " failing cases of this kind" : ""},
       {"wrong", json::array()},
       {"inputs", draw_tensors(c, record::tensor_role::input)},
       {"got", draw_tensors(c, record::tensor_role::got)},
       {"expected", draw_tensors(c, record::tensor_role::expected)}};
-  if (c.wrong) drawn["wrong"].push_back(element_row(*c.wrong));
+  // What was left as it was has no value of its own to show.
+  if (c.wrong && c.kind != "unwritten") drawn["wrong"].push_back(element_row(*c.wrong, k.origin));
   drawn["has_tensors"] = !c.tensors.empty();
   return drawn;
-}
-
-/// The heat map as a list of one figure, or of none.
-json heat_figure(const kernel_result& k, chart_book& charts) {
-  json list = json::array();
-  if (!k.heat || k.heat->tiles.empty()) return list;
-  const record::heat_map& map = *k.heat;
-  std::string unit = "in units of the " + clean(map.bound, 40) + " bound";
-  if (map.bound == "ulp") unit = "where every bit had to match";
-  std::string note;
-  if (map.tiles_left_out > 0) note += "; " + plural(map.tiles_left_out, "channel") + " not shown";
-  if (map.row_step > 1 || map.col_step > 1) {
-    note += "; each cell is the worst of " + extents({map.row_step, map.col_step}) + " elements";
-  }
-  list.push_back({{"chart", heat_chart(charts, map)},
-                  {"tensor", clean(map.tensor, 40)},
-                  {"problem", clean(map.problem, 600)},
-                  {"regime", clean(map.regime, 60)},
-                  {"unit", unit},
-                  {"note", note}});
-  return list;
 }
 
 std::string kernel_id(std::size_t number) { return "kernel" + std::to_string(number); }
@@ -179,7 +159,7 @@ json failure_card(const kernel_result& k, std::size_t at, const json& heat) {
                {"heat", heat},
                {"counterexamples", json::array()}});
   for (std::size_t i = 0; i < std::min(k.counterexamples.size(), most_counterexamples); ++i) {
-    json drawn = draw_counterexample(k.counterexamples[i]);
+    json drawn = draw_counterexample(k.counterexamples[i], k);
     if (drawn["message"] == card["reason"]) drawn["message"] = "";
     card["counterexamples"].push_back(std::move(drawn));
   }
@@ -289,6 +269,7 @@ json problem_rows(const kernel_result& k) {
   std::ranges::stable_sort(order, {}, [](const auto* p) { return record::is_bad(p->verdict) ? 0 : 1; });
   json rows = json::array();
   for (const record::problem_result* p : order) {
+    if (rows.size() == most_rows) break;
     json row = verdict_cell(p->verdict);
     row.update({{"problem", clean(p->problem, 600)},
                 {"reason", clean(p->reason)},
@@ -339,14 +320,17 @@ json kernel_card(const kernel_result& k, std::size_t at, chart_book& charts) {
                {"worst", json::array()},
                {"problems", problem_rows(k)},
                {"problem_count", plural(std::ssize(k.problems), "problem")},
-               {"heat", heat_figure(k, charts)},
+               {"more_problems", k.problems.size() > most_rows ? count(static_cast<std::int64_t>(most_rows)) +
+                                                                     " of them shown, failing ones first"
+                                                               : ""},
+               {"heat", k.heat ? heat_figure(*k.heat, charts) : json::array()},
                {"glance", glance(k)},
                {"ulps", json::array()}});
   for (const record::reason_count& d : k.declined) {
     card["declined"].push_back({{"reason", clean(d.reason, 400)}, {"count", count(d.count)}});
   }
   for (std::size_t i = 0; i < std::min(k.worst.size(), most_worst); ++i) {
-    card["worst"].push_back(element_row(k.worst[i]));
+    card["worst"].push_back(element_row(k.worst[i], k.origin));
   }
   if (k.ulps && !k.ulps->counts.empty()) card["ulps"].push_back({{"chart", ulp_chart(charts, *k.ulps)}});
   card["has_charts"] = !card["heat"].empty() || !card["ulps"].empty();
@@ -393,6 +377,11 @@ void view_verify(std::span<const record::run> runs, chart_book& charts, json& vi
   view["findings"] = json::array();
   view["caught"] = json::array();
   view["kernels"] = json::array();
+  view["cut_kernels"] = kernels.size() > most_rows
+                            ? plural(std::ssize(kernels) - static_cast<std::int64_t>(most_rows), "kernel") +
+                                  " more in the record, none of them worse than those shown"
+                            : "";
+  if (kernels.size() > most_rows) kernels.resize(most_rows);
   for (std::size_t at = 0; at < kernels.size(); ++at) {
     const kernel_result& k = *kernels[at];
     json card = kernel_card(k, at, charts);

@@ -3,9 +3,12 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <cmath>
+#include <limits>
 
 #include "verify/agreement.hpp"
 #include "verify/differentiate.hpp"
+#include "verify/exam.hpp"
 
 namespace plumb {
 
@@ -94,6 +97,8 @@ class point_check {
   /// Coordinates, or directions, left out because a difference along them would cross a kink.
   index_t kinks() const { return kinks_; }
   index_t columns() const { return at_.inputs().total(); }
+  /// The coordinates among them.
+  const std::vector<index_t>& kinked() const { return kinked_; }
   const differentiation<T>& at() const { return at_; }
 
   void dense() {
@@ -109,6 +114,8 @@ class point_check {
     if (!numeric_applies()) return;
     const std::vector<bool> kinked = kinked_columns(layer_, in_double_, step);
     kinks_ += std::ranges::count(kinked, true);
+    for (index_t j = 0; j < columns(); ++j)
+      if (kinked[static_cast<std::size_t>(j)]) kinked_.push_back(j);
     for (index_t j = 0; j < by_entries.cols(); ++j) {
       if (kinked[static_cast<std::size_t>(j)]) continue;
       const auto e = estimate([&](const T& h) { return at_.moved(j, h); }, step);
@@ -185,6 +192,7 @@ class point_check {
   differentiation<T> at_;
   differentiation<double> in_double_;
   index_t kinks_ = 0;
+  std::vector<index_t> kinked_;
 };
 
 /// With one definition wrong, exactly the pairs that contain it disagree.
@@ -236,6 +244,16 @@ void conclude(comparisons& all, int digits, index_t columns, index_t kinks, reco
   }
 }
 
+/// The first few of the coordinates left out, by name.
+void name_kinks(const layer& l, const coordinates_of& inputs, const std::vector<index_t>& kinked,
+                record::layer_check& result) {
+  constexpr std::size_t most = 200;
+  for (const index_t j : kinked)
+    for (const auto& in : inputs.ranges())
+      if (j >= in.first && j < in.first + in.size && result.kinks.size() < most)
+        result.kinks.push_back({in.tensor, named_coordinates(l, in.tensor, j - in.first)});
+}
+
 /// A drawn point, and for layers with winners a second one that is all ties: a definition that sends the gradient
 /// elsewhere than to the winner shows there.
 template <class T>
@@ -255,6 +273,7 @@ void check_points(const layer& l, const gradcheck_options& options, record::laye
       check.directional(3);
     ++result.points;
     result.kinks_excluded += check.kinks();
+    name_kinks(l, check.at().inputs(), check.kinked(), result);
     if (!ties) {
       columns = check.columns();
       kinks = small ? check.kinks() : 0;
@@ -304,6 +323,32 @@ void add_curves(const layer& l, const gradcheck_options& options, record::layer_
   result.curves.push_back(curve<mp50>(l, point, "mp50", truth, u, v, -48, 2));
 }
 
+/// The time of the whole explicit Jacobian beside that of one product with it, the best of a few in double.
+void add_cost(const layer& l, const gradcheck_options& options, record::layer_check& result) {
+  constexpr int repeats = 5;
+  const differentiation<double> at(l, draw_point(l, options.seed, false));
+  const std::vector<double> u(static_cast<std::size_t>(at.outputs().total()), 0.5);
+  record::jacobian_cost cost{at.inputs().total(), at.outputs().total(), 0, 0, 0};
+  const auto best = [](const auto& work) {
+    double least = std::numeric_limits<double>::infinity();
+    for (int i = 0; i < repeats; ++i) {
+      const auto start = std::chrono::steady_clock::now();
+      work();
+      least =
+          std::min(least, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    }
+    return least;
+  };
+  double sum = 0;  // the entries are looked at, or a compiler might not make them
+  cost.explicit_seconds = best([&] {
+    cost.entries = 0;
+    at.explicit_entries([&](index_t, index_t, double value) { ++cost.entries, sum += value; });
+  });
+  cost.implicit_seconds = best([&] { sum += at.vjp_product(u).size() > 0 ? 1 : 0; });
+  [[maybe_unused]] const volatile double looked_at = sum;
+  result.cost = cost;
+}
+
 /// The corner of the Jacobian that fits on a screen, explicit beside numerical.
 void add_image(const layer& l, const gradcheck_options& options, record::layer_check& result) {
   constexpr index_t most = 96;
@@ -351,6 +396,7 @@ record::layer_check check_layer(const layer& l, const gradcheck_options& options
   if (options.curves && !result.agreements.empty()) {
     add_curves(l, options, result);
     add_image(l, options, result);
+    add_cost(l, options, result);
   }
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;

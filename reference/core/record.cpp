@@ -175,14 +175,26 @@ void visit(S& s, F&& f) {
 template <is<kernel_gradient> S, class F>
 void visit(S& s, F&& f) {
   f("kernel", s.kernel), f("pass", s.pass), f("peer", s.peer), f("verdict", s.verdict), f("reason", s.reason);
-  f("worst_proven", s.worst_proven), f("worst_ulps", s.worst_ulps), f("worst", s.worst), f("heat", s.heat);
-  f("ulps", s.ulps);
+  f("worst_proven", s.worst_proven), f("worst_ulps", s.worst_ulps), f("detection_power", s.detection_power);
+  f("worst", s.worst), f("heat", s.heat), f("ulps", s.ulps);
+}
+
+template <is<kink> S, class F>
+void visit(S& s, F&& f) {
+  f("tensor", s.tensor), f("coordinates", s.coordinates);
+}
+
+template <is<jacobian_cost> S, class F>
+void visit(S& s, F&& f) {
+  f("inputs", s.inputs), f("outputs", s.outputs), f("entries", s.entries);
+  f("explicit_seconds", s.explicit_seconds), f("implicit_seconds", s.implicit_seconds);
 }
 
 template <is<layer_check> S, class F>
 void visit(S& s, F&& f) {
   f("layer", s.layer), f("problem", s.problem), f("verdict", s.verdict), f("reason", s.reason);
   f("points", s.points), f("kinks_excluded", s.kinks_excluded), f("seconds", s.seconds);
+  f("kinks", s.kinks), f("cost", s.cost);
   f("agreements", s.agreements), f("curves", s.curves), f("jacobians", s.jacobians), f("kernels", s.kernels);
 }
 
@@ -199,9 +211,15 @@ void visit(S& s, F&& f) {
 
 template <is<measurement> S, class F>
 void visit(S& s, F&& f) {
-  f("seconds", s.seconds), f("low", s.low), f("high", s.high), f("samples", s.samples), f("flops", s.flops);
+  f("seconds", s.seconds), f("low", s.low), f("high", s.high), f("samples", s.samples), f("rounds", s.rounds);
+  f("flops", s.flops);
   f("bytes", s.bytes), f("gflops", s.gflops), f("gbytes", s.gbytes), f("roof_share", s.roof_share);
   f("ratio", s.ratio);
+}
+
+template <is<cold_time> S, class F>
+void visit(S& s, F&& f) {
+  f("seconds", s.seconds), f("low", s.low), f("high", s.high), f("samples", s.samples);
 }
 
 template <is<timing> S, class F>
@@ -209,7 +227,7 @@ void visit(S& s, F&& f) {
   f("problem", s.problem), f("set", s.set), f("kernel", s.kernel), f("implementation", s.implementation);
   f("layout", s.layout), f("peer", s.peer), f("baseline", s.baseline), f("verdict", s.verdict);
   f("reason", s.reason), f("worst_ulps", s.worst_ulps), f("worst_proven", s.worst_proven);
-  f("measurement", s.measurement);
+  f("measurement", s.measurement), f("cold", s.cold), f("prepare_seconds", s.prepare_seconds);
 }
 
 template <is<roof> S, class F>
@@ -309,6 +327,70 @@ json write(const T& value) {
     visit(value, writer{object});
     return object;
   }
+}
+
+// ---------------------------------------------------------------------------------------------- the schema
+
+/// `heat_map` of `record::heat_map`, out of the compiler's own spelling.
+template <class T>
+std::string_view type_name() {
+  const std::string_view whole = __PRETTY_FUNCTION__;
+  const std::size_t from = whole.find("T = ") + 4, end = whole.find_first_of(";]", from);
+  const std::string_view name = whole.substr(from, end - from);
+  return name.substr(name.rfind(':') + 1);
+}
+
+struct schema_builder {
+  json& definitions;
+
+  template <class T>
+  json of() {
+    if constexpr (std::is_enum_v<T>) return {{"enum", enum_words<T>::words}};
+    if constexpr (std::same_as<T, std::string>) return {{"type", "string"}};
+    if constexpr (std::same_as<T, bool>) return {{"type", "boolean"}};
+    if constexpr (std::floating_point<T>) return {{"$ref", "#/$defs/number"}};
+    if constexpr (std::is_unsigned_v<T>) return {{"type", "integer"}, {"minimum", 0}};
+    if constexpr (std::integral<T>) return {{"type", "integer"}};
+    if constexpr (std::is_class_v<T> && !std::same_as<T, std::string>) {
+      const std::string name(type_name<T>());
+      if (!definitions.contains(name)) {
+        definitions[name] = nullptr;  // its place in the order
+        json described = object<T>();
+        definitions[name] = std::move(described);
+      }
+      return {{"$ref", "#/$defs/" + name}};
+    }
+  }
+  template <class T>
+  json object();
+};
+
+struct field_collector {
+  schema_builder& builder;
+  json& properties;
+  json& required;
+
+  template <class T>
+  void operator()(const char* name, const T&) {
+    properties[name] = builder.of<T>();
+    required.push_back(name);
+  }
+  template <class T>
+  void operator()(const char* name, const std::vector<T>&) {
+    properties[name] = {{"type", "array"}, {"items", builder.of<T>()}};
+  }
+  template <class T>
+  void operator()(const char* name, const std::optional<T>&) {
+    properties[name] = builder.of<T>();
+  }
+};
+
+template <class T>
+json schema_builder::object() {
+  json properties = json::object(), required = json::array();
+  const T any{};
+  visit(any, field_collector{*this, properties, required});
+  return {{"type", "object"}, {"required", required}, {"properties", properties}};
 }
 
 // ---------------------------------------------------------------------------------------------- reading
@@ -479,6 +561,10 @@ void check(const jacobian_image& image, const std::string& path) {
   }
 }
 
+void check(const measurement& m, const std::string& path) {
+  if (!m.rounds.empty()) expect_length(path, "rounds", m.rounds.size(), std::ssize(m.samples));
+}
+
 template <class T>
 requires std::is_class_v<T>
 void read(const json& value, T& target, const std::string& path) {
@@ -505,6 +591,21 @@ std::string to_json(const run& r) {
   // Kernel names and messages come from outside: bytes that are no UTF-8 become U+FFFD instead of an
   // exception.
   return write(r).dump(1, ' ', false, json::error_handler_t::replace) + "\n";
+}
+
+std::string json_schema() {
+  json definitions = json::object();
+  definitions["number"] = {
+      {"description", "JSON has no NaN and no infinity"},
+      {"anyOf", json::array({{{"type", "number"}}, {{"enum", {"nan", "inf", "-inf"}}}})}};
+  json whole = {{"$schema", "https://json-schema.org/draft/2020-12/schema"},
+                {"title", "Plumb record"},
+                {"description", "What a run found out; docs/record.md explains the fields."}};
+  whole.update(schema_builder{definitions}.object<run>());
+  whole["properties"]["schema"]["minimum"] = 1;
+  whole["properties"]["schema"]["maximum"] = schema_version;
+  whole["$defs"] = std::move(definitions);
+  return whole.dump(1) + "\n";
 }
 
 run from_json(std::string_view text, const std::string& origin) {

@@ -35,8 +35,9 @@ void write_file(const std::filesystem::path& path, std::string_view text);
 
 namespace record {
 
-/// The schema this build writes, and the newest one it reads.
-inline constexpr int schema_version = 1;
+/// The schema this build writes, and the newest one it reads. What a newer schema added is optional, so that
+/// older records are read as they are (docs/record.md lists the additions).
+inline constexpr int schema_version = 2;
 
 enum class verdict : std::uint8_t { pass, fail, mistrusted, inconclusive, skipped, crashed, timeout };
 std::string_view name_of(verdict v);
@@ -304,9 +305,26 @@ struct kernel_gradient {
   std::string reason;
   std::optional<double> worst_proven;
   double worst_ulps = 0;
+  std::optional<double> detection_power;  ///< as of a kernel_result, on this problem
   std::vector<element> worst;
   std::optional<heat_map> heat;
   std::optional<ulp_histogram> ulps;
+};
+
+/// A coordinate at which the function has a kink, so that no derivative was taken there.
+struct kink {
+  std::string tensor;  ///< the input: `x`
+  std::vector<coordinate> coordinates;
+};
+
+/// The same derivatives two ways: the explicit Jacobian formed entry by entry, and one product with it that forms
+/// none (vjp). In double, single-threaded, naive: what counts is how they grow.
+struct jacobian_cost {
+  std::int64_t inputs = 0;   ///< differentiable input elements: columns
+  std::int64_t outputs = 0;  ///< rows
+  std::int64_t entries = 0;  ///< emitted by the explicit definition
+  double explicit_seconds = 0;
+  double implicit_seconds = 0;
 };
 
 struct layer_check {
@@ -317,6 +335,8 @@ struct layer_check {
   std::int64_t points = 0;          ///< places at which derivatives were taken
   std::int64_t kinks_excluded = 0;  ///< coordinates left out because the winner changed
   double seconds = 0;
+  std::vector<kink> kinks;  ///< the first of the excluded ones
+  std::optional<jacobian_cost> cost;
   std::vector<agreement> agreements;
   std::vector<v_curve> curves;
   std::vector<jacobian_image> jacobians;
@@ -348,12 +368,21 @@ struct measurement {
   double low = 0;      ///< 95 % interval of the median
   double high = 0;
   std::vector<double> samples;  ///< seconds a call, in the order taken; may be thinned
+  std::vector<int> rounds;      ///< in which round each sample was taken; empty in schema 1
   double flops = 0;             ///< of the textbook algorithm, one call
   double bytes = 0;             ///< compulsory traffic, one call
   double gflops = 0;            ///< flops / median
   double gbytes = 0;            ///< bytes / median
   double roof_share = 0;        ///< of the roof at this intensity, best roof sample of the same run
   std::optional<time_ratio> ratio;
+};
+
+/// One call with inputs and outputs flushed from the caches.
+struct cold_time {
+  double seconds = 0;  ///< median of the samples
+  double low = 0;      ///< 95 % interval of the median
+  double high = 0;
+  std::vector<double> samples;
 };
 
 /// One kernel on one problem. Without a measurement, `reason` says why.
@@ -370,6 +399,8 @@ struct timing {
   std::optional<double> worst_ulps;    ///< accuracy on this problem, for speed against accuracy
   std::optional<double> worst_proven;  ///< share of the proven bound
   std::optional<record::measurement> measurement;
+  std::optional<cold_time> cold;
+  std::optional<double> prepare_seconds;  ///< making the plan and packing the weights, timed apart
 };
 
 struct roof {
@@ -471,6 +502,8 @@ struct run {
 };
 
 std::string to_json(const run& r);
+/// The JSON Schema (draft 2020-12) of what to_json writes and from_json takes; docs/record.schema.json is this text.
+std::string json_schema();
 /// Throws record_error. `origin` is what the sentence calls the text, normally its path.
 run from_json(std::string_view text, const std::string& origin);
 

@@ -20,10 +20,10 @@
   // ------------------------------------------------------------------------------------------ looks
   const theme = () => dark.matches && !printing
     ? { ink: "#c9d0db", soft: "#8b95a6", rule: "#313845", zero: "#191d25", grey: "#5a6372", bad: "#ff9087", lost: "#ff6bff",
-      palette: ["#5aaee6", "#f0b440", "#35c79a", "#e39ac4", "#9fd4f5", "#ff8a4c", "#a8a8ff", "#d0a050", "#9fce5a", "#b5b5b5"],
+      palette: ["#5aaee6", "#f0b440", "#35c79a", "#e39ac4", "#9fd4f5", "#ff8a4c", "#a8a8ff", "#d0a050", "#9fce5a", "#b5b5b5", "#ff8f8f", "#53d6d6", "#d6a0ff", "#c9c06a"],
       heat: ["#d6ecff", "#4aa3ff", "#3a5680", "#7d5636", "#ff5b33", "#ffd9c9"] }
     : { ink: "#2b313b", soft: "#6a7382", rule: "#e3e7ec", zero: "#ffffff", grey: "#c3c9d2", bad: "#b3261e", lost: "#b000b0",
-      palette: ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c8cff", "#a6761d", "#66a61e", "#999999"],
+      palette: ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c8cff", "#a6761d", "#66a61e", "#999999", "#7a2d2d", "#1a7f7f", "#6a3d9a", "#8a8020"],
       heat: ["#0b2a6b", "#1f57c3", "#8db4ec", "#f2b184", "#d4371c", "#6f0d0a"] };
   // Okabe and Ito's colours first: told apart by every kind of colour vision (their yellow is left out).
   const colour = (i) => { const { palette } = theme(); return palette[i % palette.length]; };
@@ -38,11 +38,12 @@
   };
   const layout = (more) => {
     const t = theme();
+    const height = (more && more.height) || 340;
     return Object.assign({
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", margin: { l: 54, r: 14, t: 12, b: 44 }, height: 340,
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: t.ink },
       hoverlabel: { font: { family: "monospace", size: 12 }, align: "left" },
-      legend: { orientation: "h", y: -0.22, x: 0, font: { size: 11 } }, dragmode: false,
+      legend: { orientation: "h", y: -62 / (height - 120), yanchor: "top", x: 0, font: { size: 11 } }, dragmode: false,
     }, more);
   };
   // A logarithmic axis over these values: 1, 2, 5 where it spans little, powers of ten where it spans much.
@@ -244,36 +245,125 @@
     return groups;
   };
 
+  // A legend needs room, or it eats the plot.
+  const room = (entries) => Math.ceil(Math.max(0, entries - 4) / 2) * 19;
+  const brief = (kernel) => plain(kernel.replace(/^[^/]*\//, ""));
+  // Short names where all kernels do the same job.
+  const namer = (points) => new Set(points.map((p) => p.kernel.split("/")[0])).size > 1 ? plain : brief;
+
   function roofline(chart) {
-    const t = theme(), ridge = chart.gflops / chart.gbytes;
+    const t = theme(), ridge = chart.gflops / chart.gbytes, nameOf = namer(chart.points);
     const x = chart.points.map((p) => value(p.intensity)).filter((i) => i > 0);
     const low = Math.min(...x, ridge) / 2, high = Math.max(...x, ridge) * 2;
     const traces = [{ type: "scatter", mode: "lines", name: "roof", x: [low, ridge, high], y: [low * chart.gbytes, chart.gflops, chart.gflops],
       line: { color: t.ink, width: 1.6 }, hoverinfo: "skip" }];
     let number = 0;
     for (const [kernel, points] of byKernel(chart.points)) {
-      traces.push({ type: "scatter", mode: "markers", name: plain(kernel), x: points.map((p) => value(p.intensity)),
+      traces.push({ type: "scatter", mode: "markers", name: nameOf(kernel), x: points.map((p) => value(p.intensity)),
         y: points.map((p) => value(p.gflops)), text: points.map((p) => plain(p.problem) + `<br>${short(100 * value(p.share))} % of the roof`),
         hovertemplate: "%{text}<br>%{y:.3g} GFLOP/s<extra>" + plain(kernel) + "</extra>",
         marker: { size: 7, color: colour(number++), symbol: points[0].peer ? "diamond-open" : "circle", opacity: 0.85 } });
     }
-    return { traces, layout: layout({ height: 400, xaxis: logAxis([low, high], { title: "FLOP per byte" }),
+    return { traces, layout: layout({ height: 400 + room(traces.length), xaxis: logAxis([low, high], { title: "FLOP per byte" }),
       yaxis: logAxis([...chart.points.map((p) => value(p.gflops)), chart.gflops], { title: "GFLOP/s" }) }) };
   }
 
   function pareto(chart) {
     const t = theme();
-    const traces = chart.points.map((point, number) => ({ type: "scatter", mode: "markers+text", name: plain(point.kernel),
-      x: [value(point.gflops)], y: [Math.max(value(point.ulps), 0.01)], text: [plain(point.kernel.replace(/^[^/]*\//, ""))], textposition: "top center",
-      textfont: { size: 11, color: t.soft }, cliponaxis: false,
+    const exactness = (point) => Math.max(value(point.ulps), 0.01);
+    const traces = chart.points.map((point, number) => ({ type: "scatter", mode: "markers", name: plain(point.kernel.replace(/^[^/]*\//, "")) + (point.peer ? " (peer)" : ""),
+      x: [value(point.gflops)], y: [exactness(point)], cliponaxis: false,
       marker: { size: 12, color: colour(number), symbol: point.peer ? "diamond-open" : "circle", line: { width: 2 } },
       hovertemplate: `${plain(point.kernel)}<br>%{x:.3g} GFLOP/s over ${point.problems} problems<br>worst ${short(value(point.ulps))} ulp<extra></extra>` }));
-    return { traces, layout: layout({ height: 400, showlegend: false, margin: { l: 54, r: 40, t: 30, b: 44 },
-      xaxis: axis({ title: "GFLOP/s, geometric mean", range: [0, 1.2 * Math.max(...chart.points.map((p) => value(p.gflops)))] }),
-      yaxis: logAxis(chart.points.map((p) => Math.max(value(p.ulps), 0.01)), { title: "worst error in ulps" }) }) };
+    // Nothing that is faster is more exact: the choices worth having.
+    const front = [];
+    for (const point of [...chart.points].sort((a, b) => value(b.gflops) - value(a.gflops) || exactness(a) - exactness(b)))
+      if (!front.length || exactness(point) < exactness(front[front.length - 1])) front.push(point);
+    traces.unshift({ type: "scatter", mode: "lines", name: "best choices", x: front.map((p) => value(p.gflops)), y: front.map(exactness),
+      hoverinfo: "skip", line: { color: t.soft, width: 1.4, dash: "dot", shape: "hv" } });
+    return { traces, layout: layout({ height: 400 + room(traces.length), margin: { l: 54, r: 20, t: 20, b: 44 },
+      xaxis: axis({ title: "GFLOP/s, geometric mean", range: [0, 1.1 * Math.max(...chart.points.map((p) => value(p.gflops)))] }),
+      yaxis: logAxis(chart.points.map(exactness), { title: "worst error in ulps" }) }) };
   }
 
-  const kinds = { heat, ulps, v, jacobian, bars, roofline, pareto };
+  // Time in the unit that suits it.
+  const time = (seconds) => {
+    if (!Number.isFinite(seconds)) return "–";
+    for (const [unit, size] of [["s", 1], ["ms", 1e-3], ["µs", 1e-6]]) if (seconds >= size) return `${+(seconds / size).toPrecision(3)} ${unit}`;
+    return `${+(seconds / 1e-9).toPrecision(3)} ns`;
+  };
+  const timeAxis = (list, more) => {
+    const shape = logAxis(list, more);
+    if (shape.tickvals) shape.ticktext = shape.tickvals.map(time);
+    return shape;
+  };
+
+  function cold(chart) {
+    const t = theme(), traces = [], nameOf = namer(chart.points);
+    const all = chart.points.flatMap((p) => [value(p.hot), value(p.cold)]).filter((x) => x > 0);
+    const ends = [Math.min(...all), Math.max(...all)];
+    traces.push({ type: "scatter", mode: "lines", name: "as fast cold as hot", x: ends, y: ends, line: { color: t.soft, width: 1.2, dash: "dash" }, hoverinfo: "skip" });
+    let number = 0;
+    for (const [kernel, points] of byKernel(chart.points))
+      traces.push({ type: "scatter", mode: "markers", name: nameOf(kernel), x: points.map((p) => value(p.hot)), y: points.map((p) => value(p.cold)),
+        text: points.map((p) => `${plain(p.problem)}<br>hot ${time(value(p.hot))}, cold ${time(value(p.cold))}: ${short(+(value(p.cold) / value(p.hot)).toPrecision(3))}×`),
+        hovertemplate: "%{text}<extra>" + plain(kernel) + "</extra>",
+        marker: { size: 7, color: colour(number++), symbol: points[0].peer ? "diamond-open" : "circle", opacity: 0.85 } });
+    return { traces, layout: layout({ height: 400 + room(traces.length), xaxis: timeAxis(all, { title: "hot: median of warm calls" }), yaxis: timeAxis(all, { title: "cold" }) }) };
+  }
+
+  // Points and the power law through them.
+  function powers(series, xTitle, yAxis) {
+    const traces = [], xs = [];
+    series.forEach(({ name, x, y, exponent, text, symbol }, number) => {
+      const look = { color: colour(number) };
+      xs.push(...x);
+      traces.push({ type: "scatter", mode: "markers", name: name + (Number.isFinite(exponent) ? `  ∝ ${short(+exponent.toPrecision(3))}` : ""), x, y,
+        text: text || x.map((at, i) => `${xTitle} ${short(at)}: ${time(y[i])}`), hovertemplate: "%{text}<extra>" + name + "</extra>",
+        marker: { size: 7, symbol: symbol || "circle", ...look } });
+      if (!Number.isFinite(exponent) || !x.length) return;
+      const mean = (list) => list.reduce((a, v) => a + Math.log(v), 0) / list.length;
+      const middle = [mean(x), mean(y)], ends = [Math.min(...x), Math.max(...x)];
+      traces.push({ type: "scatter", mode: "lines", showlegend: false, hoverinfo: "skip", x: ends, line: { width: 1.2, dash: "dash", ...look },
+        y: ends.map((at) => Math.exp(middle[1] + exponent * (Math.log(at) - middle[0]))) });
+    });
+    const all = series.flatMap((s) => s.y);
+    return { traces, layout: layout({ height: 380 + room(series.length), xaxis: logAxis(xs, { title: xTitle }), yaxis: timeAxis(all, { title: yAxis }) }) };
+  }
+
+  const growth = (chart) => powers(chart.series.map((s) => ({ name: brief(s.name), x: values(s.x), y: values(s.y), exponent: value(s.exponent) })),
+    chart.quantity, "time of a call");
+
+  function cost(chart) {
+    const x = chart.points.map((p) => Math.max(value(p.size), 1));
+    const fit = (y) => {
+      const n = x.length, a = x.map(Math.log), b = y.map(Math.log), sum = (list) => list.reduce((s, v) => s + v, 0);
+      return (n * sum(a.map((v, i) => v * b[i])) - sum(a) * sum(b)) / (n * sum(a.map((v) => v * v)) - sum(a) ** 2);
+    };
+    const series = ["explicit", "implicit"].map((kind) => {
+      const y = chart.points.map((p) => value(p[kind]));
+      return { name: kind === "explicit" ? "explicit Jacobian" : "implicit product (vjp)", x, y, exponent: fit(y), symbol: kind === "explicit" ? "square" : "circle",
+        text: chart.points.map((p, i) => `${plain(p.problem)}<br>${kind}: ${time(y[i])}`) };
+    });
+    return powers(series, "outputs × inputs", "time");
+  }
+
+  // Changes between two records, slowest first, with the band that counts as the same.
+  function changes(chart) {
+    const t = theme(), shown = { slower: t.bad, faster: "#009e73", same: t.soft, ambiguous: t.grey };
+    const traces = Object.keys(shown).map((verdict) => {
+      const at = chart.points.map((p, i) => [p, i]).filter(([p]) => p.verdict === verdict);
+      return { type: "scatter", mode: "markers", name: verdict, x: at.map(([, i]) => i + 1), y: at.map(([p]) => value(p.ratio)),
+        error_y: { type: "data", symmetric: false, thickness: 1, width: 0, array: at.map(([p]) => value(p.high) - value(p.ratio)), arrayminus: at.map(([p]) => value(p.ratio) - value(p.low)) },
+        text: at.map(([p]) => `${plain(p.kernel)}<br>${plain(p.problem)}<br>${short(value(p.ratio))}× [${short(value(p.low))}, ${short(value(p.high))}]`),
+        hovertemplate: "%{text}<extra>" + verdict + "</extra>", marker: { size: 7, color: shown[verdict] } };
+    }).filter((trace) => trace.x.length);
+    const all = chart.points.flatMap((p) => [value(p.low), value(p.high)]).concat([1 / chart.band, chart.band]);
+    const band = { type: "rect", xref: "paper", x0: 0, x1: 1, y0: 1 / chart.band, y1: chart.band, fillcolor: t.grey, opacity: 0.25, line: { width: 0 }, layer: "below" };
+    return { traces, layout: layout({ height: 400, shapes: [band], xaxis: axis({ title: "kernel and problem", zeroline: false }), yaxis: logAxis(all, { title: "time after over before" }) }) };
+  }
+
+  const kinds = { heat, ulps, v, jacobian, bars, roofline, pareto, cold, growth, cost, changes };
 
   // ------------------------------------------------------------------------------------------ drawing
   let loaded = false;
@@ -292,7 +382,46 @@
     const { traces, layout: shape } = kinds[chart.kind](chart);
     Plotly.react(place, traces, shape, { displaylogo: false, responsive: true, displayModeBar: false });
     place.dataset.drawn = "yes";
+    place.tabIndex = 0;
   }
+
+  // Arrow keys walk through the data of the chart that has the focus; what the pointer would show is also said aloud.
+  const spoken = document.createElement("p");
+  spoken.className = "spoken";
+  spoken.setAttribute("aria-live", "polite");
+  document.body.append(spoken);
+  function walk(place, key) {
+    const number = place.data.findIndex((trace) => trace.hoverinfo !== "skip" && (trace.z || (trace.x && trace.x.length)));
+    const steps = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+    if (number < 0 || !steps[key]) return false;
+    const [down, right] = steps[key];
+    let { trace, row, col } = place.walked || { trace: number, row: 0, col: -1 };
+    if (place.data[trace].z) {
+      const z = place.data[trace].z, filled = () => z[row] && z[row][col] !== null && z[row][col] !== undefined;
+      if (place.walked) {
+        do { row += down; col += right; } while (z[row] && col >= 0 && col < z[row].length && !filled());
+      } else {
+        row = z.findIndex((line) => line.some((cell) => cell !== null));
+        col = row < 0 ? -1 : z[row].findIndex((cell) => cell !== null);
+      }
+      if (!filled()) return true;  // the edge: stay
+    } else {
+      const drawn = place.data.map((each, i) => i).filter((i) => place.data[i].hoverinfo !== "skip" && place.data[i].x && place.data[i].x.length);
+      trace = drawn[Math.min(Math.max(drawn.indexOf(trace) + down, 0), drawn.length - 1)];
+      col = Math.min(Math.max(col + right, 0), place.data[trace].x.length - 1);
+    }
+    place.walked = { trace, row, col };
+    try {
+      Plotly.Fx.hover(place, [{ curveNumber: trace, pointNumber: place.data[trace].z ? [row, col] : col }]);
+    } catch { return true; }
+    const stories = place.data[trace].text || place.data[trace].hovertext, story = stories && (place.data[trace].z ? stories[row][col] : stories[col]);
+    spoken.textContent = story ? story.replace(/<br>/g, ", ") : [...place.querySelectorAll(".hoverlayer text")].map((text) => text.textContent).join(" ");
+    return true;
+  }
+  document.addEventListener("keydown", (event) => {
+    const place = event.target.closest && event.target.closest("[data-drawn]");
+    if (place && walk(place, event.key)) event.preventDefault();
+  });
 
   // What is on the screen, or within a screen of it. Asked after every event that can change it: an observer would
   // wait for a frame, which a page in the background or a machine without a display may never get.

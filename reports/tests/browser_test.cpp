@@ -1,99 +1,23 @@
-// The page in a real browser: headless Chromium opens it, a few lines at its end use it like a reader (open
-// everything, hover a cell, copy a replay line, print), and the resulting document says what happened.
-#include <gtest/gtest.h>
-#include <sys/wait.h>
-
-#include <array>
-#include <cstdio>
+// The page of a record that has everything in it, in a real browser.
 #include <fstream>
-#include <sstream>
 
 #include "reports/html.hpp"
+#include "reports/tests/browser.hpp"
 #include "reports/tests/sample_record.hpp"
-#include "reports/tests/scratch.hpp"
 
 namespace plumb::reports {
 namespace {
 
-namespace fs = std::filesystem;
+using testing::draw_everything;
+using testing::said;
 
-std::string run(const std::string& command) {
-  std::string output;
-  FILE* const pipe = popen(command.c_str(), "r");
-  if (pipe == nullptr) return output;
-  std::array<char, 1 << 16> buffer;
-  while (const std::size_t n = fread(buffer.data(), 1, buffer.size(), pipe)) output.append(buffer.data(), n);
-  pclose(pipe);
-  return output;
-}
-
-class browser : public testing::scratch_test {
- protected:
-  void SetUp() override {
-    chromium_ = run("command -v chromium || command -v chromium-browser || command -v google-chrome");
-    while (!chromium_.empty() && chromium_.back() == '\n') chromium_.pop_back();
-    if (chromium_.empty()) GTEST_SKIP() << "no chromium in PATH";
-  }
-
-  /// Opens the page of `r` with `script` run at its end; returns the document afterwards, console lines in
-  /// console_.
-  std::string open(const record::run& r, const std::string& script, const std::string& flags = "") {
-    const fs::path page = directory() / "page.html";
-    render_html(r, page);
-    std::ifstream file(page);
-    std::string text{std::istreambuf_iterator<char>(file), {}};
-    text.insert(text.rfind("</body>"), "<script>" + script + "</script>");
-    std::ofstream(page) << text;
-    const std::string log = (directory() / "log").string();
-    const std::string dom = run("timeout 200 " + chromium_ +
-                                " --headless --no-sandbox --disable-gpu --disable-dev-shm-usage "
-                                "--no-first-run --enable-logging=stderr"
-                                " --virtual-time-budget=60000 --window-size=1280,900 " +
-                                flags + " --user-data-dir=" + (directory() / "profile").string() +
-                                " --dump-dom file://" + page.string() + " 2>" + log);
-    std::ifstream lines(log);
-    for (std::string line; std::getline(lines, line);) {
-      if (line.find("CONSOLE") != std::string::npos) console_ += line + "\n";
-    }
-    return dom;
-  }
-
-  std::string console_;
-
- private:
-  std::string chromium_;
-};
+class browser : public testing::browser_test {};
 
 std::size_t occurrences(const std::string& text, const std::string& part) {
   std::size_t n = 0;
   for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++n;
   return n;
 }
-
-/// What the script put into <html data-NAME="…">.
-std::string said(const std::string& dom, const std::string& name) {
-  const std::string key = " data-" + name + "=\"";
-  const std::size_t from = dom.find(key);
-  if (from == std::string::npos || from > dom.find("<head>")) return "(nothing)";
-  return dom.substr(from + key.size(), dom.find('"', from + key.size()) - from - key.size());
-}
-
-// Printing opens and draws everything, so it stands for a reader who looks at all of it.
-constexpr const char* draw_everything = R"js(
-  const say = (name, text) => { document.documentElement.dataset[name] = text; };
-  window.addEventListener("error", (event) => say("error", event.message));
-  window.addEventListener("load", () => setTimeout(() => {
-    say("early", document.querySelectorAll("[data-drawn]").length);
-    window.dispatchEvent(new Event("beforeprint"));
-    say("charts", document.querySelectorAll("[data-chart]").length);
-    say("shown", document.querySelectorAll("[data-drawn] .main-svg").length ? document.querySelectorAll("[data-drawn]").length : 0);
-    say("kinds", [...new Set([...document.querySelectorAll("[data-drawn]")].flatMap((p) => p.data.map((t) => t.type)))].sort().join(" "));
-    say("wide", document.documentElement.scrollWidth > window.innerWidth ? "yes" : "no");
-    say("hacked", String(window.hacked));
-    then();
-  }, 200));
-  let then = () => {};
-)js";
 
 TEST_F(browser, draws_every_chart_without_a_complaint) {
   const std::string dom = open(testing::rich_run(), draw_everything);
@@ -103,7 +27,7 @@ TEST_F(browser, draws_every_chart_without_a_complaint) {
   EXPECT_EQ(said(dom, "kinds"), "bar heatmap scatter");
   // In view at the start: the first failure's heat map at most; the rest waits.
   EXPECT_LE(std::stoi(said(dom, "early")), 2);
-  EXPECT_GE(std::stoi(said(dom, "charts")), 14);
+  EXPECT_GE(std::stoi(said(dom, "charts")), 15);
   EXPECT_NE(dom.find("4 of 6 kernels fail"), std::string::npos);
 }
 
@@ -151,6 +75,49 @@ TEST_F(browser, executes_nothing_of_a_hostile_record) {
 TEST_F(browser, fits_a_phone) {
   const std::string dom = open(testing::rich_run(), draw_everything, "--window-size=500,900");
   EXPECT_EQ(said(dom, "wide"), "no") << "the page scrolls sideways";
+}
+
+TEST_F(browser, arrow_keys_walk_through_a_chart_and_say_where_they_are) {
+  const std::string dom = open(testing::rich_run(), std::string(draw_everything) + R"js(
+    then = () => {
+      const place = document.querySelector(".failure [data-chart]");
+      place.focus();
+      say("focus", document.activeElement === place ? "yes" : "no");
+      const press = (key) => place.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+      for (const key of ["ArrowDown", "ArrowDown", "ArrowRight", "ArrowRight"]) press(key);
+      say("spoken", document.querySelector(".spoken").textContent);
+    };)js");
+  EXPECT_EQ(said(dom, "focus"), "yes");
+  EXPECT_NE(said(dom, "spoken").find("n=0 k=0"), std::string::npos) << said(dom, "spoken");
+  EXPECT_EQ(console_, "");
+}
+
+TEST_F(browser, opens_a_thousand_problems_in_two_seconds) {
+  record::run r = testing::rich_run();
+  const record::problem_result problem = r.verify->kernels[0].problems[0];
+  const std::vector<record::timing> timings = r.bench->timings;
+  for (int i = 0; i < 1000; ++i) {
+    r.verify->kernels[0].problems.push_back(problem);
+    r.verify->kernels[0].problems.back().problem += " groups=" + std::to_string(i);
+    for (std::size_t k = 0; k < 4; ++k) {
+      r.bench->timings.push_back(timings[k]);
+      r.bench->timings.back().problem += " groups=" + std::to_string(i);
+    }
+  }
+  render_html(r, directory() / "page.html");
+  double best = seconds_to_open(directory() / "page.html");  // another test may run beside this one
+  for (int i = 0; i < 2 && best >= 2; ++i) best = std::min(best, seconds_to_open(directory() / "page.html"));
+  EXPECT_GT(best, 0) << "the page never said that it was ready";
+  EXPECT_LT(best, 2);
+  std::printf("ready after %.2f s\n", best);
+}
+
+TEST_F(browser, opens_an_old_record) {
+  const std::string dom = open(record::load("reports/tests/records/schema1.json"), draw_everything);
+  EXPECT_EQ(console_, "");
+  EXPECT_EQ(said(dom, "error"), "(nothing)");
+  EXPECT_EQ(said(dom, "shown"), said(dom, "charts"));
+  EXPECT_NE(dom.find("schema 1"), std::string::npos);
 }
 
 // The check itself, seen failing: a script error and a console error are noticed.

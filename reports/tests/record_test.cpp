@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <csignal>
+#include <cstdlib>
 #include <fstream>
 #include <limits>
 #include <random>
@@ -168,12 +169,61 @@ TEST(record, refuses_lists_that_do_not_match) {
 }
 
 TEST(record, refuses_a_newer_schema) {
-  EXPECT_EQ(refusal(with("\"schema\": 1", "\"schema\": 2")),
-            "r.json has record schema 2, but this build reads up to 1; use a newer plumb");
-  EXPECT_EQ(refusal(with("\"schema\": 1", "\"schema\": 0")),
-            "r.json has record schema 0, but this build reads up to 1");
-  EXPECT_EQ(refusal(with("\"schema\": 1,", "")), "r.json is not a Plumb record: it has no field schema");
+  EXPECT_EQ(refusal(with("\"schema\": 2", "\"schema\": 3")),
+            "r.json has record schema 3, but this build reads up to 2; use a newer plumb");
+  EXPECT_EQ(refusal(with("\"schema\": 2", "\"schema\": 0")),
+            "r.json has record schema 0, but this build reads up to 2");
+  EXPECT_EQ(refusal(with("\"schema\": 2,", "")), "r.json is not a Plumb record: it has no field schema");
   EXPECT_EQ(refusal("[]"), "r.json is not a Plumb record: it has no field schema");
+}
+
+TEST(record, takes_an_older_schema) {
+  const record::run old = record::load("reports/tests/records/schema1.json");
+  EXPECT_EQ(old.schema, 1);
+  EXPECT_EQ(old.verify->kernels.size(), 8U);
+  EXPECT_FALSE(old.bench->timings.at(0).cold.has_value());
+  EXPECT_TRUE(old.bench->timings.at(0).measurement->rounds.empty());
+}
+
+TEST(record, schema_in_the_docs_is_the_one_of_the_code) {
+  EXPECT_EQ(slurp("docs/record.schema.json"), record::json_schema())
+      << "write it again with `plumb report --schema docs/record.schema.json`";
+}
+
+/// What an independent validator says: `valid`, its first complaint, or nothing where there is none.
+std::string validated(const std::filesystem::path& path) {
+  const std::string script =
+      "import json, sys, jsonschema\n"
+      "schema = json.load(open('docs/record.schema.json'))\n"
+      "jsonschema.Draft202012Validator.check_schema(schema)\n"
+      "errors = sorted(jsonschema.Draft202012Validator(schema).iter_errors(json.load(open(sys.argv[1]))), "
+      "key=str)\n"
+      "print(errors[0].json_path if errors else 'valid', end='')\n";
+  const std::filesystem::path file = path.string() + ".py";
+  std::ofstream(file) << script;
+  FILE* const pipe = popen(("python3 " + file.string() + " " + path.string() + " 2>/dev/null").c_str(), "r");
+  std::string answer(200, '\0');
+  answer.resize(pipe == nullptr ? 0 : fread(answer.data(), 1, answer.size(), pipe));
+  if (pipe != nullptr) pclose(pipe);
+  return answer;
+}
+
+TEST_F(saved_record, is_valid_by_the_schema_and_a_broken_one_is_not) {
+  if (std::system("python3 -c 'import jsonschema' 2>/dev/null") != 0) GTEST_SKIP() << "no python3-jsonschema";
+  for (const record::run& r : {rich_run(), hostile_run(), record::run{}}) {
+    record::save(r, scratch("r.json"));
+    EXPECT_EQ(validated(scratch("r.json")), "valid");
+  }
+  std::filesystem::copy_file("reports/tests/records/schema1.json", scratch("old.json"));
+  EXPECT_EQ(validated(scratch("old.json")), "valid");
+  std::ofstream(scratch("r.json")) << with("\"cores\": 2", "\"cores\": \"two\"");
+  EXPECT_EQ(validated(scratch("r.json")), "$.provenance.cores");
+  std::ofstream(scratch("r.json")) << with("\"cores\": 2,", "");
+  EXPECT_EQ(validated(scratch("r.json")), "$.provenance");
+  std::ofstream(scratch("r.json")) << with("\"verdict\": \"pass\"", "\"verdict\": \"fine\"");
+  EXPECT_EQ(validated(scratch("r.json")), "$.verify.kernels[0].verdict");
+  std::ofstream(scratch("r.json")) << with("\"schema\": 2", "\"schema\": 3");
+  EXPECT_EQ(validated(scratch("r.json")), "$.schema");
 }
 
 TEST(record, refuses_every_truncation) {

@@ -47,8 +47,8 @@ TEST(html, verdict_before_failures_before_everything_else) {
   std::size_t at = 0;
   for (const char* part :
        {"4 of 6 kernels fail", "id=\"failures\"", "conv2d.forward/direct@avx3", "id=\"findings\"",
-        "id=\"verdicts\"", "id=\"gradients\"", "id=\"speed\"", "id=\"kernels\"", "id=\"caught\"",
-        "id=\"provenance\"", "18364758544493064720", "oneDNN 2.6.3"}) {
+        "id=\"verdicts\"", "id=\"gradients\"", "id=\"speed\"", "id=\"kernels\"", "id=\"audit\"",
+        "id=\"caught\"", "id=\"provenance\"", "18364758544493064720", "oneDNN 2.6.3"}) {
     const std::size_t next = page.find(part, at);
     ASSERT_NE(next, std::string::npos) << part;
     at = next;
@@ -134,6 +134,40 @@ TEST(html, hostile_text_stays_text) {
   EXPECT_FALSE(contains(page, "\x1b"));
 }
 
+TEST(html, names_the_pattern_of_wrong_elements) {
+  record::run r = rich_run();
+  for (record::kernel_result& k : r.verify->kernels)
+    for (record::counterexample& c : k.counterexamples) c.pattern.clear();
+  record::kernel_result& wrong = r.verify->kernels[1];
+  wrong.heat->replay = wrong.counterexamples[0].original_replay;
+  EXPECT_TRUE(contains(markup_of(html_of(r)), "pattern <b>right border (q=14)</b>"));
+}
+
+TEST(html, takes_a_hundred_thousand_cases) {
+  record::run r = rich_run();
+  const record::problem_result problem = r.verify->kernels[0].problems[0];
+  const record::timing timing = r.bench->timings[0];
+  const record::layer_check layer = r.gradcheck->layers[0];
+  const record::fault_result fault = r.audit->faults[0];
+  for (int i = 0; i < 100000; ++i) {
+    r.verify->kernels[0].problems.push_back(problem);
+    r.verify->kernels[0].problems.back().problem += " groups=" + std::to_string(i);
+    r.bench->timings.push_back(timing);
+    r.bench->timings.back().problem += " groups=" + std::to_string(i);
+    r.bench->timings.back().measurement->samples.clear();
+    r.bench->timings.back().measurement->rounds.clear();
+  }
+  for (int i = 0; i < 3000; ++i) r.audit->faults.push_back(fault);
+  for (int i = 0; i < 400; ++i) r.gradcheck->layers.emplace_back().problem = "relu x=" + std::to_string(i);
+  const auto start = std::chrono::steady_clock::now();
+  const std::string page = html_of(record::from_json(record::to_json(r), "r.json"));
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+  EXPECT_LT(page.size(), 24U << 20);
+  EXPECT_TRUE(contains(page, "failing ones first"));
+  EXPECT_TRUE(contains(page, "more in the record"));
+  EXPECT_LT(taken.count(), 60) << "a generous bound: some seconds on an idle core";
+}
+
 TEST(html, is_quick_with_a_thousand_problems) {
   record::run r = rich_run();
   record::kernel_result& kernel = r.verify->kernels[0];
@@ -202,15 +236,15 @@ TEST(junit, a_case_for_every_kernel_and_law) {
   const testing::xml_counts counts = testing::read_xml(xml);
   ASSERT_EQ(counts.error, "");
   EXPECT_EQ(counts.elements.at("testsuites"), 1);
-  // Nine kernels, gradcheck, bench.
-  EXPECT_EQ(counts.elements.at("testsuite"), 11);
+  // Nine kernels, gradcheck, bench, audit.
+  EXPECT_EQ(counts.elements.at("testsuite"), 12);
   // Seven kernels that ran and are no planted bug, six laws and a verdict each; one skipped, one planted; two
-  // layers with a kernel each; sixteen timings.
-  EXPECT_EQ(counts.elements.at("testcase"), 7 * 7 + 1 + 1 + 2 * 2 + 16);
-  // direct: verdict and one law; mistrusted; sigmoid's gradient; four timings of the failed kernel.
-  EXPECT_EQ(counts.elements.at("failure"), 2 + 1 + 1 + 4);
+  // layers with a kernel each; sixteen timings; two faults and two honest kernels.
+  EXPECT_EQ(counts.elements.at("testcase"), 7 * 7 + 1 + 1 + 2 * 2 + 16 + 4);
+  // direct: verdict and one law; mistrusted; sigmoid's gradient; four timings of the failed kernel; the surviving fault.
+  EXPECT_EQ(counts.elements.at("failure"), 2 + 1 + 1 + 4 + 1);
   EXPECT_EQ(counts.elements.at("error"), 2);
-  EXPECT_TRUE(contains(xml, "tests=\"71\" failures=\"8\" errors=\"2\""));
+  EXPECT_TRUE(contains(xml, "tests=\"75\" failures=\"9\" errors=\"2\""));
   EXPECT_TRUE(contains(xml, "finding about a vendor peer"));
 }
 

@@ -246,6 +246,8 @@ layer_check sample_layer(const char* layer, const char* problem, record::verdict
   check.points = 12;
   check.kinks_excluded = 3;
   check.seconds = 0.42;
+  check.kinks = {{"x", {{"n", 0}, {"c", 1}, {"h", 2}, {"w", 3}}}};
+  check.cost = jacobian_cost{60, 120, 960, 3.1e-5, 2.2e-6};
   check.agreements = {
       {"vjp", "dual", "dy/dx", "rational", 480, true, 0, 0, record::verdict::pass, ""},
       {"jacobian", "vjp", "dy/dweight", "rational", 96, true, 0, 0, record::verdict::pass, ""},
@@ -268,6 +270,7 @@ layer_check sample_layer(const char* layer, const char* problem, record::verdict
                          "",
                          0.03,
                          2.5,
+                         4e-6,
                          {sample_element(1, 1.0000001)},
                          sample_heat(7, 8, 2, false),
                          sample_histogram()};
@@ -319,7 +322,12 @@ bench_section sample_bench() {
       m.seconds = m.flops / m.gflops * 1e-9;
       m.low = m.seconds * 0.97;
       m.high = m.seconds * 1.05;
-      for (int i = 0; i < 9; ++i) m.samples.push_back(m.seconds * spread(bits));
+      for (int i = 0; i < 9; ++i) {
+        m.samples.push_back(m.seconds * spread(bits));
+        m.rounds.push_back(i);
+      }
+      t.cold = cold_time{2 * m.seconds, 1.8 * m.seconds, 2.5 * m.seconds, {2 * m.seconds, 1.9 * m.seconds}};
+      t.prepare_seconds = 0.01;
       m.gbytes = m.bytes / m.seconds * 1e-9;
       m.roof_share = m.gflops / 212.5;
       if (!t.baseline)
@@ -335,6 +343,47 @@ bench_section sample_bench() {
                 {"resnet50", "conv2d.forward/openblas@cpu", true, 4, 0.0088,
                  time_ratio{bench.baseline, 1.43, 1.4, 1.46, comparison::ambiguous}}};
   return bench;
+}
+
+audit_section sample_audit() {
+  audit_section audit;
+  audit.seconds = 61.5;
+  fault_result caught;
+  caught.kernel = "conv2d.forward/drops_last_tap@tail";
+  caught.layer = "conv2d";
+  caught.pass = "forward";
+  caught.path = "tail";
+  caught.kind = "dropped term";
+  caught.root_cause = "the last tap of the filter is left out in the tail";
+  caught.modelled_on = "a loop bound in a vector epilogue";
+  caught.killed = true;
+  caught.first_family = "lattice";
+  caught.first_kind = "wrong value";
+  caught.cases = 3;
+  caught.seconds = 0.012;
+  caught.families = {{"lattice", 41}, {"impulse", 12}, {"law:linear in x", 2}};
+  caught.problem = small_problem;
+  caught.replay =
+      "conv2d.forward/drops_last_tap@tail | conv2d x=1x1x1x2 weight=1x1x1x2 | f32 nchw lattice 1 end 1 a";
+  caught.elements = 4;
+  caught.shrink_steps = 31;
+  caught.minimal = true;
+  caught.practices = {"missed", "found"};
+  fault_result survivor = caught;
+  survivor.kernel = "relu.backward/keeps_nan@plain";
+  survivor.layer = "relu";
+  survivor.killed = false;
+  survivor.reason = "no case drew a NaN";
+  survivor.first_family.clear();
+  survivor.families.clear();
+  survivor.practices = {"missed", "not asked: no backward pass"};
+  audit.faults = {caught, survivor};
+  audit.honest = {
+      {"conv2d.forward/honest@plain", "specimen", 5000, 900000, 0, "", ""},
+      {"conv2d.forward/onednn@cpu", "peer", 5000, 900000, 2, "subnormals are flushed", caught.replay}};
+  audit.practices = {{"allclose", "one shape, rtol 1e-3", 2, 0, 1, 0},
+                     {"integers", "small integers", 2, 1, 1, 0}};
+  return audit;
 }
 
 }  // namespace
@@ -355,6 +404,7 @@ record::run rich_run() {
        sample_layer("sigmoid", "sigmoid x=2x3", record::verdict::fail)}};
   r.gradcheck->layers[1].reason = "numeric and vjp disagree";
   r.bench = sample_bench();
+  r.audit = sample_audit();
   return r;
 }
 
@@ -387,9 +437,17 @@ record::run hostile_run() {
     }
   }
   for (trigger& t : r.verify->triggers) t.name = evil;
+  for (fault_result& f : r.audit->faults) {
+    f.kernel = f.kind = f.root_cause = f.modelled_on = f.reason = f.problem = f.replay = evil;
+    for (family_tally& t : f.families) t.family += evil;
+    for (std::string& p : f.practices) p = evil;
+  }
+  for (honest_result& h : r.audit->honest) h.kernel = h.message = h.replay = evil;
+  for (practice_result& p : r.audit->practices) p.name = p.settings = evil;
   for (layer_check& layer : r.gradcheck->layers) {
     layer.layer = layer.problem = layer.reason = evil;
     for (agreement& a : layer.agreements) a.first = a.second = a.derivative = a.scalar = a.reason = evil;
+    for (kink& k : layer.kinks) k.tensor = evil;
     for (v_curve& curve : layer.curves) curve.scalar = curve.derivative = evil;
     for (jacobian_image& image : layer.jacobians) image.derivative = evil;
     for (kernel_gradient& k : layer.kernels) k.kernel = k.pass = k.reason = evil;

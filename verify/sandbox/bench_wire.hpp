@@ -63,6 +63,7 @@ struct outcome {
   std::int64_t calls = 0;       ///< timed
   std::vector<double> samples;  ///< seconds a call
   std::vector<int> rounds;      ///< in which round each sample was taken
+  std::vector<double> cold;     ///< seconds of single calls with inputs and outputs flushed from the caches
 };
 
 struct answer {

@@ -26,6 +26,10 @@
 #include "verify/sandbox/worker.hpp"
 #include "verify/sandbox/worker_roof.hpp"
 
+#if defined(__x86_64__)
+#include <emmintrin.h>
+#endif
+
 namespace plumb {
 namespace {
 
@@ -107,6 +111,7 @@ class session {
   void rehearse(competitor& c);
   void take_sample(competitor& c, int round);
   double time_calls(competitor& c);
+  void take_cold_sample(competitor& c);
   void take_roofs();
   void draw_exchanges();
   void swap(int set) const;
@@ -363,6 +368,36 @@ void session::take_sample(competitor& c, int round) {
   }
 }
 
+#if defined(__x86_64__)
+/// Every line of a tensor out of every cache.
+void flush(const tensor_place& t, const std::byte* data) {
+  constexpr std::size_t line = 64;
+  if (!t.present) return;
+  for (std::size_t at = 0; at < t.bytes(); at += line) _mm_clflush(data + at);
+}
+
+/// One call whose inputs, weights and outputs lie in no cache. Skipped where a call takes most of a sample: it would
+/// double the time of the run to tell the same.
+void session::take_cold_sample(competitor& c) {
+  constexpr std::int64_t cheap = 3;
+  constexpr std::size_t most = 7;
+  if (c.calls_a_sample < cheap || c.result.cold.size() == most) return;
+  copy_inputs(0, spare());
+  poison_outputs(spare());
+  const auto set = static_cast<std::uint64_t>(spare());
+  for (const auto* places : {&asked_.reads, &asked_.writes})
+    for (const tensor_place& t : *places) flush(t, file_.at(t.offset + t.step * set));
+  _mm_mfence();
+  const double start = now();
+  call(c, spare());
+  c.result.cold.push_back(now() - start);
+  if (!agree(c.expected[0][0], look_at_outputs(spare(), c.result.deterministic)))
+    c.result.trouble = "with cold caches its output differed from that of an earlier run on the same data";
+}
+#else
+void session::take_cold_sample(competitor&) {}
+#endif
+
 void session::take_roofs() {
   constexpr std::size_t beyond_caches = std::size_t{192} << 20;
   const int threads = asked_.threads;
@@ -389,7 +424,10 @@ answer session::run() {
       competitor& c = competitors_[i];
       const int before = round * c.samples_wanted / asked_.rounds;
       const bool takes_part = (round + 1) * c.samples_wanted / asked_.rounds != before;
-      if (c.made && c.result.trouble.empty() && takes_part) take_sample(c, round);
+      if (c.made && c.result.trouble.empty() && takes_part) {
+        take_sample(c, round);
+        take_cold_sample(c);
+      }
     }
   }
   for (competitor& c : competitors_) answer_.kernels.push_back(std::move(c.result));

@@ -1,0 +1,236 @@
+// Comparing two records: no false alarm between runs of the same code, and every planted loss is seen.
+#include "reports/compare.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+
+#include "reports/tests/sample_record.hpp"
+#include "reports/tests/xml_check.hpp"
+
+namespace plumb::reports {
+namespace {
+
+/// What a run of a benchmark measures on a machine that has moods: a speed of its own in every run (`drift`), a speed of
+/// its own for every kernel in every run (`placement`), noise from sample to sample, and now and then a disturbed one.
+struct machine {
+  double drift = 0.08, placement = 0.012, noise = 0.02, disturbed = 0.05;
+};
+
+struct kernel_plan {
+  const char* name;
+  bool peer;
+  double slowed;  ///< factor on its time
+};
+
+record::run bench_run(std::uint64_t seed, const machine& m, const std::vector<kernel_plan>& kernels,
+                      int problems) {
+  std::mt19937_64 random(seed);
+  std::normal_distribution<double> normal;
+  const double mood = std::exp(m.drift * normal(random));
+  record::run r;
+  r.command = "bench";
+  r.provenance.seed = 1;
+  r.bench.emplace();
+  for (int p = 0; p < problems; ++p) {
+    for (const kernel_plan& k : kernels) {
+      record::timing t;
+      t.problem = "conv2d x=1x" + std::to_string(8 << (p % 4)) + "x14x" + std::to_string(14 + p);
+      t.set = "resnet50";
+      t.kernel = k.name;
+      t.layout = "nchw";
+      t.peer = k.peer;
+      t.verdict = record::verdict::pass;
+      t.worst_proven = 0.1;
+      record::measurement time;
+      const double placed = std::exp(m.placement * normal(random));
+      for (int round = 0; round < 11; ++round) {
+        const double hit = random() % 1000 < 1000 * m.disturbed ? 1.6 : 1.0;
+        time.samples.push_back(1e-4 * (p + 1) * k.slowed * mood * placed * hit *
+                               std::exp(m.noise * normal(random)));
+        time.rounds.push_back(round);
+      }
+      std::vector<double> sorted = time.samples;
+      std::sort(sorted.begin(), sorted.end());
+      time.seconds = sorted[5];
+      t.measurement = time;
+      r.bench->timings.push_back(std::move(t));
+    }
+  }
+  return r;
+}
+
+const std::vector<kernel_plan> honest = {{"conv2d.forward/onednn@cpu", true, 1},
+                                         {"conv2d.forward/im2col@avx3", false, 1},
+                                         {"conv2d.forward/direct@avx3", false, 1.3},
+                                         {"conv2d.forward/winograd@avx3", false, 0.7}};
+
+const speed_change& find(const std::vector<speed_change>& list, const std::string& kernel) {
+  return *std::ranges::find(list, kernel, &speed_change::kernel);
+}
+
+TEST(compare, no_false_regression_in_many_repetitions) {
+  for (const int problems : {1, 3, 23})
+    for (std::uint64_t seed = 0; seed < 40; seed += 2) {
+      const comparison_of_runs c =
+          compare_runs(bench_run(seed, {}, honest, problems), bench_run(seed + 1, {}, honest, problems));
+      EXPECT_FALSE(c.regression()) << problems << " problems, seed " << seed << ": " << c.headline;
+      if (problems == 23) {
+        EXPECT_EQ(c.speed, record::comparison::same) << seed << ": " << c.headline;
+      }
+    }
+}
+
+TEST(compare, no_false_regression_without_peers_on_a_steady_machine) {
+  const std::vector<kernel_plan> ours = {honest[1], honest[2]};
+  machine steady;
+  steady.drift = 0.01;
+  for (std::uint64_t seed = 0; seed < 40; seed += 2)
+    EXPECT_FALSE(
+        compare_runs(bench_run(seed, steady, ours, 9), bench_run(seed + 1, steady, ours, 9)).regression());
+}
+
+TEST(compare, ten_percent_slower_is_slower) {
+  std::vector<kernel_plan> changed = honest;
+  changed[1].slowed = 1.1;
+  int seen = 0;
+  for (std::uint64_t seed = 0; seed < 40; seed += 2) {
+    const comparison_of_runs c =
+        compare_runs(bench_run(seed, {}, honest, 23), bench_run(seed + 1, {}, changed, 23));
+    EXPECT_EQ(find(c.kernels, changed[1].name).verdict, record::comparison::slower);
+    EXPECT_NE(find(c.kernels, changed[2].name).verdict, record::comparison::slower);
+    EXPECT_TRUE(c.regression());
+    EXPECT_EQ(c.kernels.front().kernel, changed[1].name) << "the worst comes first";
+    // The other way round it got faster, and that is no regression.
+    const comparison_of_runs back =
+        compare_runs(bench_run(seed + 1, {}, changed, 23), bench_run(seed, {}, honest, 23));
+    EXPECT_FALSE(back.regression());
+    EXPECT_EQ(find(back.kernels, changed[1].name).verdict, record::comparison::faster);
+    seen += compare_runs(bench_run(seed, {}, honest, 5), bench_run(seed + 1, {}, changed, 5)).regression()
+                ? 1
+                : 0;
+  }
+  EXPECT_GE(seen, 16) << "on five problems most of the time";
+}
+
+TEST(compare, a_peer_that_got_slower_is_no_regression) {
+  std::vector<kernel_plan> changed = honest;
+  changed.push_back({"conv2d.forward/openblas@cpu", true, 1});
+  std::vector<kernel_plan> slowed = changed;
+  slowed.back().slowed = 2;
+  const comparison_of_runs c = compare_runs(bench_run(1, {}, changed, 9), bench_run(2, {}, slowed, 9));
+  EXPECT_FALSE(c.regression());
+  EXPECT_EQ(find(c.kernels, "conv2d.forward/openblas@cpu").verdict, record::comparison::slower);
+}
+
+TEST(compare, everything_of_ours_slowed_is_seen_beside_a_peer) {
+  std::vector<kernel_plan> changed = honest;
+  for (kernel_plan& k : changed)
+    if (!k.peer) k.slowed *= 1.15;
+  EXPECT_TRUE(compare_runs(bench_run(1, {}, honest, 23), bench_run(2, {}, changed, 23)).regression());
+}
+
+TEST(compare, a_kernel_that_has_no_number_any_more_is_a_regression) {
+  const record::run before = bench_run(1, {}, honest, 3);
+  record::run after = bench_run(2, {}, honest, 3);
+  record::timing& t = after.bench->timings[1];
+  t.measurement.reset();
+  t.verdict = record::verdict::fail;
+  t.reason = "wrong value";
+  const comparison_of_runs c = compare_runs(before, after);
+  EXPECT_TRUE(c.regression());
+  ASSERT_FALSE(c.accuracy.empty());
+  EXPECT_EQ(c.accuracy[0].after, "fail: wrong value");
+}
+
+TEST(compare, a_lost_bit_is_seen) {
+  const record::run before = testing::rich_run();
+  EXPECT_FALSE(compare_runs(before, before).regression());
+  EXPECT_TRUE(compare_runs(before, before).accuracy.empty());
+  record::run after = before;
+  after.bench->timings[1].worst_proven = 2 * *before.bench->timings[1].worst_proven;
+  comparison_of_runs c = compare_runs(before, after);
+  EXPECT_TRUE(c.regression());
+  ASSERT_EQ(c.accuracy.size(), 1U);
+  EXPECT_NEAR(c.accuracy[0].bits, 1, 1e-9);
+  EXPECT_NE(render_console(c, false).find("lost 1.0 bits"), std::string::npos) << render_console(c, false);
+  EXPECT_FALSE(compare_runs(after, before).regression()) << "a gain is no loss";
+  // In the distribution: every element one bin to the right.
+  after = before;
+  auto& counts = after.verify->kernels[0].ulps->counts;
+  counts.insert(counts.begin() + 1, 0);
+  counts.pop_back();
+  EXPECT_TRUE(compare_runs(before, after).less_exact);
+  // A bound that is no number at all is a loss too.
+  after = before;
+  after.bench->timings[1].worst_proven = std::nan("");
+  EXPECT_TRUE(compare_runs(before, after).less_exact);
+}
+
+TEST(compare, verdicts_and_gradients_that_got_worse_are_regressions) {
+  const record::run before = testing::rich_run();
+  record::run after = before;
+  after.verify->kernels[0].verdict = record::verdict::crashed;
+  EXPECT_TRUE(compare_runs(before, after).regression());
+  EXPECT_FALSE(compare_runs(after, before).regression());
+  after = before;
+  after.gradcheck->layers[0].agreements[0].exact = false;
+  EXPECT_TRUE(compare_runs(before, after).regression());
+  after = before;
+  after.gradcheck->layers[0].agreements[2].digits -= 20;
+  EXPECT_TRUE(compare_runs(before, after).regression());
+}
+
+TEST(compare, says_when_there_is_nothing_in_common) {
+  EXPECT_EQ(compare_runs({}, {}).headline, "Nothing in common to compare");
+  EXPECT_FALSE(compare_runs({}, testing::rich_run()).regression());
+}
+
+TEST(compare, renders_hostile_text_as_text) {
+  const record::run evil = testing::hostile_run();
+  record::run worse = evil;
+  for (record::timing& t : worse.bench->timings) t.verdict = record::verdict::crashed;
+  const comparison_of_runs c = compare_runs(evil, worse);
+  const std::string page = html(c, evil, worse);
+  EXPECT_EQ(page.find("<script>window"), std::string::npos);
+  EXPECT_EQ(page.find("<img"), std::string::npos);
+  EXPECT_EQ(testing::read_xml(junit(c)).error, "");
+  EXPECT_EQ(markdown(c).find("<script"), std::string::npos);
+  EXPECT_EQ(render_console(c, false).find('\x1b'), std::string::npos);
+}
+
+TEST(compare, lines_of_the_console_have_one_verdict_each_and_a_fixed_width) {
+  std::vector<kernel_plan> changed = honest;
+  changed[1].slowed = 1.2;
+  const std::string text =
+      render_console(compare_runs(bench_run(1, {}, honest, 23), bench_run(2, {}, changed, 23)), false);
+  EXPECT_NE(text.find("slower    conv2d.forward/im2col@avx3"), std::string::npos) << text;
+  EXPECT_NE(text.find("same      conv2d.forward/onednn@cpu"), std::string::npos) << text;
+}
+
+TEST(change, a_disturbed_sample_does_not_count) {
+  const std::vector<double> calm(11, 1.0);
+  std::vector<double> disturbed = calm;
+  disturbed[3] = disturbed[7] = 50;
+  EXPECT_EQ(shift_of(calm, disturbed, 1).log_ratio, 0);
+  EXPECT_EQ(shift_of({}, calm, 1).p, 1);
+  EXPECT_EQ(shift_of({std::nan(""), 0, -1}, calm, 1).p, 1);
+}
+
+TEST(change, holm_shares_the_risk) {
+  // Three changes of 8 %: alone each would be called, among a hundred the uncertain one is not.
+  const change sure{1.08, 1.06, 1.10, 1e-9}, unsure{1.08, 1.01, 1.15, 1.5e-3}, none{1, 0.99, 1.01, 0.9};
+  EXPECT_EQ(judge({unsure})[0], record::comparison::slower);
+  std::vector<change> family(100, none);
+  family[0] = sure;
+  family[1] = unsure;
+  const auto verdicts = judge(family);
+  EXPECT_EQ(verdicts[0], record::comparison::slower);
+  EXPECT_EQ(verdicts[1], record::comparison::ambiguous);
+  EXPECT_EQ(verdicts[2], record::comparison::same);
+}
+
+}  // namespace
+}  // namespace plumb::reports
