@@ -2,8 +2,9 @@
 // flip, any strides), and the one to read first.
 //   forward            one thread an output: it walks its filter's taps
 //   backward_data      one thread an input: it gathers from every output that read it
-//   backward_weights   one block of 256 threads a weight: each thread sums every 256th pixel, then a tree in shared
-//   backward_bias      memory; so the order of a sum depends on nothing but the problem
+//   backward_weights   32 threads a weight: each sums every 32nd pixel, then a tree in shared memory; so the order
+//                      of a sum depends on nothing but the problem
+//   backward_bias      the same with a block of 256 threads a channel
 // What limits it: every product loads two numbers from the caches, so it runs at the speed of those loads, far below
 // the arithmetic. Neighbouring threads are neighbouring pixels, which NCHW reads in whole lines and NHWC does not.
 // Dumoulin & Visin 2016, "A guide to convolution arithmetic for deep learning".
@@ -24,7 +25,7 @@ struct conv_forward_naive {
   using arguments = conv_naive_arguments;
   template <class Block>
   struct shared {};
-  static constexpr int threads = 256;
+  static constexpr int threads = 256, teams = threads;  ///< results a block computes
   static constexpr bool barriers = false;
 
   static PLUMB_DEVICE offset outputs(const conv_numbers& p) { return offset{p.n} * p.k * p.h.out * p.w.out; }
@@ -59,7 +60,7 @@ struct conv_backward_data_naive {
   using arguments = conv_naive_arguments;
   template <class Block>
   struct shared {};
-  static constexpr int threads = 256;
+  static constexpr int threads = 256, teams = threads;  ///< results a block computes
   static constexpr bool barriers = false;
 
   template <class Block>
@@ -88,7 +89,7 @@ struct conv_backward_data_naive {
 
 struct conv_backward_weights_naive {
   using arguments = conv_naive_arguments;
-  static constexpr int threads = 256;
+  static constexpr int threads = 256, team = 32, teams = threads / team;
   static constexpr bool barriers = true;
   template <class Block>
   struct shared {
@@ -98,26 +99,26 @@ struct conv_backward_weights_naive {
   template <class Block>
   PLUMB_DEVICE static void run(Block& block, shared<Block>& memory, const arguments& a) {
     const conv_numbers& p = a.p;
-    const offset i = block.number();
+    const offset i = block.number() * teams + block.thread() / team;
     const int s = static_cast<int>(i % p.w.taps), r = static_cast<int>(i / p.w.taps % p.h.taps);
     const int c = static_cast<int>(i / p.w.taps / p.h.taps % p.group_c);
     const int k = static_cast<int>(i / p.w.taps / p.h.taps / p.group_c);
-    const int channel = k / p.group_k * p.group_c + c;
+    const int channel = k / p.group_k * p.group_c + c, lane = block.thread() % team;
     float sum = 0;
-    for (offset j = block.thread(); j < offset{p.n} * p.h.out * p.w.out; j += threads) {
+    for (offset j = lane; k < p.k && j < offset{p.n} * p.h.out * p.w.out; j += team) {
       const int q = static_cast<int>(j % p.w.out), row = static_cast<int>(j / p.w.out % p.h.out);
       const int n = static_cast<int>(j / p.w.out / p.h.out);
       const int h = p.h.reads(row, r), w = p.w.reads(q, s);
       if (p.h.inside(h) && p.w.inside(w)) sum += a.first(n, k, row, q) * a.second(n, channel, h, w);
     }
-    sum = sum_of_block<threads>(block, memory.partial, sum);
-    if (block.thread() == 0) a.out(k, c, p.weight_row(r), p.weight_column(s)) = sum;
+    sum = sum_of_team<team>(block, memory.partial, sum);
+    if (lane == 0 && k < p.k) a.out(k, c, p.weight_row(r), p.weight_column(s)) = sum;
   }
 };
 
 struct conv_backward_bias_naive {
   using arguments = conv_naive_arguments;
-  static constexpr int threads = 256;
+  static constexpr int threads = 256, teams = 1;
   static constexpr bool barriers = true;
   template <class Block>
   struct shared {
@@ -130,7 +131,7 @@ struct conv_backward_bias_naive {
     float sum = 0;
     for (offset j = block.thread(); j < offset{p.n} * p.h.out * p.w.out; j += threads)
       sum += a.first(j / p.w.out / p.h.out, block.number(), j / p.w.out % p.h.out, j % p.w.out);
-    sum = sum_of_block<threads>(block, memory.partial, sum);
+    sum = sum_of_team<threads>(block, memory.partial, sum);
     if (block.thread() == 0) a.out(block.number(), 0, 0, 0) = sum;
   }
 };
@@ -157,11 +158,11 @@ namespace {
 
 using namespace cuda;
 
-/// Launches one thread, or one block, for each of `count` elements.
+/// As many blocks as `count` results need.
 template <class Body>
 program naive_program(const kernel_problem& kp, index_t count) {
   const conv_arguments from = read_conv_arguments(kp.problem);
-  const index_t blocks = Body::barriers && count > 0 ? count : tiles<index_t>(count, Body::threads);
+  const index_t blocks = tiles<index_t>(count, Body::teams);
   return {[p = to_numbers(from), blocks](const kernel_call& call, stream& to) {
     conv_naive_arguments a{.p = p, .first = view_of<const float>(call.reads[0]), .second = {}, .out = {}};
     if (call.reads.size() > 1) a.second = view_of<const float>(call.reads[1]);

@@ -40,18 +40,23 @@ struct view4 {
   }
 };
 
-/// The sum of one number a thread, in a fixed order, known to every thread; `Threads` is a power of two. The array may
-/// be written again after the next barrier.
-template <int Threads, class Block, class Array>
-PLUMB_DEVICE float sum_of_block(Block& block, Array& partial, float mine) {
-  const int t = block.thread();
+/// Sums of one number a thread over each `Team` neighbouring threads of the block, in a fixed order: in
+/// portions of up to 32, then the portions. The result is for the team's first thread only. Between two calls on the
+/// same array lies a barrier of the caller's.
+template <int Team, class Block, class Array>
+PLUMB_DEVICE float sum_of_team(Block& block, Array& partial, float mine) {
+  constexpr int part = Team <= 32 ? Team : 16;
+  const int t = block.thread(), lane = t % Team;
   partial[t] = mine;
   block.barrier();
-  for (int half = Threads / 2; half > 0; half /= 2) {
-    if (t < half) partial[t] += partial[t + half];
-    block.barrier();
-  }
-  return partial[0];
+  if (lane % part == 0)
+    for (int i = 1; i < part; ++i) mine += partial[t + i];
+  if (part == Team) return mine;
+  if (lane % part == 0) partial[t] = mine;
+  block.barrier();
+  if (lane == 0)
+    for (int i = part; i < Team; i += part) mine += partial[t + i];
+  return mine;
 }
 
 }  // namespace plumb::cuda

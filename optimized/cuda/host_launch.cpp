@@ -65,23 +65,33 @@ std::uint64_t mixed(std::uint64_t a) {
   return a ^ (a >> 29);
 }
 
-/// The numbers 0 … count-1 in another order: i·factor + offset modulo count, with a factor that has no divisor in
-/// common with count.
+/// The numbers 0 … count-1 in another order: each is the one before plus a step that has no divisor in common with
+/// count, modulo count.
 class order {
  public:
   order(std::int64_t count, std::uint64_t seed) : count_(static_cast<std::uint64_t>(count)) {
     const std::uint64_t drawn = mixed(seed + 1);
-    offset_ = drawn % count_;
-    factor_ = mixed(drawn) % count_;
-    while (std::gcd(factor_, count_) != 1) ++factor_;
+    first_ = drawn % count_;
+    step_ = mixed(drawn) % count_;
+    while (std::gcd(step_, count_) != 1) ++step_;
+    step_ %= count_;
   }
+  /// Number i of the order, 0 ≤ i < count < 2³¹.
   std::int64_t operator[](std::int64_t i) const {
-    __extension__ using wide = unsigned __int128;
-    return static_cast<std::int64_t>((static_cast<wide>(i) * factor_ + offset_) % count_);
+    return static_cast<std::int64_t>((first_ + static_cast<std::uint64_t>(i) * step_) % count_);
+  }
+  template <class F>
+  void for_each(F&& f) const {
+    std::uint64_t at = first_;
+    for (std::uint64_t i = 0; i < count_; ++i) {
+      f(static_cast<int>(at));
+      at += step_;
+      if (at >= count_) at -= count_;
+    }
   }
 
  private:
-  std::uint64_t count_, offset_ = 0, factor_ = 0;
+  std::uint64_t count_, first_ = 0, step_ = 0;
 };
 
 /// What one thread of the CPU keeps from block to block.
@@ -110,11 +120,9 @@ void run_with_barriers(one_block& b, int threads, std::uint64_t seed, fiber_team
   team.begin(threads, run_thread, &b);
   std::vector<bool> ended(static_cast<std::size_t>(threads), false);
   for (int left = threads; left > 0;) {
-    const order turn(threads, seed + here.interval);
     int waiting = 0;
-    for (int i = 0; i < threads; ++i) {
-      const int member = static_cast<int>(turn[i]);
-      if (ended[static_cast<std::size_t>(member)]) continue;
+    order(threads, seed + here.interval).for_each([&](int member) {
+      if (ended[static_cast<std::size_t>(member)]) return;
       here.thread = static_cast<std::uint16_t>(member);
       if (team.resume(member)) {
         ++waiting;
@@ -122,7 +130,7 @@ void run_with_barriers(one_block& b, int threads, std::uint64_t seed, fiber_team
         ended[static_cast<std::size_t>(member)] = true;
         --left;
       }
-    }
+    });
     if (waiting > 0 && waiting < threads && !log.any())
       log.note("a barrier was reached by " + std::to_string(waiting) + " of " + std::to_string(threads) +
                " threads");
@@ -142,8 +150,7 @@ void run_block(std::int64_t number, const launch_shape& shape, const host_body& 
     run_with_barriers(b, shape.threads, seed, on.team, log);
     return;
   }
-  const order turn(shape.threads, seed);
-  for (int i = 0; i < shape.threads; ++i) run_thread(&b, static_cast<int>(turn[i]));
+  order(shape.threads, seed).for_each([&](int member) { run_thread(&b, member); });
 }
 
 }  // namespace
