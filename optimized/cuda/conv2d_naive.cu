@@ -142,12 +142,8 @@ struct conv_backward_bias_naive {
 #include "optimized/cuda/device_launch.cuh"
 
 namespace plumb::cuda {
-using arguments = conv_naive_arguments;
-template const char* launch_on_device<conv_forward_naive<>>(const launch_shape&, const arguments&, void*);
-template const char* launch_on_device<conv_backward_data_naive>(const launch_shape&, const arguments&, void*);
-template const char* launch_on_device<conv_backward_weights_naive>(const launch_shape&, const arguments&,
-                                                                   void*);
-template const char* launch_on_device<conv_backward_bias_naive>(const launch_shape&, const arguments&, void*);
+template struct device_code<conv_forward_naive<>, conv_backward_data_naive, conv_backward_weights_naive,
+                            conv_backward_bias_naive>;
 }  // namespace plumb::cuda
 
 #elif !defined(PLUMB_BODIES_ONLY)
@@ -193,8 +189,8 @@ row naive_row(const std::string& pass, index_t (*count)(const conv_arguments&)) 
 
 void register_cuda_conv2d_naive(registry& kernels) {
   using args = conv_arguments;
-  add_rows(kernels, naive_row<conv_forward_naive<>>("forward",
-                                                    [](const args& a) { return a.n * a.k * a.out_size(); }));
+  add_rows(kernels, naive_row<conv_forward_naive<> >("forward",
+                                                     [](const args& a) { return a.n * a.k * a.out_size(); }));
   add_rows(kernels, naive_row<conv_backward_data_naive>(
                         "backward_data", [](const args& a) { return a.n * a.c * a.in_size(); }));
   add_rows(kernels, naive_row<conv_backward_weights_naive>(

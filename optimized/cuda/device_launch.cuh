@@ -12,6 +12,11 @@ template <class T, int N>
 struct device_array {
   T values[N];
   __device__ __forceinline__ T& operator[](int i) { return values[i]; }
+  __device__ __forceinline__ void four(int i, T* to) const {
+    static_assert(sizeof(T) == 4);
+    const float4 v = *reinterpret_cast<const float4*>(&values[i]);
+    to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w;
+  }
 };
 
 class device_block {
@@ -40,5 +45,14 @@ const char* launch_on_device(const launch_shape& shape, const typename Body::arg
   const cudaError_t status = cudaGetLastError();
   return status == cudaSuccess ? nullptr : cudaGetErrorString(status);
 }
+
+/// `template struct device_code<body, …>;` makes nvcc compile the bodies and their launches.
+template <class... Bodies>
+struct device_code {
+  static const void* const launches[];
+};
+template <class... Bodies>
+const void* const device_code<Bodies...>::launches[] = {
+    reinterpret_cast<const void*>(&launch_on_device<Bodies>)...};
 
 }  // namespace plumb::cuda

@@ -35,6 +35,12 @@ void watch::report_outside(long index, long size) const {
             " of an array of " + std::to_string(size) + " in shared memory");
 }
 
+void watch::report_misaligned(long index) const {
+  if (log->any()) return;
+  log->note("thread " + std::to_string(thread) + " loads four elements of shared memory from element " +
+            std::to_string(index) + " on, which is no multiple of four");
+}
+
 void watch::report_unwritten(long index) const {
   if (log->any()) return;
   log->note("thread " + std::to_string(thread) + " reads element " + std::to_string(index) +

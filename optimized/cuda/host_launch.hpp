@@ -40,6 +40,7 @@ struct watch {
   fault_log* log = nullptr;
 
   void report_outside(long index, long size) const;
+  void report_misaligned(long index) const;
   void report_unwritten(long index) const;
   void report_race(long index, bool writing, unsigned other) const;
 };
@@ -73,6 +74,11 @@ class host_array {
 
   host_array() { std::memset(static_cast<void*>(values_), here.fill, sizeof values_); }
   cell operator[](long i) { return {*this, i}; }
+  /// Elements i … i+3 at once; i is a multiple of four.
+  void four(long i, T* to) {
+    if (i % 4 != 0) here.report_misaligned(i);
+    for (long j = 0; j < 4; ++j) to[j] = load(i + j);
+  }
 
  private:
   bool inside(long i) const {
