@@ -20,6 +20,9 @@
 #ifdef __CUDACC__
 #define PLUMB_DEVICE __device__ __forceinline__
 #define PLUMB_UNROLL _Pragma("unroll")
+#elif defined(__clang__)
+#define PLUMB_DEVICE inline
+#define PLUMB_UNROLL _Pragma("unroll")
 #else
 #define PLUMB_DEVICE inline
 #define PLUMB_UNROLL _Pragma("GCC unroll 8")

@@ -1,189 +1,9 @@
-// conv2d as an implicit matrix product in f32 (matrix_tile.hpp): the matrix of patches is never stored, its elements
-// are gathered from x as they are needed. All three passes, both layouts, any group, stride, dilation and padding.
-//
-//                      rows m       columns n             summed over k
-//   forward            out channel  image, row, column    channel, tap      y[m,n]  = Σ weight · x
-//   backward_data      channel      image, row, column    out channel, tap  dx[m,n] = Σ weight · dy, where a tap lands
-//   backward_weights   out channel  channel, tap          image, row, column of y, cut into slices of whole images
-// Taps are the fast part of k where channels are far apart in memory (NCHW), channels where they are neighbours (NHWC).
-// The slices' partial sums wait in the workspace and are added in order: the result is the same every time.
-// What limits it: see matrix_tile.hpp; in backward_data a stride of s wastes all but 1 of s² gathers.
-#include "optimized/cuda/matrix_tile.hpp"
-
-namespace plumb::cuda {
-
-struct conv_gemm_arguments {
-  conv_numbers p;
-  int rows = 0;
-  offset columns = 0;
-  int groups = 1, slices = 1;
-  int terms = 0;  ///< of a sum; of backward_weights, of one image
-  view4<const float> first, second;
-  const float* bias = nullptr;
-  offset bias_stride = 1;
-  view4<float> out;
-  float* parts = nullptr;  ///< partial sums [slice][group][row][column], where slices > 1
-};
-
-/// A number along k of forward and backward_data: a channel and a tap.
-struct tap_of_filter {
-  int channel, r, s;
-};
-template <bool ChannelsLast>
-PLUMB_DEVICE tap_of_filter split(int k, int channels, const conv_numbers& p) {
-  if (ChannelsLast) return {k % channels, k / channels / p.w.taps, k / channels % p.w.taps};
-  return {k / (p.h.taps * p.w.taps), k / p.w.taps % p.h.taps, k % p.w.taps};
-}
-
-/// A pixel of an image, or nothing.
-struct pixel {
-  const float* image = nullptr;  ///< null: outside
-  int h = 0, w = 0;
-};
-PLUMB_DEVICE pixel pixel_at(const view4<const float>& t, offset n, offset columns, int height, int width,
-                            int channel) {
-  if (n >= columns) return {};
-  const offset image = n / width / height;
-  return {t.data + image * t.stride[0] + channel * t.stride[1], static_cast<int>(n / width % height),
-          static_cast<int>(n % width)};
-}
-
-template <bool ChannelsLast>
-struct conv_forward_product {
-  using arguments = conv_gemm_arguments;
-  static constexpr bool rows_along_k = true, columns_along_k = ChannelsLast;
-  struct row {
-    const float* filter;
-  };
-  using column = pixel;
-
-  static PLUMB_DEVICE int depth(const arguments& a, int) { return a.terms; }
-  static PLUMB_DEVICE row row_at(const arguments& a, int group, int, int m) {
-    return {m < a.rows ? a.second.data + (offset{group} * a.rows + m) * a.second.stride[0] : nullptr};
-  }
-  static PLUMB_DEVICE column column_at(const arguments& a, int group, int, offset n) {
-    return pixel_at(a.first, n, a.columns, a.p.h.out, a.p.w.out, group * a.p.group_c);
-  }
-  static PLUMB_DEVICE float left(const arguments& a, const row& r, int k) {
-    if (r.filter == nullptr) return 0;
-    const tap_of_filter t = split<ChannelsLast>(k, a.p.group_c, a.p);
-    return r.filter[t.channel * a.second.stride[1] + a.p.weight_row(t.r) * a.second.stride[2] +
-                    a.p.weight_column(t.s) * a.second.stride[3]];
-  }
-  static PLUMB_DEVICE float right(const arguments& a, const column& c, int k) {
-    if (c.image == nullptr) return 0;
-    const tap_of_filter t = split<ChannelsLast>(k, a.p.group_c, a.p);
-    const int h = a.p.h.reads(c.h, t.r), w = a.p.w.reads(c.w, t.s);
-    if (!a.p.h.inside(h) || !a.p.w.inside(w)) return 0;
-    return c.image[t.channel * a.first.stride[1] + h * a.first.stride[2] + w * a.first.stride[3]];
-  }
-  static PLUMB_DEVICE void store(const arguments& a, int group, int, int m, offset n, float sum) {
-    const int k = group * a.rows + m;
-    const offset image = n / a.p.w.out / a.p.h.out;
-    a.out(image, k, n / a.p.w.out % a.p.h.out, n % a.p.w.out) =
-        a.bias != nullptr ? sum + a.bias[k * a.bias_stride] : sum;
-  }
-};
-
-template <bool ChannelsLast>
-struct conv_backward_data_product {
-  using arguments = conv_gemm_arguments;
-  static constexpr bool rows_along_k = false, columns_along_k = ChannelsLast;
-  struct row {
-    const float* weight;
-  };
-  using column = pixel;
-
-  static PLUMB_DEVICE int depth(const arguments& a, int) { return a.terms; }
-  static PLUMB_DEVICE row row_at(const arguments& a, int group, int, int m) {
-    return {m < a.rows
-                ? a.second.data + offset{group} * a.p.group_k * a.second.stride[0] + m * a.second.stride[1]
-                : nullptr};
-  }
-  static PLUMB_DEVICE column column_at(const arguments& a, int group, int, offset n) {
-    return pixel_at(a.first, n, a.columns, a.p.h.in, a.p.w.in, group * a.p.group_k);
-  }
-  static PLUMB_DEVICE float left(const arguments& a, const row& r, int k) {
-    if (r.weight == nullptr) return 0;
-    const tap_of_filter t = split<ChannelsLast>(k, a.p.group_k, a.p);
-    return r.weight[t.channel * a.second.stride[0] + a.p.weight_row(t.r) * a.second.stride[2] +
-                    a.p.weight_column(t.s) * a.second.stride[3]];
-  }
-  static PLUMB_DEVICE float right(const arguments& a, const column& c, int k) {
-    if (c.image == nullptr) return 0;
-    const tap_of_filter t = split<ChannelsLast>(k, a.p.group_k, a.p);
-    const int h = a.p.h.output_of(c.h, t.r), w = a.p.w.output_of(c.w, t.s);
-    if (h < 0 || w < 0) return 0;
-    return c.image[t.channel * a.first.stride[1] + h * a.first.stride[2] + w * a.first.stride[3]];
-  }
-  static PLUMB_DEVICE void store(const arguments& a, int group, int, int m, offset n, float sum) {
-    a.out(n / a.p.w.in / a.p.h.in, offset{group} * a.rows + m, n / a.p.w.in % a.p.h.in, n % a.p.w.in) = sum;
-  }
-};
-
-template <bool ChannelsLast>
-struct conv_backward_weights_product {
-  using arguments = conv_gemm_arguments;
-  static constexpr bool rows_along_k = !ChannelsLast, columns_along_k = !ChannelsLast;
-  struct row {
-    const float* channel;  ///< of dy, in the slice's first image
-  };
-  struct column {
-    const float* channel;  ///< of x
-    int r, s;
-  };
-
-  static PLUMB_DEVICE int first_image(const arguments& a, int slice) {
-    return static_cast<int>(offset{a.p.n} * slice / a.slices);
-  }
-  static PLUMB_DEVICE int depth(const arguments& a, int slice) {
-    return (first_image(a, slice + 1) - first_image(a, slice)) * a.terms;
-  }
-  static PLUMB_DEVICE row row_at(const arguments& a, int group, int slice, int m) {
-    if (m >= a.rows) return {nullptr};
-    return {&a.first(first_image(a, slice), offset{group} * a.rows + m, 0, 0)};
-  }
-  static PLUMB_DEVICE column column_at(const arguments& a, int group, int slice, offset n) {
-    if (n >= a.columns) return {nullptr, 0, 0};
-    const tap_of_filter t = split<ChannelsLast>(static_cast<int>(n), a.p.group_c, a.p);
-    return {&a.second(first_image(a, slice), offset{group} * a.p.group_c + t.channel, 0, 0), t.r, t.s};
-  }
-  static PLUMB_DEVICE float left(const arguments& a, const row& r, int k) {
-    if (r.channel == nullptr) return 0;
-    return r.channel[k / a.terms * a.first.stride[0] + k / a.p.w.out % a.p.h.out * a.first.stride[2] +
-                     k % a.p.w.out * a.first.stride[3]];
-  }
-  static PLUMB_DEVICE float right(const arguments& a, const column& c, int k) {
-    if (c.channel == nullptr) return 0;
-    const int h = a.p.h.reads(k / a.p.w.out % a.p.h.out, c.r), w = a.p.w.reads(k % a.p.w.out, c.s);
-    if (!a.p.h.inside(h) || !a.p.w.inside(w)) return 0;
-    return c.channel[k / a.terms * a.second.stride[0] + h * a.second.stride[2] + w * a.second.stride[3]];
-  }
-  static PLUMB_DEVICE void store(const arguments& a, int group, int slice, int m, offset n, float sum) {
-    const offset k = offset{group} * a.rows + m;
-    if (a.slices > 1) {
-      a.parts[(offset{slice} * a.groups * a.rows + k) * a.columns + n] = sum;
-      return;
-    }
-    const tap_of_filter t = split<ChannelsLast>(static_cast<int>(n), a.p.group_c, a.p);
-    a.out(k, t.channel, a.p.weight_row(t.r), a.p.weight_column(t.s)) = sum;
-  }
-};
-
-/// The weights' gradient in the order of the partial sums.
-template <bool ChannelsLast>
-struct weights_in_order {
-  conv_numbers p;
-  offset columns = 0;
-  view4<float> out;
-
-  PLUMB_DEVICE float& operator[](offset i) const {
-    const tap_of_filter t = split<ChannelsLast>(static_cast<int>(i % columns), p.group_c, p);
-    return out(i / columns, t.channel, p.weight_row(t.r), p.weight_column(t.s));
-  }
-};
-
-}  // namespace plumb::cuda
+// conv2d as an implicit matrix product in f32 without tensor cores: the Problems of conv_products.hpp by the tiles of
+// matrix_tile.hpp. All three passes, both layouts, any group, stride, dilation and padding. In backward_weights the
+// slices' partial sums wait in the workspace and are added in order: the result is the same every time.
+// What limits it: see matrix_tile.hpp; in backward_data a stride of s wastes all but 1 of s² gathers; backward_weights
+// cuts between images only, so that one large image keeps few blocks busy.
+#include "optimized/cuda/conv_products.hpp"
 
 #ifdef __CUDACC__
 #include "optimized/cuda/device_launch.cuh"
@@ -196,106 +16,22 @@ template struct product_code<conv_backward_weights_product<false>, conv_backward
 }  // namespace plumb::cuda
 
 #elif !defined(PLUMB_BODIES_ONLY)
-#include "optimized/cuda/conv_host.hpp"
-#include "optimized/cuda/matrix_host.hpp"
+#include "optimized/cuda/conv_product_rows.hpp"
 
 namespace plumb {
 namespace {
 
-using namespace cuda;
-
-void fill_in(conv_gemm_arguments& a, const kernel_call& call) {
-  a.first = view_of<const float>(call.reads[0]);
-  a.second = view_of<const float>(call.reads[1]);
-  if (call.reads.size() > 2 && call.reads[2].data != nullptr) {
-    a.bias = static_cast<const float*>(call.reads[2].data);
-    a.bias_stride = call.reads[2].strides[0];
+struct f32_tiles {
+  template <class Product>
+  static void launch(cuda::stream& to, const cuda::conv_gemm_arguments& a) {
+    cuda::launch_product<Product>(to, a);
   }
-  a.out = view_of<float>(call.writes[0]);
-  a.parts = static_cast<float*>(call.workspace);
-}
-
-template <class Product>
-program product_program(conv_gemm_arguments a) {
-  return {[a](const kernel_call& call, stream& to) {
-    conv_gemm_arguments mine = a;
-    fill_in(mine, call);
-    launch_product<Product>(to, mine);
-  }};
-}
-
-template <bool Last>
-program forward(const conv_arguments& from) {
-  conv_gemm_arguments a{.p = to_numbers(from), .first = {}, .second = {}, .out = {}};
-  a.rows = a.p.group_k;
-  a.columns = from.n * from.out_size();
-  a.groups = static_cast<int>(from.groups);
-  a.terms = static_cast<int>(from.group_c() * from.taps());
-  return product_program<conv_forward_product<Last>>(a);
-}
-
-template <bool Last>
-program backward_data(const conv_arguments& from) {
-  conv_gemm_arguments a{.p = to_numbers(from), .first = {}, .second = {}, .out = {}};
-  a.rows = a.p.group_c;
-  a.columns = from.n * from.in_size();
-  a.groups = static_cast<int>(from.groups);
-  a.terms = static_cast<int>(from.group_k() * from.taps());
-  return product_program<conv_backward_data_product<Last>>(a);
-}
-
-template <bool Last>
-program backward_weights(const conv_arguments& from) {
-  conv_gemm_arguments a{.p = to_numbers(from), .first = {}, .second = {}, .out = {}};
-  a.rows = a.p.group_k;
-  a.columns = from.group_c() * from.taps();
-  a.groups = static_cast<int>(from.groups);
-  a.terms = static_cast<int>(from.out_size());
-  a.slices = choose_slices(a.rows, a.columns, a.groups, from.n, from.out_size());
-  const index_t count = from.k * a.columns;
-  program p = product_program<conv_backward_weights_product<Last>>(a);
-  if (a.slices == 1) return p;
-  p.workspace = static_cast<std::size_t>(a.slices * count) * sizeof(float);
-  p.run = [product = p.run, a, count](const kernel_call& call, stream& to) {
-    product(call, to);
-    using sum = slice_sum<weights_in_order<Last>>;
-    to.launch<sum>({tiles<index_t>(count, sum::threads), sum::threads},
-                   {static_cast<const float*>(call.workspace),
-                    count,
-                    a.slices,
-                    {a.p, a.columns, view_of<float>(call.writes[0])}});
-  };
-  return p;
-}
-
-using maker = program (*)(const conv_arguments&);
-
-row gemm_row(const std::string& pass, maker nchw, maker nhwc) {
-  row r{.layer = "conv2d",
-        .pass = pass,
-        .algorithm = "implicit_gemm",
-        .any_strides = true,
-        .supports = {},
-        .make = {}};
-  r.supports = [](const kernel_problem& kp) {
-    if (const support s = conv2d_support(kp); !s.ok) return s;
-    const conv_arguments a = read_conv_arguments(kp.problem);
-    constexpr index_t most = std::numeric_limits<int>::max();
-    const bool fits = a.c * a.taps() <= most && a.k * a.taps() <= most && a.out_size() <= most;
-    return fits ? support::yes() : support::no("one sum has more than 2^31 terms");
-  };
-  r.make = [nchw, nhwc](const kernel_problem& kp) {
-    return (kp.layout == layout::nhwc ? nhwc : nchw)(read_conv_arguments(kp.problem));
-  };
-  return r;
-}
+};
 
 }  // namespace
 
 void register_cuda_conv2d_implicit_gemm(registry& kernels) {
-  add_rows(kernels, gemm_row("forward", forward<false>, forward<true>));
-  add_rows(kernels, gemm_row("backward_data", backward_data<false>, backward_data<true>));
-  add_rows(kernels, gemm_row("backward_weights", backward_weights<false>, backward_weights<true>));
+  cuda::add_product_rows<f32_tiles>(kernels, "implicit_gemm", "f32", true);
 }
 
 }  // namespace plumb

@@ -13,11 +13,11 @@
 namespace plumb::cuda {
 
 struct conv_naive_arguments {
-  conv_numbers p;
-  view4<const float> first, second;  ///< in the order in which the pass reads them
+  conv_numbers p = {};
+  view4<const float> first = {}, second = {};  ///< in the order in which the pass reads them
   const float* bias = nullptr;
   offset bias_stride = 1;
-  view4<float> out;  ///< of backward_bias the first stride only
+  view4<float> out = {};  ///< of backward_bias the first stride only
 };
 
 template <plant Bug = plant::none>
@@ -162,10 +162,7 @@ program naive_program(const kernel_problem& kp, index_t count) {
   return {[p = to_numbers(from), blocks](const kernel_call& call, stream& to) {
     conv_naive_arguments a{.p = p, .first = view_of<const float>(call.reads[0]), .second = {}, .out = {}};
     if (call.reads.size() > 1) a.second = view_of<const float>(call.reads[1]);
-    if (call.reads.size() > 2 && call.reads[2].data != nullptr) {
-      a.bias = static_cast<const float*>(call.reads[2].data);
-      a.bias_stride = call.reads[2].strides[0];
-    }
+    set_bias(a, call);
     a.out = view_of<float>(call.writes[0]);
     to.launch<Body>({blocks, Body::threads}, a);
   }};

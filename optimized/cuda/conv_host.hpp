@@ -46,4 +46,12 @@ view4<T> view_of(const tensor_ref& t) {
   return v;
 }
 
+/// The third read, where it is there.
+template <class Arguments>
+void set_bias(Arguments& a, const kernel_call& call) {
+  if (call.reads.size() < 3 || call.reads[2].data == nullptr) return;
+  a.bias = static_cast<const float*>(call.reads[2].data);
+  a.bias_stride = call.reads[2].strides[0];
+}
+
 }  // namespace plumb::cuda

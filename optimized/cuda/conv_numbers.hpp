@@ -22,7 +22,7 @@ struct conv_axis_numbers {
 
 struct conv_numbers {
   int n = 0, c = 0, k = 0, group_c = 0, group_k = 0;
-  conv_axis_numbers h, w;
+  conv_axis_numbers h = {}, w = {};
   bool flip = false;
 
   PLUMB_DEVICE int weight_row(int r) const { return flip ? h.taps - 1 - r : r; }

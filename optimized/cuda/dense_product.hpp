@@ -16,7 +16,7 @@ struct dense_arguments {
   offset columns = 0;
   int groups = 1, slices = 1;
   int terms = 0;
-  dense_matrix a, b;
+  dense_matrix a = {}, b = {};
   const float* bias = nullptr;  ///< along n, or null
   float* out = nullptr;         ///< row major
   float* parts = nullptr;       ///< [slice][m][n], where slices > 1

@@ -22,16 +22,19 @@ class host_plan final : public plan {
   std::string failure_;
 };
 
-class device_plan final : public plan {
+class copying_plan final : public device_plan {
  public:
-  device_plan(program p, device& on) : program_(std::move(p)), on_(on), call_(on) {}
+  copying_plan(program p, device& on) : program_(std::move(p)), on_(on), call_(on) {}
   std::size_t workspace_size() const override { return 0; }  // it lies on the device
+  std::size_t device_workspace() const override { return program_.workspace; }
+  std::string enqueue(const kernel_call& there, void* handle) override {
+    stream to(handle);
+    program_.run(there, to);
+    return to.failure();
+  }
   void run(const kernel_call& call) noexcept override {
-    failure_ = call_.run(call, program_.workspace, [this](const kernel_call& there) {
-      stream to(on_.stream());
-      program_.run(there, to);
-      return to.failure();
-    });
+    failure_ = call_.run(call, program_.workspace,
+                         [this](const kernel_call& there) { return enqueue(there, on_.stream()); });
   }
   std::string failure() const override { return failure_; }
 
@@ -50,6 +53,7 @@ kernel common(const row& r) {
   k.accuracy = r.accuracy;
   k.layouts = r.layouts;
   k.any_strides = r.any_strides;
+  k.peer = r.peer;
   k.supports = r.supports;
   return k;
 }
@@ -62,9 +66,9 @@ void add_rows(registry& kernels, const row& r) {
   k.device = "cuda";
   std::string why;
   device* const on = first_device(why);
-  k.unavailable = why;
+  k.unavailable = why.empty() ? r.unavailable : why;
   k.make_plan = [make = r.make, on](const kernel_problem& kp) {
-    return std::make_unique<device_plan>(make(kp), *on);
+    return std::make_unique<copying_plan>(make(kp), *on);
   };
   kernels.add(std::move(k));
   if (!r.host) return;

@@ -24,9 +24,20 @@ struct row {
   plumb::accuracy accuracy = {};
   std::vector<plumb::layout> layouts = {layout::nchw, layout::nhwc};
   bool any_strides = false;
-  std::function<support(const kernel_problem&)> supports;
-  std::function<program(const kernel_problem&)> make;
-  bool host = true;  ///< its body can run on the CPU; false where it needs tensor cores
+  std::function<support(const kernel_problem&)> supports = {};
+  std::function<program(const kernel_problem&)> make = {};
+  bool peer = false;
+  std::string unavailable = {};  ///< a reason besides that there is no device
+  bool host = true;              ///< its body can run on the CPU; false where it needs tensor cores
+};
+
+/// The plan of a row on the device. Its run() copies tensors there and back; `enqueue` is for a caller whose tensors lie
+/// on the device already, and does not wait.
+class device_plan : public plan {
+ public:
+  virtual std::size_t device_workspace() const = 0;
+  /// Empty, or what failed in a launch.
+  virtual std::string enqueue(const kernel_call& there, void* handle) = 0;
 };
 
 void add_rows(registry& kernels, const row& r);

@@ -17,13 +17,22 @@ class stream {
   void launch(const launch_shape& shape, const typename Body::arguments& a) {
     if (!failure_.empty()) return;
     if (!on_device_) {
-      failure_ = launch_on_host<Body>(shape, a, host_);
+      if constexpr (requires { Body::device_only; })
+        failure_ = "has no body that the CPU can run";
+      else
+        failure_ = launch_on_host<Body>(shape, a, host_);
       return;
     }
 #if PLUMB_HAS_CUDA
     if (const char* const error = launch_on_device<Body>(shape, a, handle_))
       failure_ = std::string("launch failed: ") + error;
 #endif
+  }
+
+  /// For libraries that launch by themselves.
+  void* handle() const { return handle_; }
+  void fail(const std::string& why) {
+    if (failure_.empty()) failure_ = why;
   }
 
   /// Empty, or what went wrong first.
