@@ -35,7 +35,7 @@ struct conv_forward_naive {
     const conv_numbers& p = a.p;
     offset i = block.number() * threads + block.thread();
     if (Bug == plant::narrow_index)
-      i = static_cast<std::int16_t>(i);  // 32 bits, scaled down to what a test can reach
+      i = static_cast<std::uint16_t>(i);  // 32 bits, scaled down to what a test can reach
     if (Bug == plant::past_the_end ? i > outputs(p) : i >= outputs(p)) return;
     const int q = static_cast<int>(i % p.w.out), row = static_cast<int>(i / p.w.out % p.h.out);
     const int k = static_cast<int>(i / p.w.out / p.h.out % p.k);

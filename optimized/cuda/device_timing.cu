@@ -55,8 +55,11 @@ class management {
 class device_stopwatch final : public timing_device {
  public:
   explicit device_stopwatch(cudaStream_t stream) : stream_(stream) {
-    cudaHostAlloc(reinterpret_cast<void**>(const_cast<int**>(&flag_)), sizeof *flag_, cudaHostAllocMapped);
-    cudaHostGetDevicePointer(reinterpret_cast<void**>(&flag_there_), flag_, 0);
+    void *here = nullptr, *there = nullptr;
+    cudaHostAlloc(&here, sizeof *flag_, cudaHostAllocMapped);
+    cudaHostGetDevicePointer(&there, here, 0);
+    flag_ = static_cast<volatile int*>(here);
+    flag_there_ = static_cast<volatile int*>(there);
     cudaEventCreate(&start_);
     cudaEventCreate(&stop_);
     int cache = 0;

@@ -4,11 +4,14 @@
 // is compared with sums in double before it is timed, so that no number is printed for a kernel that computes nothing.
 //     plumb-cuda-check [GLOB] [--rounds N]
 // Exit code 0; 1 if a kernel was wrong or its timing in trouble; 2 wrong usage. Without a device every row is skipped.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
 #include <random>
+#include <stdexcept>
+#include <utility>
 
 #include "optimized/cuda/device_timing.hpp"
 #include "optimized/cuda/rows.hpp"

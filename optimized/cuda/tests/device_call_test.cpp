@@ -123,7 +123,7 @@ TEST(a_device_call, surrounds_the_workspace_too) {
   d.workspace = 100;
   EXPECT_EQ(d.run([](const kernel_call& c) { std::memset(c.workspace, 0, 100); }), "");
   EXPECT_EQ(d.run([](const kernel_call& c) { std::memset(c.workspace, 0, 102); }),
-            "wrote 2 bytes past the end of the workspace on the device");
+            "wrote 1 byte past the end of the workspace on the device");
 }
 
 TEST(a_device_call, poisons_the_workspace_with_two_patterns) {
