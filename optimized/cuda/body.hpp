@@ -9,10 +9,12 @@
 //       template <class Block>
 //       PLUMB_DEVICE static void run(Block& block, shared<Block>& s, const arguments& a);
 //     };
-// `Block` says who runs it: block.thread(), block.number(), block.barrier(), and Block::array<T, N> for what lies
-// in shared memory: array[i], and array.four(i, to) for four floats in one load, i a multiple of four. On a device these are threadIdx.x, blockIdx.x, __syncthreads() and a plain array
-// (device_launch.cuh); on the CPU every access to an array is watched (host_launch.hpp). Nothing of the standard
-// library that costs compile time may be included here: nvcc reads this file for every kernel.
+// `Block` says who runs it: block.thread(), block.number(), block.barrier(), and Block::array<T, N> for what lies in
+// shared memory: array[i], and array.four(i, to) for four floats in one load, i a multiple of four;
+// block.multiply<Words>() is a warp's product by tensor cores (tensor_tile.hpp). On a device these are threadIdx.x,
+// blockIdx.x, __syncthreads(), a plain array and mma.sync (device_launch.cuh); on the CPU every access to an array is
+// watched (host_launch.hpp). Nothing of the standard library that costs compile time may be included here: nvcc reads
+// this file for every kernel.
 #pragma once
 
 #include <cstdint>

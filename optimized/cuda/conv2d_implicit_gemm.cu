@@ -31,7 +31,7 @@ struct f32_tiles {
 }  // namespace
 
 void register_cuda_conv2d_implicit_gemm(registry& kernels) {
-  cuda::add_product_rows<f32_tiles>(kernels, "implicit_gemm", "f32", true);
+  cuda::add_product_rows<f32_tiles>(kernels, "implicit_gemm", "f32");
 }
 
 }  // namespace plumb

@@ -41,8 +41,8 @@ struct tensor_tiles {
 }  // namespace
 
 void register_cuda_conv2d_tensor_cores(registry& kernels) {
-  cuda::add_product_rows<tensor_tiles<cuda::tf32_words>>(kernels, "implicit_gemm_tf32", "tf32", false);
-  cuda::add_product_rows<tensor_tiles<cuda::bf16_words>>(kernels, "implicit_gemm_bf16", "bf16_f32", false);
+  cuda::add_product_rows<tensor_tiles<cuda::tf32_words>>(kernels, "implicit_gemm_tf32", "tf32");
+  cuda::add_product_rows<tensor_tiles<cuda::bf16_words>>(kernels, "implicit_gemm_bf16", "bf16_f32");
 }
 
 }  // namespace plumb

@@ -87,8 +87,7 @@ inline row product_row(const std::string& pass, product_maker nchw, product_make
 
 /// All three passes, both layouts.
 template <class Tiles>
-void add_product_rows(registry& kernels, const std::string& algorithm, const std::string& arithmetic,
-                      bool host) {
+void add_product_rows(registry& kernels, const std::string& algorithm, const std::string& arithmetic) {
   row rows[] = {
       product_row("forward", product_forward<Tiles, false>, product_forward<Tiles, true>),
       product_row("backward_data", product_backward_data<Tiles, false>, product_backward_data<Tiles, true>),
@@ -97,7 +96,6 @@ void add_product_rows(registry& kernels, const std::string& algorithm, const std
   for (row& r : rows) {
     r.algorithm = algorithm;
     r.arithmetic = arithmetic;
-    r.host = host;
     add_rows(kernels, r);
   }
 }

@@ -26,6 +26,10 @@ class device_block {
   __device__ __forceinline__ int thread() const { return static_cast<int>(threadIdx.x); }
   __device__ __forceinline__ std::int64_t number() const { return blockIdx.x; }
   __device__ __forceinline__ void barrier() { __syncthreads(); }
+  template <class Words>
+  __device__ __forceinline__ void multiply(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    Words::multiply(c, a, b);
+  }
 };
 
 template <class Body>

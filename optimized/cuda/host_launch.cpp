@@ -1,5 +1,6 @@
 #include "optimized/cuda/host_launch.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <memory>
@@ -57,11 +58,25 @@ void watch::report_race(long index, bool writing, unsigned other) const {
 }
 
 void host_block::barrier() {
+  here.at_barrier = true;
   if (may_wait_)
     team_->wait();
   else
     here.log->note("thread " + std::to_string(here.thread) +
                    " waits at a barrier, but the body declares none");
+}
+
+host_block::fragment* host_block::exchange(const fragment& mine) {
+  if (fragments_.empty()) fragments_.resize(std::size_t{2} * most_threads);
+  const std::size_t turn = here.exchanges % 2 * most_threads;
+  fragments_[turn + here.thread] = mine;
+  here.at_barrier = false;
+  if (may_wait_)
+    team_->wait();
+  else
+    here.log->note("thread " + std::to_string(here.thread) +
+                   " multiplies with its warp, but the body declares no barriers");
+  return &fragments_[turn];
 }
 
 namespace {
@@ -121,32 +136,34 @@ void run_thread(void* context, int member) {
   b.body.run(b.block, b.shared, b.arguments);
 }
 
-/// All threads to the next barrier, in a new order, and again until all have ended.
+/// All threads to the next barrier or exchange within warps, in a new order, and again until all have ended.
 void run_with_barriers(one_block& b, int threads, std::uint64_t seed, fiber_team& team, fault_log& log) {
   team.begin(threads, run_thread, &b);
   std::vector<bool> ended(static_cast<std::size_t>(threads), false);
   for (int left = threads; left > 0;) {
-    int waiting = 0;
-    order(threads, seed + here.interval).for_each([&](int member) {
+    int at_barrier = 0, at_exchange = 0;
+    order(threads, seed + here.interval + here.exchanges).for_each([&](int member) {
       if (ended[static_cast<std::size_t>(member)]) return;
       here.thread = static_cast<std::uint16_t>(member);
       if (team.resume(member)) {
-        ++waiting;
+        ++(here.at_barrier ? at_barrier : at_exchange);
       } else {
         ended[static_cast<std::size_t>(member)] = true;
         --left;
       }
     });
-    if (waiting > 0 && waiting < threads && !log.any())
-      log.note("a barrier was reached by " + std::to_string(waiting) + " of " + std::to_string(threads) +
+    const int most = std::max(at_barrier, at_exchange);
+    if (most > 0 && most < threads && !log.any())
+      log.note("a barrier was reached by " + std::to_string(most) + " of " + std::to_string(threads) +
                " threads");
-    ++here.interval;
+    ++(at_exchange > at_barrier ? here.exchanges : here.interval);
   }
 }
 
 void run_block(std::int64_t number, const launch_shape& shape, const host_body& body, const void* arguments,
                std::uint64_t seed, stage& on, fault_log& log) {
   here.interval = 1;
+  here.exchanges = 0;
   here.fill = mixed(seed) % 2 == 0 ? 0xff : 0x7b;  // a NaN, or a large finite number
   here.log = &log;
   body.make_shared(on.shared.data());

@@ -16,6 +16,7 @@
 #include <new>
 #include <string>
 #include <type_traits>
+#include <vector>
 
 #include "optimized/cuda/body.hpp"
 #include "optimized/cuda/launch.hpp"
@@ -36,7 +37,9 @@ class fault_log;
 struct watch {
   std::uint32_t interval = 1;  ///< barriers passed by the block, plus one
   std::uint16_t thread = 0;
-  unsigned char fill = 0xff;  ///< what unwritten shared memory holds
+  unsigned char fill = 0xff;    ///< what unwritten shared memory holds
+  std::uint32_t exchanges = 0;  ///< within warps, so far
+  bool at_barrier = false;      ///< what the thread waits for: a barrier, or its warp
   fault_log* log = nullptr;
 
   void report_outside(long index, long size) const;
@@ -121,7 +124,29 @@ class host_block {
   std::int64_t number() const { return number_; }
   void barrier();
 
+  /// c += a·b by a warp: 16 × 8 words of a, 8 × 8 of b; lane 4g + q holds rows g and g + 8 of a, column g of b, words q
+  /// and q + 4 of each, and columns 2q and 2q + 1 of c (PTX ISA, mma.m16n8k8 and m16n8k16). Every thread of the block
+  /// must come here as often as the others.
+  template <class Words>
+  void multiply(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    const int t = thread(), lane = t % 32;
+    fragment* const all = exchange({{a[0], a[1], a[2], a[3]}, {b[0], b[1]}}) + (t - lane);
+    for (int i = 0; i < 4; ++i) {
+      const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
+      for (int word = 0; word < 8; ++word)
+        c[i] = Words::dot(c[i], all[row % 8 * 4 + word % 4].a[row / 8 + word / 4 * 2],
+                          all[column * 4 + word % 4].b[word / 4]);
+    }
+  }
+
  private:
+  struct fragment {
+    unsigned a[4], b[2];
+  };
+  /// Gives the thread's words to the others; all threads' words, by thread.
+  fragment* exchange(const fragment& mine);
+
+  std::vector<fragment> fragments_;  ///< two for each thread, taken in turn
   std::int64_t number_;
   fiber_team* team_;
   bool may_wait_;

@@ -60,7 +60,7 @@ kernel common(const row& r) {
 
 }  // namespace
 
-void add_rows(registry& kernels, const row& r) {
+void add_rows(plumb::registry& kernels, const row& r) {
   kernel k = common(r);
   k.name = r.layer + "." + r.pass + "/" + r.algorithm + "@cuda";
   k.device = "cuda";

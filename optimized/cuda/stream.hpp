@@ -17,10 +17,7 @@ class stream {
   void launch(const launch_shape& shape, const typename Body::arguments& a) {
     if (!failure_.empty()) return;
     if (!on_device_) {
-      if constexpr (requires { Body::device_only; })
-        failure_ = "has no body that the CPU can run";
-      else
-        failure_ = launch_on_host<Body>(shape, a, host_);
+      failure_ = launch_on_host<Body>(shape, a, host_);
       return;
     }
 #if PLUMB_HAS_CUDA

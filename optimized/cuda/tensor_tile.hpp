@@ -15,23 +15,39 @@
 #include "optimized/cuda/conv_numbers.hpp"
 #include "optimized/cuda/launch.hpp"
 
+#ifndef __CUDACC__
+#include <bit>
+
+#include "reference/core/dtype.hpp"
+#endif
+
 namespace plumb::cuda {
 
-/// How many numbers a word holds, and how words are made and multiplied.
+/// How many numbers a word holds, how words are made, and how a warp multiplies 16 × 8 words by 8 × 8 (the lines of b):
+/// c += a·b. On a device that is one instruction; on the CPU the threads of a warp exchange their words (host_launch.hpp)
+/// and `dot` is one word of a times one of b.
 struct tf32_words {
   static constexpr int numbers = 1;
 #ifdef __CUDACC__
-  static __device__ __forceinline__ unsigned pack(const float* v) {
+  static PLUMB_DEVICE unsigned pack(const float* v) {
     unsigned word = 0;
     asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(word) : "f"(v[0]));
     return word;
   }
-  static __device__ __forceinline__ void multiply(float (&c)[4], const unsigned (&a)[4],
-                                                  const unsigned (&b)[2]) {
+  static PLUMB_DEVICE void multiply(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
     asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
         "{%0,%1,%2,%3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+  }
+#else
+  static unsigned pack(const float* v) {
+    const auto bits = std::bit_cast<unsigned>(v[0]);
+    const bool finite = (bits & 0x7f800000U) != 0x7f800000U;
+    return finite ? (bits + 0x1000U) & ~0x1fffU : bits;  // to nearest, ties away from zero
+  }
+  static float dot(float c, unsigned a, unsigned b) {
+    return c + std::bit_cast<float>(a) * std::bit_cast<float>(b);
   }
 #endif
 };
@@ -39,17 +55,24 @@ struct tf32_words {
 struct bf16_words {
   static constexpr int numbers = 2;
 #ifdef __CUDACC__
-  static __device__ __forceinline__ unsigned pack(const float* v) {
+  static PLUMB_DEVICE unsigned pack(const float* v) {
     unsigned word = 0;
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(v[1]), "f"(v[0]));
     return word;
   }
-  static __device__ __forceinline__ void multiply(float (&c)[4], const unsigned (&a)[4],
-                                                  const unsigned (&b)[2]) {
+  static PLUMB_DEVICE void multiply(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
     asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
         "{%0,%1,%2,%3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+  }
+#else
+  static unsigned pack(const float* v) {
+    return bf16(v[0]).bits | static_cast<unsigned>(bf16(v[1]).bits) << 16;
+  }
+  static float dot(float c, unsigned a, unsigned b) {
+    c += std::bit_cast<float>(a << 16) * std::bit_cast<float>(b << 16);
+    return c + std::bit_cast<float>(a & 0xffff0000U) * std::bit_cast<float>(b & 0xffff0000U);
   }
 #endif
 };
@@ -60,7 +83,7 @@ struct tensor_tile {
   static constexpr int threads = 256, side = 128, words = 16, line = words + 4;
   static constexpr int loads = side * words / threads;
   static constexpr int depth = words * Words::numbers;  ///< numbers of a step
-  static constexpr bool barriers = true, device_only = true;
+  static constexpr bool barriers = true;
 
   static constexpr launch_shape shape(const arguments& a) {
     return {std::int64_t{a.groups} * a.slices * tiles<std::int64_t>(a.rows, side) *
@@ -73,14 +96,13 @@ struct tensor_tile {
     typename Block::template array<unsigned, 2 * side * line> a, b;
   };
 
-#ifdef __CUDACC__
   // Of the thread's load i: its place along m or n, and its word along k.
   template <bool AlongK>
-  static __device__ __forceinline__ int place(int t, int i) {
+  static PLUMB_DEVICE int place(int t, int i) {
     return AlongK ? t / words + i * (threads / words) : t % side;
   }
   template <bool AlongK>
-  static __device__ __forceinline__ int word(int t, int i) {
+  static PLUMB_DEVICE int word(int t, int i) {
     return AlongK ? t % words : t / side + i * (threads / side);
   }
 
@@ -91,7 +113,7 @@ struct tensor_tile {
     float sum[2][8][4];
   };
 
-  static __device__ __forceinline__ void load(const arguments& a, held& h, int t, int step, int terms) {
+  static PLUMB_DEVICE void load(const arguments& a, held& h, int t, int step, int terms) {
     PLUMB_UNROLL
     for (int i = 0; i < loads; ++i) {
       float left[2] = {}, right[2] = {};
@@ -108,7 +130,7 @@ struct tensor_tile {
   }
 
   template <class Shared>
-  static __device__ __forceinline__ void put(Shared& s, const held& h, int t, int stage) {
+  static PLUMB_DEVICE void put(Shared& s, const held& h, int t, int stage) {
     PLUMB_UNROLL
     for (int i = 0; i < loads; ++i) {
       s.a[(stage * side + place<Problem::rows_along_k>(t, i)) * line + word<Problem::rows_along_k>(t, i)] =
@@ -119,8 +141,8 @@ struct tensor_tile {
   }
 
   /// Fragments as the PTX ISA lays them out: lane = 4·g + q holds rows g and g + 8, words q and q + 4.
-  template <class Shared>
-  static __device__ __forceinline__ void multiply(Shared& s, held& h, int t, int stage) {
+  template <class Block, class Shared>
+  static PLUMB_DEVICE void multiply(Block& block, Shared& s, held& h, int t, int stage) {
     const int g = t % 32 / 4, q = t % 4, m0 = t / 64 * 32, n0 = t / 32 % 2 * 64;
     PLUMB_UNROLL
     for (int k = 0; k < words; k += 8) {
@@ -136,13 +158,13 @@ struct tensor_tile {
         const int at = (stage * side + n0 + 8 * j + g) * line + k + q;
         const unsigned b[2] = {s.b[at], s.b[at + 4]};
         PLUMB_UNROLL
-        for (int i = 0; i < 2; ++i) Words::multiply(h.sum[i][j], a[i], b);
+        for (int i = 0; i < 2; ++i) block.template multiply<Words>(h.sum[i][j], a[i], b);
       }
     }
   }
 
-  static __device__ __forceinline__ void store(const arguments& a, const held& h, int t, int group, int slice,
-                                               int m0, offset n0) {
+  static PLUMB_DEVICE void store(const arguments& a, const held& h, int t, int group, int slice, int m0,
+                                 offset n0) {
     const int g = t % 32 / 4, q = t % 4;
     PLUMB_UNROLL
     for (int i = 0; i < 2; ++i) PLUMB_UNROLL
@@ -155,7 +177,7 @@ struct tensor_tile {
   }
 
   template <class Block>
-  static __device__ __forceinline__ void run(Block& block, shared<Block>& s, const arguments& a) {
+  static PLUMB_DEVICE void run(Block& block, shared<Block>& s, const arguments& a) {
     const int t = block.thread();
     const offset wide = tiles<offset>(a.columns, side), high = tiles<offset>(a.rows, side);
     const offset n0 = block.number() % wide * side;
@@ -175,13 +197,12 @@ struct tensor_tile {
     for (int step = 0; step < steps; ++step) {
       const int stage = step % 2;
       if (step + 1 < steps) load(a, h, t, step + 1, terms);
-      multiply(s, h, t, stage);
+      multiply(block, s, h, t, stage);
       if (step + 1 < steps) put(s, h, t, 1 - stage);
       block.barrier();
     }
     store(a, h, t, group, slice, m0, n0);
   }
-#endif
 };
 
 }  // namespace plumb::cuda

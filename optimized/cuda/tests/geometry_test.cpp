@@ -211,7 +211,8 @@ TEST(kernels_of_devices, declare_what_they_round_to) {
   EXPECT_EQ(r.find("conv2d.forward/implicit_gemm@cuda")->arithmetic, "f32");
   EXPECT_EQ(r.find("conv2d.forward/implicit_gemm_tf32@cuda")->arithmetic, "tf32");
   EXPECT_EQ(r.find("conv2d.forward/implicit_gemm_bf16@cuda")->arithmetic, "bf16_f32");
-  EXPECT_EQ(r.find("conv2d.forward/cuda_implicit_gemm_tf32@host"), nullptr);
+  EXPECT_EQ(r.find("conv2d.forward/cuda_implicit_gemm_tf32@host")->arithmetic, "tf32");
+  EXPECT_EQ(r.find("conv2d.forward/cuda_cudnn@host"), nullptr);
   EXPECT_EQ(r.find("max_pool2d.forward/naive@cuda")->arithmetic, "exact");
 }
 

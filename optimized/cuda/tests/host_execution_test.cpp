@@ -9,6 +9,7 @@
 #include "optimized/cuda/conv2d_tiled.cu"
 #include "optimized/cuda/dense_product.hpp"
 #include "optimized/cuda/stream.hpp"
+#include "optimized/cuda/tensor_tile.hpp"
 #include "optimized/tests/kernel_bench.hpp"
 
 namespace plumb::cuda {
@@ -131,6 +132,39 @@ TEST(host_execution, a_write_past_the_end_lands_where_the_guard_page_is) {
     launch_on_host<body>(body::shape(a), a, {});
   };
   EXPECT_DEATH(in_guarded_memory(), "");
+}
+
+/// The same product by tensor cores, whose rounding small integers do not notice.
+template <class Words>
+void multiply_by_warps() {
+  static const product_case c;
+  using body = tensor_tile<dense_product<true, false>, Words>;
+  for (std::uint64_t seed = 0; seed < 4; ++seed) {
+    std::vector<float> out(c.expected.size(), std::nanf(""));
+    const dense_arguments a = c.arguments(out.data());
+    EXPECT_EQ(launch_on_host<body>(body::shape(a), a, {seed, 1}), "");
+    EXPECT_EQ(out, c.expected);
+  }
+}
+
+TEST(tensor_tiles_on_the_cpu, are_right_for_small_integers) {
+  multiply_by_warps<tf32_words>();
+  multiply_by_warps<bf16_words>();
+}
+
+TEST(tensor_tiles_on_the_cpu, round_their_operands) {
+  const auto tf32 = [](std::uint32_t bits) {
+    const float value = std::bit_cast<float>(bits);
+    return tf32_words::pack(&value);
+  };
+  EXPECT_EQ(tf32(0x3f800fff), 0x3f800000U);
+  EXPECT_EQ(tf32(0x3f801000), 0x3f802000U);  // a tie goes away from zero
+  EXPECT_EQ(tf32(0xbf801000), 0xbf802000U);
+  EXPECT_EQ(tf32(0x7f7fffff), 0x7f800000U);  // beyond the largest
+  EXPECT_EQ(tf32(0xff800000), 0xff800000U);
+  EXPECT_EQ(tf32(0x7f800001), 0x7f800001U);  // still a NaN
+  const float two[] = {1.0F, std::bit_cast<float>(0x3f818000U)};
+  EXPECT_EQ(bf16_words::pack(two), 0x3f823f80U);  // a tie goes to even, the first number lies low
 }
 
 template <plant Bug>
