@@ -23,15 +23,24 @@
 
 namespace plumb::cuda {
 
+/// Finite numbers beyond the largest of a narrower format become that one, not infinity, which times zero would be a NaN
+/// where the true product is 0; the error is no larger than that of rounding elsewhere.
+PLUMB_DEVICE float no_further_than(float most, float v) {
+  const bool finite = v - v == 0.0F;
+  if (!finite) return v;
+  return v > most ? most : v < -most ? -most : v;
+}
+
 /// How many numbers a word holds, how words are made, and how a warp multiplies 16 × 8 words by 8 × 8 (the lines of b):
 /// c += a·b. On a device that is one instruction; on the CPU the threads of a warp exchange their words (host_launch.hpp)
 /// and `dot` is one word of a times one of b.
 struct tf32_words {
   static constexpr int numbers = 1;
+  static constexpr float most = 0x1.ffcp127F;
 #ifdef __CUDACC__
   static PLUMB_DEVICE unsigned pack(const float* v) {
     unsigned word = 0;
-    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(word) : "f"(v[0]));
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(word) : "f"(no_further_than(most, v[0])));
     return word;
   }
   static PLUMB_DEVICE void multiply(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
@@ -42,7 +51,7 @@ struct tf32_words {
   }
 #else
   static unsigned pack(const float* v) {
-    const auto bits = std::bit_cast<unsigned>(v[0]);
+    const auto bits = std::bit_cast<unsigned>(no_further_than(most, v[0]));
     const bool finite = (bits & 0x7f800000U) != 0x7f800000U;
     return finite ? (bits + 0x1000U) & ~0x1fffU : bits;  // to nearest, ties away from zero
   }
@@ -54,10 +63,13 @@ struct tf32_words {
 
 struct bf16_words {
   static constexpr int numbers = 2;
+  static constexpr float most = 0x1.fep127F;
 #ifdef __CUDACC__
   static PLUMB_DEVICE unsigned pack(const float* v) {
     unsigned word = 0;
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(v[1]), "f"(v[0]));
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;"
+        : "=r"(word)
+        : "f"(no_further_than(most, v[1])), "f"(no_further_than(most, v[0])));
     return word;
   }
   static PLUMB_DEVICE void multiply(float (&c)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
@@ -68,7 +80,8 @@ struct bf16_words {
   }
 #else
   static unsigned pack(const float* v) {
-    return bf16(v[0]).bits | static_cast<unsigned>(bf16(v[1]).bits) << 16;
+    return bf16(no_further_than(most, v[0])).bits |
+           static_cast<unsigned>(bf16(no_further_than(most, v[1])).bits) << 16;
   }
   static float dot(float c, unsigned a, unsigned b) {
     c += std::bit_cast<float>(a << 16) * std::bit_cast<float>(b << 16);

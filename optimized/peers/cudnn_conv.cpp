@@ -27,7 +27,8 @@ support cudnn_support(const kernel_problem& kp) {
   const conv_arguments a = read_conv_arguments(kp.problem);
   for (const conv_axis& axis : a.axes) {  // it knows one padding for both ends
     const index_t room = axis.in + 2 * axis.begin - axis.dilation * (axis.taps - 1) - 1;
-    if (room / axis.stride + 1 != axis.out) return support::no("other padding at an end than at the beginning");
+    if (room / axis.stride + 1 != axis.out)
+      return support::no("other padding at an end than at the beginning");
   }
   if (a.n == 0 || a.c == 0 || a.k == 0) return support::no("a tensor without elements");
   return support::yes();

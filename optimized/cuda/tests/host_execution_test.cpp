@@ -160,10 +160,13 @@ TEST(tensor_tiles_on_the_cpu, round_their_operands) {
   EXPECT_EQ(tf32(0x3f800fff), 0x3f800000U);
   EXPECT_EQ(tf32(0x3f801000), 0x3f802000U);  // a tie goes away from zero
   EXPECT_EQ(tf32(0xbf801000), 0xbf802000U);
-  EXPECT_EQ(tf32(0x7f7fffff), 0x7f800000U);  // beyond the largest
+  EXPECT_EQ(tf32(0x7f7fffff), 0x7f7fe000U);  // the largest stays finite: infinity times 0 is a NaN
+  EXPECT_EQ(tf32(0xff7fffff), 0xff7fe000U);
   EXPECT_EQ(tf32(0xff800000), 0xff800000U);
   EXPECT_EQ(tf32(0x7f800001), 0x7f800001U);  // still a NaN
   const float two[] = {1.0F, std::bit_cast<float>(0x3f818000U)};
+  const float large[] = {std::bit_cast<float>(0x7f7fffffU), -std::bit_cast<float>(0x7f800000U)};
+  EXPECT_EQ(bf16_words::pack(large), 0xff807f7fU);
   EXPECT_EQ(bf16_words::pack(two), 0x3f823f80U);  // a tie goes to even, the first number lies low
 }
 
