@@ -54,8 +54,9 @@ std::shared_ptr<const layer> bind_line(const set_problem& p) {
   }
 }
 
+/// Device kernels are not timed here: their calls copy tensors to the device and back.
 bool takes(const kernel_info& k, layout order) {
-  return std::ranges::find(k.layouts, order) != k.layouts.end() &&
+  return k.device == "cpu" && std::ranges::find(k.layouts, order) != k.layouts.end() &&
          std::ranges::find(k.types, dtype::f32) != k.types.end();
 }
 

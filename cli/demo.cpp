@@ -55,7 +55,7 @@ struct demo_command {
     for (const kernel_info& k : box.kernels()) {
       const std::string algorithm = k.name.substr(0, k.name.find('@'));
       if (glob_match(glob, k.name) && !k.name.ends_with("/plain@cpu") && k.unavailable.empty() &&
-          algorithms.insert(algorithm).second)
+          k.device == "cpu" && algorithms.insert(algorithm).second)
         list.push_back(&k);
     }
     return list;

@@ -1,4 +1,4 @@
-// The one door to the kernels: registers every row of kernels.list. The function is generated from that file.
+// The one door to the kernels: registers every row of kernels.list. The functions are generated from that file.
 #pragma once
 
 #include "reference/core/registry.hpp"
@@ -6,5 +6,7 @@
 namespace plumb {
 
 void register_all_kernels(registry& kernels);
+/// Those of devices and of host execution only; among all of them already.
+void register_cuda_kernels(registry& kernels);
 
 }  // namespace plumb

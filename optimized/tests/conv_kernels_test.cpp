@@ -206,6 +206,7 @@ class conv_kernels : public ::testing::TestWithParam<const kernel*> {};
 
 TEST_P(conv_kernels, agree_with_naive_loops) {
   const kernel& k = *GetParam();
+  int accepted = 0;
   for (const conv_case& t : cases()) {
     if (k.pass == "backward_bias" && !t.bias) continue;
     const expectation e = expect(t);
@@ -214,7 +215,10 @@ TEST_P(conv_kernels, agree_with_naive_loops) {
         for (const int threads : {1, 3}) {
           bench b(k, t.text(), {order, side, threads});
           const support s = b.supports();
-          ASSERT_TRUE(s.ok) << k.name << ": " << t.text().print() << ": " << s.reason;
+          // A CUDA kernel may be for depthwise filters or first layers only.
+          ASSERT_TRUE(s.ok || k.device == "host") << k.name << ": " << t.text().print() << ": " << s.reason;
+          if (!s.ok) continue;
+          ++accepted;
           const values<float>* expected = nullptr;
           if (k.pass == "forward") {
             b.read(e.x);
@@ -242,6 +246,7 @@ TEST_P(conv_kernels, agree_with_naive_loops) {
               << k.name << ": " << t.text().print() << ' ' << name_of(order) << " threads=" << threads;
         }
   }
+  EXPECT_GT(accepted, 0);
 }
 
 TEST_P(conv_kernels, decline_what_they_do_not_know_by_name) {

@@ -87,9 +87,11 @@ class bench {
     const auto plan = kernel_->make_plan(problem_);
     plan->prepare(reads_);
     const guarded workspace(plan->workspace_size(), setting_.side, 64);
-    for (int i = 0; i < 2; ++i)
+    for (int i = 0; i < 2; ++i) {
       plan->run(
           {.reads = reads_, .writes = writes_, .workspace = workspace.data(), .threads = setting_.threads});
+      EXPECT_EQ(plan->failure(), "");
+    }
   }
   template <class T>
   values<T> result(std::size_t i = 0) const {

@@ -68,6 +68,9 @@ class plan {
   virtual void run(const kernel_call& call) noexcept = 0;
   /// The implementation behind a vendor's front (oneDNN's `brgconv:avx512_core`), for the record.
   virtual std::string implementation() const { return {}; }
+  /// What went wrong in the last call of `prepare` or `run` (a plugin's error code, a launch that failed); empty:
+  /// nothing that the plan knows of.
+  virtual std::string failure() const { return {}; }
 };
 
 /// Yes, or no with the reason.
@@ -90,6 +93,7 @@ struct kernel {
   std::string pass;   ///< `forward`, `backward_data`, …
   std::vector<dtype> types = {dtype::f32};
   std::vector<plumb::layout> layouts = {layout::nchw, layout::nhwc};
+  /// `cpu`; `cuda`; or `host`, a CUDA kernel's own source run on the CPU: judged like any other, never timed.
   std::string device = "cpu";
   std::string arithmetic = "f32";  ///< selects the bound: exact, f32, tf32, bf16_f32, winograd(4,3,…), …
   plumb::accuracy accuracy;

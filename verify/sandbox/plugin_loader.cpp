@@ -49,7 +49,7 @@ struct abi_problem {
   }
 };
 
-class plugin_plan final : public reporting_plan {
+class plugin_plan final : public plan {
  public:
   plugin_plan(const plumb_kernel* k, const kernel_problem& p) : kernel_(k), problem_(p) {
     if (k->workspace_size != nullptr) workspace_ = k->workspace_size(k, &problem_.c);

@@ -8,13 +8,6 @@
 
 namespace plumb {
 
-/// A plan that can report that a call went wrong.
-class reporting_plan : public plan {
- public:
-  /// What went wrong in the last call of `prepare` or `run`; empty: nothing.
-  virtual std::string failure() const = 0;
-};
-
 struct plugin_outcome {
   std::string error;  ///< empty, or one sentence that names the file and what was expected
   int exit_code = 0;  ///< with an error: 2 missing or malformed, 3 another ABI version

@@ -7,7 +7,6 @@
 #include <system_error>
 
 #include "verify/sandbox/floating_point.hpp"
-#include "verify/sandbox/plugin_loader.hpp"
 #include "verify/sandbox/worker.hpp"
 
 namespace plumb {
@@ -212,8 +211,7 @@ void executor::execute(const decoded_run& run, std::uint32_t index, mapped_arena
       control_.in.store(wire::stage::run, std::memory_order_relaxed);
       call(run, p, arena, result);
     }
-    const auto* const reporting = dynamic_cast<const reporting_plan*>(&p);
-    if (reporting != nullptr && !reporting->failure().empty()) throw std::runtime_error(reporting->failure());
+    if (const std::string failure = p.failure(); !failure.empty()) throw std::runtime_error(failure);
     result.what = wire::outcome::ok;
   } catch (const std::exception& error) {
     copy_text(result.text, error.what());

@@ -1,0 +1,82 @@
+#include "optimized/cuda/rows.hpp"
+
+#include "optimized/cuda/device_call.hpp"
+
+namespace plumb::cuda {
+namespace {
+
+class host_plan final : public plan {
+ public:
+  explicit host_plan(program p) : program_(std::move(p)) {}
+  std::size_t workspace_size() const override { return program_.workspace; }
+  void run(const kernel_call& call) noexcept override {
+    stream to(host_options{runs_++, call.threads});  // every run in another order
+    program_.run(call, to);
+    failure_ = to.failure();
+  }
+  std::string failure() const override { return failure_; }
+
+ private:
+  program program_;
+  std::uint64_t runs_ = 1;
+  std::string failure_;
+};
+
+class copying_plan final : public device_plan {
+ public:
+  copying_plan(program p, device& on) : program_(std::move(p)), on_(on), call_(on) {}
+  std::size_t workspace_size() const override { return 0; }  // it lies on the device
+  std::size_t device_workspace() const override { return program_.workspace; }
+  std::string enqueue(const kernel_call& there, void* handle) override {
+    stream to(handle);
+    program_.run(there, to);
+    return to.failure();
+  }
+  void run(const kernel_call& call) noexcept override {
+    failure_ = call_.run(call, program_.workspace,
+                         [this](const kernel_call& there) { return enqueue(there, on_.stream()); });
+  }
+  std::string failure() const override { return failure_; }
+
+ private:
+  program program_;
+  device& on_;
+  device_call call_;
+  std::string failure_;
+};
+
+kernel common(const row& r) {
+  kernel k;
+  k.layer = r.layer;
+  k.pass = r.pass;
+  k.arithmetic = r.arithmetic;
+  k.accuracy = r.accuracy;
+  k.layouts = r.layouts;
+  k.any_strides = r.any_strides;
+  k.peer = r.peer;
+  k.supports = r.supports;
+  return k;
+}
+
+}  // namespace
+
+void add_rows(plumb::registry& kernels, const row& r) {
+  kernel k = common(r);
+  k.name = r.layer + "." + r.pass + "/" + r.algorithm + "@cuda";
+  k.device = "cuda";
+  std::string why;
+  device* const on = first_device(why);
+  k.unavailable = why.empty() ? r.unavailable : why;
+  k.make_plan = [make = r.make, on](const kernel_problem& kp) {
+    return std::make_unique<copying_plan>(make(kp), *on);
+  };
+  kernels.add(std::move(k));
+  if (!r.host) return;
+  k = common(r);
+  k.name = r.layer + "." + r.pass + "/cuda_" + r.algorithm + "@host";
+  k.device = "host";
+  k.make_plan = [make = r.make](const kernel_problem& kp) { return std::make_unique<host_plan>(make(kp)); };
+  kernels.add(std::move(k));
+}
+
+}  // namespace plumb::cuda

@@ -1,0 +1,45 @@
+// Rows of the registry for device kernels. One description makes two of them:
+//     conv2d.forward/tiled@cuda         on the first device; without one, skipped(no CUDA device)
+//     conv2d.forward/cuda_tiled@host    the same body in host execution: judged like any kernel, never timed
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "optimized/cuda/stream.hpp"
+#include "reference/core/registry.hpp"
+
+namespace plumb::cuda {
+
+/// A kernel made ready for one problem. `run` is given addresses that the launches can use.
+struct program {
+  std::function<void(const kernel_call&, stream&)> run;
+  std::size_t workspace = 0;  ///< bytes
+};
+
+struct row {
+  std::string layer, pass, algorithm;
+  std::string arithmetic = "f32";
+  plumb::accuracy accuracy = {};
+  std::vector<plumb::layout> layouts = {layout::nchw, layout::nhwc};
+  bool any_strides = false;
+  std::function<support(const kernel_problem&)> supports = {};
+  std::function<program(const kernel_problem&)> make = {};
+  bool peer = false;
+  std::string unavailable = {};  ///< a reason besides that there is no device
+  bool host = true;              ///< its body can run on the CPU; false where it needs tensor cores
+};
+
+/// The plan of a row on the device. Its run() copies tensors there and back; `enqueue` is for a caller whose tensors lie
+/// on the device already, and does not wait.
+class device_plan : public plan {
+ public:
+  virtual std::size_t device_workspace() const = 0;
+  /// Empty, or what failed in a launch.
+  virtual std::string enqueue(const kernel_call& there, void* handle) = 0;
+};
+
+void add_rows(registry& kernels, const row& r);
+
+}  // namespace plumb::cuda
