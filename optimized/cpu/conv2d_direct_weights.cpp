@@ -130,15 +130,13 @@ class weights_plan final : public plan {
     t.x = x + top * image_.row_step +
           (columns_.in_first + s * columns_.in_tap + image_.left) * image_.column_step +
           (group * a_.group_c() + c) * image_.channel_step;
-    t.pixel_step = image_.channel_step;
-    t.loops[1] = {rows.size(), rows_.in_step * image_.row_step};
+    t.loops[1] = {rows.size(), rows_.in_step * image_.row_step, columns_.outputs * b.width};
     t.loops[2] = {columns_.outputs, columns_.in_step * image_.column_step};
     t.w = panels + channels_before(i) * a_.out_size() + rows.begin * columns_.outputs * b.width;
     t.out = sums + channels_before(i) * a_.group_c() * a_.taps() + (c * a_.taps() + weight_tap) * b.width;
-    t.out_step = a_.taps() * b.width;
     t.init = first ? nullptr : t.out;
-    t.init_step = t.out_step;
-    t.pixels = static_cast<int>(channel_tiles_.begin(channels + 1) - c);
+    t.init_step = a_.taps() * b.width;
+    t.even_rows(channel_tiles_.begin(channels + 1) - c, image_.channel_step, t.init_step);
     t.vectors = b.vectors;
     target_.run(t);
   }

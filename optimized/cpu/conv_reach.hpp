@@ -23,6 +23,7 @@ struct conv_reach {
   struct range {
     index_t begin, end;
     index_t size() const { return end - begin; }
+    bool operator==(const range&) const = default;
   };
   range inside(index_t i) const {
     const index_t start = i * in_step + in_first;
@@ -30,6 +31,21 @@ struct conv_reach {
     while (r.begin < r.end && start + r.begin * in_tap < 0) ++r.begin;
     while (r.begin < r.end && start + (r.end - 1) * in_tap >= in) --r.end;
     return r;
+  }
+  /// Neighbouring outputs with the same taps inside the input; in order, all outputs.
+  struct run {
+    index_t first, count;
+    range taps;
+  };
+  std::vector<run> runs() const {
+    std::vector<run> list;
+    for (index_t i = 0; i < outputs; ++i) {
+      range inner = inside(i);
+      if (inner.size() == 0) inner = {0, 0};
+      if (list.empty() || !(list.back().taps == inner)) list.push_back({i, 0, inner});
+      ++list.back().count;
+    }
+    return list;
   }
   /// Elements missing before the first and after the last input for the whole grid.
   index_t missing_before() const { return taps && outputs ? std::max<index_t>(0, -in_first) : 0; }

@@ -19,7 +19,6 @@ using vector = hn::Vec<numbers>;
 
 constexpr int lanes = static_cast<int>(HWY_LANES(float));
 constexpr int most_vectors = HWY_TARGET == HWY_AVX3 ? 4 : 2;
-constexpr int most_pixels = 6;
 
 template <int Vectors, int Pixels>
 void tile(const tile_call& t) {
@@ -31,18 +30,21 @@ void tile(const tile_call& t) {
     for (int v = 0; v < Vectors; ++v)
       sum[j][v] = t.init ? hn::LoadU(d, t.init + j * t.init_step + v * lanes) : hn::Zero(d);
 
-  const float* HWY_RESTRICT w = t.w;
-  const index_t pixel_step = t.pixel_step, step = t.loops[2].step;
+  index_t row[Pixels];
+#pragma GCC unroll 8
+  for (int j = 0; j < Pixels; ++j) row[j] = t.row[j];
+  const index_t step = t.loops[2].step;
   for (index_t i = 0; i < t.loops[0].count; ++i)
     for (index_t k = 0; k < t.loops[1].count; ++k) {
       const float* HWY_RESTRICT x = t.x + i * t.loops[0].step + k * t.loops[1].step;
+      const float* HWY_RESTRICT w = t.w + i * t.loops[0].w_step + k * t.loops[1].w_step;
       for (index_t left = t.loops[2].count; left > 0; --left, x += step, w += Vectors * lanes) {
         vector term[Vectors];
 #pragma GCC unroll 8
         for (int v = 0; v < Vectors; ++v) term[v] = hn::LoadU(d, w + v * lanes);
 #pragma GCC unroll 8
         for (int j = 0; j < Pixels; ++j) {
-          const vector pixel = hn::Set(d, x[j * pixel_step]);
+          const vector pixel = hn::Set(d, x[row[j]]);
 #pragma GCC unroll 8
           for (int v = 0; v < Vectors; ++v) sum[j][v] = hn::MulAdd(pixel, term[v], sum[j][v]);
         }
@@ -52,7 +54,7 @@ void tile(const tile_call& t) {
 #pragma GCC unroll 8
   for (int j = 0; j < Pixels; ++j)
 #pragma GCC unroll 8
-    for (int v = 0; v < Vectors; ++v) hn::StoreU(sum[j][v], d, t.out + j * t.out_step + v * lanes);
+    for (int v = 0; v < Vectors; ++v) hn::StoreU(sum[j][v], d, t.out + t.out_row[j] + v * lanes);
 }
 
 template <int Vectors>
@@ -130,7 +132,7 @@ void transpose(const float* in, index_t in_step, index_t rows, index_t columns, 
 constexpr tile_target target = {.name = {},
                                 .lanes = lanes,
                                 .vectors = most_vectors,
-                                .pixels = most_pixels,
+                                .pixels = most_tile_rows,
                                 .run = run,
                                 .transpose = transpose};
 

@@ -2,8 +2,9 @@
 //   out[j][·] = init[j][·] + Σ_terms x_term[j] · w_term[·]        j < pixels,  · < vectors·lanes
 // One term reads `vectors` vectors of packed w, and for each of up to `pixels` rows one number of x that is
 // broadcast and multiplied into that row's accumulators, which stay in registers over the whole sum. The
-// terms are three nested loops over x; w is packed in the order of the terms and read straight through. Goto
-// & van de Geijn 2008, "Anatomy of high-performance matrix multiplication".
+// terms are three nested loops; the innermost reads w straight through, the outer two say where it goes on, so
+// that a sum can leave out the terms at either end of a loop. Goto & van de Geijn 2008, "Anatomy of
+// high-performance matrix multiplication".
 #pragma once
 
 #include <span>
@@ -14,20 +15,33 @@ namespace plumb {
 
 struct tile_loop {
   index_t count = 1;
-  index_t step = 0;  ///< elements of x from one iteration to the next
+  index_t step = 0;    ///< elements of x from one iteration to the next
+  index_t w_step = 0;  ///< elements of w; the innermost loop has its own, vectors·lanes
 };
+
+inline constexpr int most_tile_rows = 6;        ///< of any target
+inline constexpr index_t most_tile_width = 64;  ///< vectors·lanes of any target
 
 struct tile_call {
   const float* x = nullptr;
-  index_t pixel_step = 0;  ///< elements of x from row j to row j+1
-  tile_loop loops[3];      ///< outermost first; any count may be 0
+  index_t row[most_tile_rows] = {};  ///< where row j of x begins, in elements from x
+  tile_loop loops[3];                ///< outermost first; any count may be 0
   const float* w = nullptr;
   const float* init = nullptr;  ///< nullptr: start from zero
   index_t init_step = 0;        ///< from row to row; 0: every row starts from the same vectors
   float* out = nullptr;         ///< every row has vectors·lanes elements
-  index_t out_step = 0;
+  index_t out_row[most_tile_rows] = {};
   int pixels = 0;   ///< 1 … tile_target::pixels
   int vectors = 0;  ///< 1 … tile_target::vectors
+
+  /// `count` rows, x_step apart in x and out_step in the output.
+  void even_rows(index_t count, index_t x_step, index_t out_step) {
+    pixels = static_cast<int>(count);
+    for (index_t j = 0; j < count; ++j) {
+      row[j] = j * x_step;
+      out_row[j] = j * out_step;
+    }
+  }
 };
 
 /// One instruction set and its tile.
