@@ -57,40 +57,83 @@ void tile(const tile_call& t) {
     for (int v = 0; v < Vectors; ++v) hn::StoreU(sum[j][v], d, t.out + t.out_row[j] + v * lanes);
 }
 
-template <int Vectors>
-void tile_of(const tile_call& t) {
-  switch (t.pixels) {
+template <int Vectors, int Rows>
+void strip(const strip_call& t) {
+  const numbers d;
+  vector sum[Rows][Vectors];
+#pragma GCC unroll 8
+  for (int j = 0; j < Rows; ++j)
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) sum[j][v] = t.init ? hn::Set(d, t.init[j]) : hn::Zero(d);
+
+  const float* HWY_RESTRICT w = t.w;
+  for (index_t c = 0; c < t.channels; ++c)
+    for (index_t i = 0; i < t.tap_count; ++i, w += Rows) {
+      const float* HWY_RESTRICT x = t.x + c * t.channel_step + t.taps[i];
+      vector pixels[Vectors];
+#pragma GCC unroll 8
+      for (int v = 0; v < Vectors; ++v) pixels[v] = hn::LoadU(d, x + v * lanes);
+#pragma GCC unroll 8
+      for (int j = 0; j < Rows; ++j) {
+        const vector factor = hn::Set(d, w[j]);
+#pragma GCC unroll 8
+        for (int v = 0; v < Vectors; ++v) sum[j][v] = hn::MulAdd(factor, pixels[v], sum[j][v]);
+      }
+    }
+
+#pragma GCC unroll 8
+  for (int j = 0; j < Rows; ++j)
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) hn::StoreU(sum[j][v], d, t.out + j * t.out_step + v * lanes);
+}
+
+template <int Vectors, int Pixels>
+void run_sized(const tile_call& t) {
+  tile<Vectors, Pixels>(t);
+}
+template <int Vectors, int Rows>
+void run_sized(const strip_call& t) {
+  strip<Vectors, Rows>(t);
+}
+
+template <int Vectors, class Call>
+void run_rows(const Call& t, int rows) {
+  switch (rows) {
     case 1:
-      return tile<Vectors, 1>(t);
+      return run_sized<Vectors, 1>(t);
     case 2:
-      return tile<Vectors, 2>(t);
+      return run_sized<Vectors, 2>(t);
     case 3:
-      return tile<Vectors, 3>(t);
+      return run_sized<Vectors, 3>(t);
     case 4:
-      return tile<Vectors, 4>(t);
+      return run_sized<Vectors, 4>(t);
     case 5:
-      return tile<Vectors, 5>(t);
+      return run_sized<Vectors, 5>(t);
     default:
-      return tile<Vectors, 6>(t);
+      return run_sized<Vectors, 6>(t);
   }
 }
 
-void run(const tile_call& t) {
+template <class Call>
+void run_any(const Call& t, int rows) {
   switch (t.vectors) {
     case 1:
-      return tile_of<1>(t);
+      return run_rows<1>(t, rows);
     case 2:
-      return tile_of<2>(t);
+      return run_rows<2>(t, rows);
 #if HWY_TARGET == HWY_AVX3
     case 3:
-      return tile_of<3>(t);
+      return run_rows<3>(t, rows);
     case 4:
-      return tile_of<4>(t);
+      return run_rows<4>(t, rows);
 #endif
     default:
       return;
   }
 }
+
+void run(const tile_call& t) { run_any(t, t.pixels); }
+void run_strip(const strip_call& t) { run_any(t, t.rows); }
 
 #if HWY_TARGET != HWY_SCALAR
 /// Four rows of four, transposed in registers.
@@ -134,6 +177,7 @@ constexpr tile_target target = {.name = {},
                                 .vectors = most_vectors,
                                 .pixels = most_tile_rows,
                                 .run = run,
+                                .run_strip = run_strip,
                                 .transpose = transpose};
 
 }  // namespace HWY_NAMESPACE

@@ -44,13 +44,30 @@ struct tile_call {
   }
 };
 
+/// The same product with the roles turned: vectors of neighbouring pixels, and w broadcast.
+///   out[j][·] = init[j] + Σ_c Σ_t w[c][t][j] · x[c·channel_step + taps[t] + ·]     j < rows, · < vectors·lanes
+/// w is read straight through, `rows` numbers a term.
+struct strip_call {
+  const float* x = nullptr;
+  index_t channels = 0, channel_step = 0;
+  const index_t* taps = nullptr;  ///< where each tap reads, in elements from x
+  index_t tap_count = 0;
+  const float* w = nullptr;
+  const float* init = nullptr;  ///< one number a row; nullptr: zero
+  float* out = nullptr;
+  index_t out_step = 0;  ///< from row to row
+  int rows = 0;          ///< 1 … tile_target::pixels
+  int vectors = 0;       ///< 1 … tile_target::vectors
+};
+
 /// One instruction set and its tile.
 struct tile_target {
   std::string_view name;  ///< `avx3`, …: Highway's target names in lower case
   int lanes = 1;
-  int vectors = 1;  ///< most vectors in a tile
-  int pixels = 1;   ///< most rows in a tile
+  int vectors = 1;  ///< most vectors in a tile or strip
+  int pixels = 1;   ///< most rows in a tile or strip
   void (*run)(const tile_call&) = nullptr;
+  void (*run_strip)(const strip_call&) = nullptr;
   /// out[c·out_step + r] = in[r·in_step + c] for r < rows, c < columns.
   void (*transpose)(const float* in, index_t in_step, index_t rows, index_t columns, float* out,
                     index_t out_step) = nullptr;
