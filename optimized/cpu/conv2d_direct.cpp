@@ -304,10 +304,10 @@ class direct_plan final : public plan {
     t.w = weights + (p.rows.taps.begin * g.columns.taps + p.columns.taps.begin) * tap;
     t.loops[0] = {p.rows.taps.size(), g.rows.in_tap * in_width_ * column_step_, g.columns.taps * tap};
     if (channel_step_ == 1 && g.columns.in_tap * column_step_ == in_channels_) {
-      t.loops[2] = {p.columns.taps.size() * in_channels_, 1};
+      t.loops[2] = {p.columns.taps.size() * in_channels_, 1, b.width};
     } else {
       t.loops[1] = {p.columns.taps.size(), g.columns.in_tap * column_step_, tap};
-      t.loops[2] = {in_channels_, channel_step_};
+      t.loops[2] = {in_channels_, channel_step_, b.width};
     }
     return t;
   }

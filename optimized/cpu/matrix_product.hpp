@@ -87,13 +87,13 @@ class matrix_product {
     tile_call t;
     t.vectors = panel_vectors(panel);
     t.x = a;
-    t.loops[2] = {terms, rows};
-    t.w = b;
     const index_t width = index_t{t.vectors} * target_.lanes;
+    t.loops[2] = {terms, rows, width};
+    t.w = b;
     const bool in_place = count == width;
-    t.init = t.out = in_place ? at : kept;
-    t.init_step = in_place ? c_step : width;
-    t.even_rows(rows, 1, t.init_step);
+    t.out = in_place ? at : kept;
+    t.add = true;
+    t.even_rows(rows, 1, in_place ? c_step : width);
     if (!in_place)
       for (index_t j = 0; j < rows; ++j) {
         std::copy_n(at + j * c_step, count, kept + j * width);

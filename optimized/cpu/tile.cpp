@@ -28,17 +28,19 @@ void tile(const tile_call& t) {
   for (int j = 0; j < Pixels; ++j)
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v)
-      sum[j][v] = t.init ? hn::LoadU(d, t.init + j * t.init_step + v * lanes) : hn::Zero(d);
+      sum[j][v] = t.add    ? hn::LoadU(d, t.out + t.out_row[j] + v * lanes)
+                  : t.init ? hn::LoadU(d, t.init + v * lanes)
+                           : hn::Zero(d);
 
   index_t row[Pixels];
 #pragma GCC unroll 8
   for (int j = 0; j < Pixels; ++j) row[j] = t.row[j];
-  const index_t step = t.loops[2].step;
+  const index_t step = t.loops[2].step, w_step = t.loops[2].w_step;
   for (index_t i = 0; i < t.loops[0].count; ++i)
     for (index_t k = 0; k < t.loops[1].count; ++k) {
       const float* HWY_RESTRICT x = t.x + i * t.loops[0].step + k * t.loops[1].step;
       const float* HWY_RESTRICT w = t.w + i * t.loops[0].w_step + k * t.loops[1].w_step;
-      for (index_t left = t.loops[2].count; left > 0; --left, x += step, w += Vectors * lanes) {
+      for (index_t left = t.loops[2].count; left > 0; --left, x += step, w += w_step) {
         vector term[Vectors];
 #pragma GCC unroll 8
         for (int v = 0; v < Vectors; ++v) term[v] = hn::LoadU(d, w + v * lanes);

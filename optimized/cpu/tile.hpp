@@ -2,8 +2,8 @@
 //   out[j][·] = init[j][·] + Σ_terms x_term[j] · w_term[·]        j < pixels,  · < vectors·lanes
 // One term reads `vectors` vectors of packed w, and for each of up to `pixels` rows one number of x that is
 // broadcast and multiplied into that row's accumulators, which stay in registers over the whole sum. The
-// terms are three nested loops; the innermost reads w straight through, the outer two say where it goes on, so
-// that a sum can leave out the terms at either end of a loop. Goto & van de Geijn 2008, "Anatomy of
+// terms are three nested loops that say where both go on, so that a sum can leave out the terms at either end
+// of a loop. Goto & van de Geijn 2008, "Anatomy of
 // high-performance matrix multiplication".
 #pragma once
 
@@ -16,7 +16,7 @@ namespace plumb {
 struct tile_loop {
   index_t count = 1;
   index_t step = 0;    ///< elements of x from one iteration to the next
-  index_t w_step = 0;  ///< elements of w; the innermost loop has its own, vectors·lanes
+  index_t w_step = 0;  ///< elements of w
 };
 
 inline constexpr int most_tile_rows = 6;        ///< of any target
@@ -27,8 +27,8 @@ struct tile_call {
   index_t row[most_tile_rows] = {};  ///< where row j of x begins, in elements from x
   tile_loop loops[3];                ///< outermost first; any count may be 0
   const float* w = nullptr;
-  const float* init = nullptr;  ///< nullptr: start from zero
-  index_t init_step = 0;        ///< from row to row; 0: every row starts from the same vectors
+  const float* init = nullptr;  ///< the same vectors for every row; nullptr: zero
+  bool add = false;             ///< start from what is in the output instead
   float* out = nullptr;         ///< every row has vectors·lanes elements
   index_t out_row[most_tile_rows] = {};
   int pixels = 0;   ///< 1 … tile_target::pixels
