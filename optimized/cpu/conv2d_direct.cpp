@@ -12,6 +12,8 @@
 //   backward   dx is the same sum with dy in the place of x and C and K exchanged, over one grid of dx
 //              positions for each residue modulo the stride (conv_reach.hpp)
 //
+//   depthwise  in NHWC one filter a channel is one group whose tiles multiply lane by lane
+//
 // NHWC stores a tile as it is; NCHW collects the tiles of a piece and transposes them. Each output is one sum
 // in one order, so the thread count cannot change a bit. Georganas et al. 2018, "Anatomy of high-performance
 // deep learning convolutions on SIMD architectures".
@@ -65,6 +67,7 @@ class direct_plan final : public plan {
       : target_(target), order_(kp.layout), forward_(forward) {
     const conv_arguments a = flattened(read_conv_arguments(kp.problem));
     images_ = a.n;
+    lanewise_ = order_ == layout::nhwc && a.groups == a.c && a.c == a.k && a.c % target.lanes == 0;
     groups_ = a.groups;
     bias_ = forward && a.bias;
     in_channels_ = forward ? a.group_c() : a.group_k();
@@ -77,9 +80,15 @@ class direct_plan final : public plan {
     in_width_ = forward ? a.width().in : a.width().out;
     out_height_ = forward ? a.height().out : a.height().in;
     out_width_ = forward ? a.width().out : a.width().in;
+    in_pixel_ = forward ? a.c : a.k;
+    if (lanewise_) {
+      out_channels_ = groups_;
+      out_weight_step_ = a.taps();
+      groups_ = 1;
+    }
     copied_ = order_ == layout::nchw && a.taps() > 1;
     const bool last = copied_ || order_ == layout::nhwc;
-    column_step_ = last ? groups_ * in_channels_ : 1;
+    column_step_ = last ? in_pixel_ : 1;
     channel_step_ = last ? 1 : in_height_ * in_width_;
     make_blocks();
     make_grids(a);
@@ -169,7 +178,7 @@ class direct_plan final : public plan {
     const index_t band = weights <= weights_budget ? band_budget : in_image();
     for (std::size_t first = 0, last = 0; first < pieces_.size(); first = last) {
       for (index_t read = 0; last < pieces_.size() && (last == first || read < band); ++last)
-        read += pieces_[last].pixels() * in_channels_;
+        read += pieces_[last].pixels() * (lanewise_ ? in_pixel_ : in_channels_);
       for (std::size_t b = 0; b < blocks_.size(); ++b)
         for (std::size_t p = first; p < last; ++p) {
           steps_.push_back({p, b, cost_});
@@ -196,7 +205,7 @@ class direct_plan final : public plan {
   }
 
   index_t bias_size() const { return bias_ ? aligned_buffer::padded(groups_ * padded_channels_) : 0; }
-  index_t in_image() const { return groups_ * in_channels_ * in_height_ * in_width_; }
+  index_t in_image() const { return in_pixel_ * in_height_ * in_width_; }
   index_t out_image() const { return groups_ * out_channels_ * out_height_ * out_width_; }
   index_t images_at_once() const {
     if (!copied_) return std::max<index_t>(1, images_);
@@ -213,7 +222,7 @@ class direct_plan final : public plan {
 
   /// Row `i` of all images in turn, from NCHW to NHWC.
   void copy_row(const float* x, index_t i, float* copies) const {
-    const index_t image = i / in_height_ * in_image(), h = i % in_height_, channels = groups_ * in_channels_;
+    const index_t image = i / in_height_ * in_image(), h = i % in_height_, channels = in_pixel_;
     target_.transpose(x + image + h * in_width_, in_height_ * in_width_, channels, in_width_,
                       copies + image + h * in_width_ * channels, channels);
   }
@@ -281,7 +290,7 @@ class direct_plan final : public plan {
     const index_t begin = tiles.begin(p.tile);
     tile_call t = terms_of(p, b, weights);
     t.init = bias;
-    t.x = x;
+    t.x = x + (lanewise_ ? b.first : 0);
     t.out = in_place ? y : kept;
     walker at(*this, p, begin);
     for (index_t tile = p.tile, first = begin; tile < p.last; ++tile, first += t.pixels) {
@@ -290,7 +299,7 @@ class direct_plan final : public plan {
         t.row[j] = at.in;
         t.out_row[j] = in_place ? at.out : (first + j - begin) * b.width;
       }
-      target_.run(t);
+      lanewise_ ? target_.run_lanewise(t) : target_.run(t);
     }
     if (!in_place) store(p, b, kept, y);
   }
@@ -331,6 +340,8 @@ class direct_plan final : public plan {
   bool forward_;
   bool bias_ = false;
   bool copied_ = false;  ///< from NCHW to NHWC before it is read
+  bool lanewise_ = false;
+  index_t in_pixel_ = 0;  ///< channels of a pixel of the input, all groups
   index_t images_ = 0, groups_ = 1, in_channels_ = 0, out_channels_ = 0, padded_channels_ = 0;
   index_t in_weight_step_ = 0, out_weight_step_ = 0, row_weight_step_ = 0, group_weights_ = 0;
   index_t in_height_ = 0, in_width_ = 0, out_height_ = 0, out_width_ = 0;

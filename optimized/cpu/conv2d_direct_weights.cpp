@@ -10,6 +10,8 @@
 //   x          read where it lies; for few channels rows are copied with zeros left and right (conv_rows.hpp), so
 //              that all s see the same columns
 //
+//   depthwise  in NHWC one filter a channel is one group of which x holds vectors too, multiplied lane by lane
+//
 // Where there are fewer units than keep the threads busy, the tiles of a unit are shared among tasks. Each sum
 // belongs to one task and its order does not depend on the thread count, so neither do the bits.
 #include <algorithm>
@@ -40,18 +42,21 @@ class weights_plan final : public plan {
         threads_(kp.threads),
         rows_(forward_reach(a_.height(), a_.flip)),
         columns_(forward_reach(a_.width(), a_.flip)),
+        lanewise_(kp.layout == layout::nhwc && a_.groups == a_.c && a_.c == a_.k && a_.c % target.lanes == 0),
+        groups_(lanewise_ ? 1 : a_.groups),
+        group_k_(a_.k / groups_),
         few_(a_.group_c() < few_channels && columns_.taps > 1),
         image_(kp.layout, a_.c, a_.height().in, a_.width().in, few_ ? columns_.missing_before() : 0,
                few_ ? columns_.missing_after() : 0),
         chunks_(a_.group_c(), std::max<index_t>(1, sums_budget / (a_.taps() * target.width()))) {
-    for (index_t first = 0; first < a_.group_k(); first += target.width()) {
-      const index_t count = std::min(target.width(), a_.group_k() - first);
+    for (index_t first = 0; first < group_k_; first += target.width()) {
+      const index_t count = std::min(target.width(), group_k_ - first);
       const int vectors = static_cast<int>((count + target.lanes - 1) / target.lanes);
       blocks_.push_back({first, count, vectors, index_t{vectors} * target.lanes});
       padded_k_ = first + blocks_.back().width;
       panels_ = panels_ || !in_place(blocks_.back());
     }
-    units_ = a_.groups * std::ssize(blocks_) * chunks_.parts;
+    units_ = groups_ * std::ssize(blocks_) * chunks_.parts;
     tasks_in_unit_ = units_ < 4 * threads_ && threads_ > 1 ? 2 * threads_ : 1;
     kept_ = tasks_in_unit_ > 1 || images_at_once() < a_.n;
   }
@@ -117,7 +122,7 @@ class weights_plan final : public plan {
     return aligned_buffer::padded(most * a_.taps() * target_.width());
   }
   index_t panels_size() const {
-    return panels_ ? aligned_buffer::padded(a_.groups * padded_k_ * a_.out_size()) : 0;
+    return panels_ ? aligned_buffer::padded(groups_ * padded_k_ * a_.out_size()) : 0;
   }
   index_t scratch_size() const { return panels_size() + image_.copy_size(); }
   index_t images_at_once() const {
@@ -127,7 +132,7 @@ class weights_plan final : public plan {
 
   /// The panels of dy and the copies of x of all images of a turn.
   void fill_scratch(const operands& o) const {
-    const index_t lines = panels_ ? a_.groups * std::ssize(blocks_) * rows_.outputs : 0;
+    const index_t lines = panels_ ? groups_ * std::ssize(blocks_) * rows_.outputs : 0;
 #pragma omp for schedule(static) nowait
     for (index_t i = 0; i < o.images * lines; ++i)
       fill_panel_row(i % lines, o.dy + i / lines * a_.k * a_.out_size(),
@@ -144,7 +149,7 @@ class weights_plan final : public plan {
     const index_t i = line / rows_.outputs, p = line % rows_.outputs, q = columns_.outputs;
     const block& b = blocks_[static_cast<std::size_t>(i % std::ssize(blocks_))];
     if (in_place(b)) return;
-    const index_t group = i / std::ssize(blocks_), k = group * a_.group_k() + b.first;
+    const index_t group = i / std::ssize(blocks_), k = group * group_k_ + b.first;
     float* to = panels + (group * padded_k_ + b.first) * a_.out_size() + p * q * b.width;
     if (image_.order == layout::nhwc) {
       for (index_t j = 0; j < q; ++j) std::copy_n(dy + (p * q + j) * a_.k + k, b.count, to + j * b.width);
@@ -186,14 +191,14 @@ class weights_plan final : public plan {
     t.loops[1] = {rows.size(), rows_.in_step * image_.row_step, columns_.outputs * pixel};
     t.loops[2] = {columns.size(), columns_.in_step * image_.column_step, pixel};
     const float* dy =
-        in_place(u.b) ? o.dy + n * a_.k * a_.out_size() + u.group * a_.group_k() + u.b.first
+        in_place(u.b) ? o.dy + n * a_.k * a_.out_size() + u.group * group_k_ + u.b.first
                       : o.scratch + n * scratch_size() + (u.group * padded_k_ + u.b.first) * a_.out_size();
     t.w = dy + (rows.begin * columns_.outputs + columns.begin) * pixel;
     const float* x =
         image_.copied() ? o.scratch + n * scratch_size() + panels_size() : o.x + n * image_.image_size();
     t.x = x + (rows.begin * rows_.in_step + rows_.in_first + r * rows_.in_tap) * image_.row_step +
           (columns.begin * columns_.in_step + columns_.in_first + image_.left) * image_.column_step +
-          (u.group * a_.group_c() + u.first) * image_.channel_step;
+          (lanewise_ ? u.b.first : (u.group * a_.group_c() + u.first) * image_.channel_step);
     t.out = sums;
     t.add = !fresh;
     t.pixels = static_cast<int>(parts.begin(tile + 1) - parts.begin(tile));
@@ -203,7 +208,7 @@ class weights_plan final : public plan {
       t.row[j] = c * image_.channel_step + column * columns_.in_tap * image_.column_step;
       t.out_row[j] = (c * a_.taps() + weight_tap(r, column)) * u.b.width;
     }
-    target_.run(t);
+    lanewise_ ? target_.run_lanewise(t) : target_.run(t);
   }
 
   index_t weight_tap(index_t r, index_t s) const {
@@ -222,7 +227,7 @@ class weights_plan final : public plan {
   }
 
   void store(const unit& u, const float* sums, float* dweight) const {
-    const index_t terms = a_.group_c() * a_.taps(), k = u.group * a_.group_k() + u.b.first;
+    const index_t terms = a_.group_c() * a_.taps(), k = u.group * group_k_ + u.b.first;
     target_.transpose(sums, u.b.width, (u.last - u.first) * a_.taps(), u.b.count,
                       dweight + k * terms + u.first * a_.taps(), terms);
   }
@@ -231,6 +236,8 @@ class weights_plan final : public plan {
   conv_arguments a_;
   index_t threads_;
   conv_reach rows_, columns_;
+  bool lanewise_;
+  index_t groups_, group_k_;
   bool few_;  ///< input channels: tiles hold filter columns too
   conv_rows image_;
   even_parts chunks_;  ///< of the input channels of a group

@@ -20,7 +20,8 @@ using vector = hn::Vec<numbers>;
 constexpr int lanes = static_cast<int>(HWY_LANES(float));
 constexpr int most_vectors = HWY_TARGET == HWY_AVX3 ? 4 : 2;
 
-template <int Vectors, int Pixels>
+/// `Lanewise`: x holds a vector where otherwise one number is broadcast.
+template <bool Lanewise, int Vectors, int Pixels>
 void tile(const tile_call& t) {
   const numbers d;
   vector sum[Pixels][Vectors];
@@ -48,7 +49,9 @@ void tile(const tile_call& t) {
         for (int j = 0; j < Pixels; ++j) {
           const vector pixel = hn::Set(d, x[row[j]]);
 #pragma GCC unroll 8
-          for (int v = 0; v < Vectors; ++v) sum[j][v] = hn::MulAdd(pixel, term[v], sum[j][v]);
+          for (int v = 0; v < Vectors; ++v)
+            sum[j][v] =
+                hn::MulAdd(Lanewise ? hn::LoadU(d, x + row[j] + v * lanes) : pixel, term[v], sum[j][v]);
         }
       }
     }
@@ -89,9 +92,15 @@ void strip(const strip_call& t) {
     for (int v = 0; v < Vectors; ++v) hn::StoreU(sum[j][v], d, t.out + j * t.out_step + v * lanes);
 }
 
+struct lanewise_call : tile_call {};
+
 template <int Vectors, int Pixels>
 void run_sized(const tile_call& t) {
-  tile<Vectors, Pixels>(t);
+  tile<false, Vectors, Pixels>(t);
+}
+template <int Vectors, int Pixels>
+void run_sized(const lanewise_call& t) {
+  tile<true, Vectors, Pixels>(t);
 }
 template <int Vectors, int Rows>
 void run_sized(const strip_call& t) {
@@ -135,6 +144,7 @@ void run_any(const Call& t, int rows) {
 }
 
 void run(const tile_call& t) { run_any(t, t.pixels); }
+void run_lanewise(const tile_call& t) { run_any(lanewise_call{t}, t.pixels); }
 void run_strip(const strip_call& t) { run_any(t, t.rows); }
 
 #if HWY_TARGET != HWY_SCALAR
@@ -179,6 +189,7 @@ constexpr tile_target target = {.name = {},
                                 .vectors = most_vectors,
                                 .pixels = most_tile_rows,
                                 .run = run,
+                                .run_lanewise = run_lanewise,
                                 .run_strip = run_strip,
                                 .transpose = transpose};
 

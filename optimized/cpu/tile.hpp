@@ -67,6 +67,8 @@ struct tile_target {
   int vectors = 1;  ///< most vectors in a tile or strip
   int pixels = 1;   ///< most rows in a tile or strip
   void (*run)(const tile_call&) = nullptr;
+  /// The same as `run`, but x holds vectors too: a row is multiplied lane by lane, as depthwise filters need it.
+  void (*run_lanewise)(const tile_call&) = nullptr;
   void (*run_strip)(const strip_call&) = nullptr;
   /// out[c·out_step + r] = in[r·in_step + c] for r < rows, c < columns.
   void (*transpose)(const float* in, index_t in_step, index_t rows, index_t columns, float* out,
