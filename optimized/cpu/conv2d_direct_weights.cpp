@@ -10,6 +10,7 @@
 //   x          read where it lies; for few channels rows are copied with zeros left and right (conv_rows.hpp), so
 //              that all s see the same columns
 //
+//   1×1        if it skips nothing, dy and x change places: dwᵀ is the same sum, and dw is written without a transpose
 //   depthwise  in NHWC one filter a channel is one group of which x holds vectors too, multiplied lane by lane
 //
 // Where there are fewer units than keep the threads busy, the tiles of a unit are shared among tasks. Each sum
@@ -39,6 +40,7 @@ class weights_plan final : public plan {
   weights_plan(const tile_target& target, const kernel_problem& kp)
       : target_(target),
         a_(with_flat_plane(read_conv_arguments(kp.problem))),
+        swapped_(swap_if_flat(a_, target.lanes)),
         threads_(kp.threads),
         rows_(forward_reach(a_.height(), a_.flip)),
         columns_(forward_reach(a_.width(), a_.flip)),
@@ -73,9 +75,10 @@ class weights_plan final : public plan {
     if (a_.n == 0) std::fill_n(dweight, a_.k * a_.group_c() * a_.taps(), 0.0F);
 #pragma omp parallel num_threads(call.threads)
     for (index_t first = 0; first < a_.n; first += images_at_once()) {
-      const operands o{static_cast<const float*>(call.reads[0].data) + first * a_.k * a_.out_size(),
-                       static_cast<const float*>(call.reads[1].data) + first * image_.image_size(), scratch,
-                       first, std::min(images_at_once(), a_.n - first)};
+      const operands o{
+          static_cast<const float*>(call.reads[swapped_ ? 1 : 0].data) + first * a_.k * a_.out_size(),
+          static_cast<const float*>(call.reads[swapped_ ? 0 : 1].data) + first * image_.image_size(), scratch,
+          first, std::min(images_at_once(), a_.n - first)};
       fill_scratch(o);
       const index_t tasks = units_ * tasks_in_unit_;
 #pragma omp for schedule(static)
@@ -93,6 +96,15 @@ class weights_plan final : public plan {
   }
 
  private:
+  static bool swap_if_flat(conv_arguments& a, index_t lanes) {
+    const bool flat = a.taps() == 1 && a.height().in == 1 && a.height().out == 1 && a.height().begin == 0 &&
+                      a.width().in == a.width().out && a.width().stride == 1 && a.width().begin == 0 &&
+                      a.width().end == 0;
+    if (!flat || a.groups == a.c || a.group_c() < lanes) return false;
+    std::swap(a.c, a.k);
+    return true;
+  }
+
   struct block {  ///< of output channels within a group
     index_t first, count;
     int vectors;
@@ -109,11 +121,13 @@ class weights_plan final : public plan {
     index_t first_image, images;
   };
 
-  /// Tasks of one block follow each other, so that its dy stays near.
+  /// Units that share the longer operand follow each other; swapped, those that continue rows of dw.
   unit unit_at(index_t i) const {
-    const index_t part = i % chunks_.parts, number = i / chunks_.parts % std::ssize(blocks_);
-    return {i / chunks_.parts / std::ssize(blocks_), blocks_[static_cast<std::size_t>(number)],
-            chunks_.begin(part), chunks_.begin(part + 1)};
+    const index_t blocks = std::ssize(blocks_), within = i % (blocks * chunks_.parts);
+    const index_t part = swapped_ ? within / blocks : within % chunks_.parts;
+    const index_t number = swapped_ ? within % blocks : within / chunks_.parts;
+    return {i / (blocks * chunks_.parts), blocks_[static_cast<std::size_t>(number)], chunks_.begin(part),
+            chunks_.begin(part + 1)};
   }
   bool in_place(const block& b) const { return image_.order == layout::nhwc && b.count == b.width; }
 
@@ -227,6 +241,11 @@ class weights_plan final : public plan {
   }
 
   void store(const unit& u, const float* sums, float* dweight) const {
+    if (swapped_) {
+      for (index_t c = u.first; c < u.last; ++c, sums += u.b.width)
+        std::copy_n(sums, u.b.count, dweight + (u.group * a_.group_c() + c) * group_k_ + u.b.first);
+      return;
+    }
     const index_t terms = a_.group_c() * a_.taps(), k = u.group * group_k_ + u.b.first;
     target_.transpose(sums, u.b.width, (u.last - u.first) * a_.taps(), u.b.count,
                       dweight + k * terms + u.first * a_.taps(), terms);
@@ -234,6 +253,7 @@ class weights_plan final : public plan {
 
   const tile_target& target_;
   conv_arguments a_;
+  bool swapped_;  ///< dy and x, k and c
   index_t threads_;
   conv_reach rows_, columns_;
   bool lanewise_;
