@@ -21,6 +21,7 @@ struct job {
   double read, written;  ///< pixels of all images
   double terms;          ///< products a group, over in·out: taps that meet pixels
   double row;            ///< outputs a row
+  double plane;          ///< outputs a channel of one image
   bool plain;            ///< 1×1, nothing skipped
   bool nhwc;
 };
@@ -37,10 +38,13 @@ job job_of(const kernel_problem& kp, bool forward) {
   j.written = number(a.n * (forward ? a.out_size() : a.in_size()));
   j.terms = number(a.n * a.out_size()) * j.taps;
   j.row = number(forward ? a.width().out : a.width().in / a.width().stride);
+  j.plane = number(forward ? a.out_size() : a.in_size());
   j.plain = a.taps() == 1 && a.in_size() == a.out_size();
   j.nhwc = kp.layout == layout::nhwc;
   return j;
 }
+
+constexpr double near_floats = 8192;  ///< in the first cache
 
 double whole(double count, double step) { return std::ceil(count / step) * step; }
 
@@ -50,15 +54,16 @@ double direct_cycles(const job& j, const tile_target& t) {
     return 1.5 * j.groups / lanes * j.terms;
   const double vectors = whole(j.out, lanes) / lanes;
   const double products = vectors * j.in * j.terms * (vectors < 2 ? 1.3 : 1.0);
-  const double transposed = j.nhwc ? 0 : (j.plain ? 0 : 0.4) * j.read * j.in + 0.4 * j.written * j.out;
+  const double transposed = j.nhwc ? 0 : (j.plain ? 0 : 0.4) * j.read * j.in + 0.6 * j.written * j.out;
   return j.groups * (products + 20 * j.written + transposed);
 }
 
 double rows_cycles(const job& j, const tile_target& t) {
-  const double lanes = t.lanes, together = std::min<double>(j.out, t.pixels);
-  const double filled = j.plain ? 1.0 : j.row / (j.row + 2);
+  const double lanes = t.lanes, width = lanes * t.vectors, together = std::min<double>(j.out, t.pixels);
+  const double filled = j.plain ? j.plane / whole(j.plane, width) : j.row / (j.row + 2);
+  const double far = j.in * width > near_floats ? 1.08 : 1.0;
   const double loads = std::max(1.0, (1.5 * t.vectors + together) / (t.vectors * together));
-  const double products = j.out * j.in * j.terms / lanes / filled * loads;
+  const double products = j.out * j.in * j.terms / lanes / filled * loads * far;
   const double copied = (j.plain && !j.nhwc ? 0 : j.nhwc ? 1.0 : 0.3) * j.read * j.in;
   return j.groups * (products + copied + (j.nhwc ? 2.0 : 0.1) * j.written * j.out);
 }

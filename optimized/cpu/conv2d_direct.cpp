@@ -304,7 +304,8 @@ class direct_plan final : public plan {
     if (!in_place) store(p, b, kept, y);
   }
 
-  /// How the sum walks over x and w; for one group and no dilation (s, c) is one straight line.
+  /// How the sum walks over x and w; for one group and no dilation (s, c) is one straight line. The innermost loop
+  /// should not be one of a single channel.
   tile_call terms_of(const piece& p, const block& b, const float* weights) const {
     const grid& g = grids_[p.grid];
     const index_t tap = in_channels_ * b.width;
@@ -314,6 +315,8 @@ class direct_plan final : public plan {
     t.loops[0] = {p.rows.taps.size(), g.rows.in_tap * in_width_ * column_step_, g.columns.taps * tap};
     if (channel_step_ == 1 && g.columns.in_tap * column_step_ == in_channels_) {
       t.loops[2] = {p.columns.taps.size() * in_channels_, 1, b.width};
+    } else if (in_channels_ == 1) {
+      t.loops[2] = {p.columns.taps.size(), g.columns.in_tap * column_step_, tap};
     } else {
       t.loops[1] = {p.columns.taps.size(), g.columns.in_tap * column_step_, tap};
       t.loops[2] = {in_channels_, channel_step_, b.width};

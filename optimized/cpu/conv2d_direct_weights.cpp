@@ -40,7 +40,7 @@ class weights_plan final : public plan {
   weights_plan(const tile_target& target, const kernel_problem& kp)
       : target_(target),
         a_(with_flat_plane(read_conv_arguments(kp.problem))),
-        swapped_(swap_if_flat(a_, target.lanes)),
+        swapped_(swap_if_flat(a_, target.lanes, kp.layout)),
         threads_(kp.threads),
         rows_(forward_reach(a_.height(), a_.flip)),
         columns_(forward_reach(a_.width(), a_.flip)),
@@ -96,11 +96,13 @@ class weights_plan final : public plan {
   }
 
  private:
-  static bool swap_if_flat(conv_arguments& a, index_t lanes) {
+  /// Worth it where x lies as the tile reads it, or is small beside dw.
+  static bool swap_if_flat(conv_arguments& a, index_t lanes, layout order) {
     const bool flat = a.taps() == 1 && a.height().in == 1 && a.height().out == 1 && a.height().begin == 0 &&
                       a.width().in == a.width().out && a.width().stride == 1 && a.width().begin == 0 &&
                       a.width().end == 0;
     if (!flat || a.groups == a.c || a.group_c() < lanes) return false;
+    if (order == layout::nchw && a.in_size() > 64) return false;
     std::swap(a.c, a.k);
     return true;
   }
