@@ -286,18 +286,19 @@ class direct_plan final : public plan {
                  const float* bias) const {
     alignas(64) float kept[tiles_at_once * most_tile_rows * most_tile_width];
     const bool in_place = order_ == layout::nhwc && b.count == b.width;
-    const even_parts tiles = p.tiles();
-    const index_t begin = tiles.begin(p.tile);
+    const index_t begin = p.tiles().begin(p.tile), tiles = p.last - p.tile;
+    // As even as can be: some tiles have one pixel more.
+    const index_t smaller = p.pixels() / tiles, larger = p.pixels() % tiles;
     tile_call t = terms_of(p, b, weights);
     t.init = bias;
     t.x = x + (lanewise_ ? b.first : 0);
     t.out = in_place ? y : kept;
     walker at(*this, p, begin);
-    for (index_t tile = p.tile, first = begin; tile < p.last; ++tile, first += t.pixels) {
-      t.pixels = static_cast<int>(tiles.begin(tile + 1) - first);
-      for (int j = 0; j < t.pixels; ++j, at.skip(1)) {
+    for (index_t tile = 0, kept_at = 0; tile < tiles; ++tile) {
+      t.pixels = static_cast<int>(smaller + (tile < larger ? 1 : 0));
+      for (int j = 0; j < t.pixels; ++j, at.skip(1), kept_at += b.width) {
         t.row[j] = at.in;
-        t.out_row[j] = in_place ? at.out : (first + j - begin) * b.width;
+        t.out_row[j] = in_place ? at.out : kept_at;
       }
       lanewise_ ? target_.run_lanewise(t) : target_.run(t);
     }
