@@ -134,8 +134,7 @@ class direct_plan final : public plan {
   /// A 1×1 filter that skips nothing does not see rows, and in NHWC not even images.
   conv_arguments flattened(const conv_arguments& a) const {
     conv_arguments flat = with_flat_plane(a);
-    if (order_ == layout::nhwc && a.taps() == 1 && flat.width().in == a.in_size() && flat.height().in == 1 &&
-        flat.width().stride == 1 && flat.width().begin == 0 && flat.width().end == 0) {
+    if (order_ == layout::nhwc && is_flat(a)) {
       flat.axes[2].in = flat.axes[2].out = a.n * a.in_size();
       flat.n = 1;
     }

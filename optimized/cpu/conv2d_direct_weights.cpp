@@ -98,10 +98,7 @@ class weights_plan final : public plan {
  private:
   /// Worth it where x lies as the tile reads it, or is small beside dw.
   static bool swap_if_flat(conv_arguments& a, index_t lanes, layout order) {
-    const bool flat = a.taps() == 1 && a.height().in == 1 && a.height().out == 1 && a.height().begin == 0 &&
-                      a.width().in == a.width().out && a.width().stride == 1 && a.width().begin == 0 &&
-                      a.width().end == 0;
-    if (!flat || a.groups == a.c || a.group_c() < lanes) return false;
+    if (!is_flat(a) || a.groups == a.c || a.group_c() < lanes) return false;
     if (order == layout::nchw && a.in_size() > 64) return false;
     std::swap(a.c, a.k);
     return true;

@@ -115,8 +115,7 @@ class rows_plan final : public plan {
     top_ = high.first;
     left_ = wide.first;
     width_ = rounded_up((wide.outputs - 1) * column_phases_ + wide.span, column_phases_);
-    in_place_ = order_ == layout::nchw && a.taps() == 1 && row_phases_ * column_phases_ == 1 &&
-                in_height_ == 1 && left_ == 0 && width_ == in_width_ &&
+    in_place_ = order_ == layout::nchw && is_flat(a) &&
                 (in_width_ % target_.lanes == 0 || in_width_ >= target_.width());
     make_bands(high);
     for (const conv_reach& r : rows)

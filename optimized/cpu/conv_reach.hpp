@@ -5,6 +5,7 @@
 // one. So neither pass ever multiplies by a zero of a stuffed tensor.
 #pragma once
 
+#include <algorithm>
 #include <numeric>
 #include <vector>
 
@@ -92,10 +93,16 @@ inline std::vector<conv_reach> backward_reaches(const conv_axis& a, bool flip) {
   return grids;
 }
 
-/// A 1×1 filter without stride or padding does not see rows: the plane becomes one long row.
+/// A 1×1 filter without stride or padding does not see rows.
+inline bool is_flat(const conv_arguments& a) {
+  return std::ranges::all_of(a.axes, [](const conv_axis& axis) {
+    return axis.taps == 1 && axis.stride == 1 && axis.begin == 0 && axis.end == 0;
+  });
+}
+
+/// If it does not, the plane becomes one long row.
 inline conv_arguments with_flat_plane(conv_arguments a) {
-  for (const conv_axis& axis : a.axes)
-    if (axis.taps != 1 || axis.stride != 1 || axis.begin != 0 || axis.end != 0) return a;
+  if (!is_flat(a)) return a;
   a.axes[2].in = a.axes[2].out = a.in_size();
   a.axes[0] = a.axes[1] = conv_axis{};
   return a;

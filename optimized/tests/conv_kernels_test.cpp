@@ -198,6 +198,9 @@ std::vector<conv_case> cases() {
        .dilation_h = 3,
        .dilation_w = 4,
        .flip = true},
+      // 1×1 over one row that padding makes more: found by verification.
+      {.n = 2, .c = 2, .h = 1, .w = 9, .k = 6, .r = 1, .s = 1, .bottom = 1},
+      {.n = 2, .c = 17, .h = 1, .w = 64, .k = 3, .r = 1, .s = 1, .stride_h = 2, .top = 1, .bottom = 2},
       // Depthwise with whole vectors of channels, and a plane longer than a strip that no vector divides.
       {.n = 2,
        .c = 80,
