@@ -92,7 +92,7 @@ class direct_plan final : public plan {
     channel_step_ = last ? 1 : in_height_ * in_width_;
     make_blocks();
     make_grids(a);
-    make_steps();
+    make_steps(kp.threads);
   }
 
   std::size_t workspace_size() const override {
@@ -161,15 +161,20 @@ class direct_plan final : public plan {
       }
   }
 
-  void make_steps() {
-    index_t weights = 0;
+  void make_steps(index_t threads) {
+    index_t weights = 0, tiles = 0;
+    for (const grid& g : grids_)
+      tiles +=
+          (g.rows.outputs * g.columns.outputs / most_tile_rows + 1) * images_ * groups_ * std::ssize(blocks_);
+    // Enough pieces that no thread waits long for another.
+    const index_t together = std::clamp<index_t>(tiles / (8 * threads), 1, tiles_at_once);
     for (std::size_t g = 0; g < grids_.size(); ++g) {
       weights += grids_[g].terms * padded_channels_;
       for (const conv_reach::run& rows : grids_[g].rows.runs())
         for (const conv_reach::run& columns : grids_[g].columns.runs()) {
           piece p{g, rows, columns, 0, 0};
           for (const index_t all = p.tiles().parts; p.tile < all; p.tile = p.last) {
-            p.last = std::min(all, p.tile + tiles_at_once);
+            p.last = std::min(all, p.tile + together);
             pieces_.push_back(p);
           }
         }

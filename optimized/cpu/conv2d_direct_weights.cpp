@@ -50,7 +50,7 @@ class weights_plan final : public plan {
         few_(a_.group_c() < few_channels && columns_.taps > 1),
         image_(kp.layout, a_.c, a_.height().in, a_.width().in, few_ ? columns_.missing_before() : 0,
                few_ ? columns_.missing_after() : 0),
-        chunks_(a_.group_c(), std::max<index_t>(1, sums_budget / (a_.taps() * target.width()))) {
+        chunks_(a_.group_c(), std::max<index_t>(target.pixels, sums_budget / (a_.taps() * target.width()))) {
     for (index_t first = 0; first < group_k_; first += target.width()) {
       const index_t count = std::min(target.width(), group_k_ - first);
       const int vectors = static_cast<int>((count + target.lanes - 1) / target.lanes);

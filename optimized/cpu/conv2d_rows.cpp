@@ -151,19 +151,20 @@ class rows_plan final : public plan {
 
   /// As many rows in a band as the budget takes, but work for every thread.
   void make_bands(const window& high) {
+    const auto shared = [this](index_t count) {
+      return std::max<index_t>(1, images_ * groups_ >= threads_ ? count : (count + threads_ - 1) / threads_);
+    };
     if (in_place_) {
       const index_t vectors = (in_width_ + target_.lanes - 1) / target_.lanes;
-      bands_ = even_parts(
-          vectors, std::max<index_t>(1, band_budget / (in_channels_ * target_.width())) * target_.vectors);
+      const index_t strips = std::max<index_t>(1, band_budget / (in_channels_ * target_.width()));
+      bands_ = even_parts(vectors,
+                          std::min(strips * target_.vectors, rounded_up(shared(vectors), target_.vectors)));
       height_ = 1;
       return;
     }
     const index_t row = std::max<index_t>(1, in_channels_ * width_ * row_phases_);
-    const index_t even =
-        images_ * groups_ >= threads_ ? high.outputs : (high.outputs + threads_ - 1) / threads_;
-    const index_t rows =
-        std::clamp<index_t>(band_budget / row - high.span / row_phases_, 1, std::max<index_t>(1, even));
-    bands_ = even_parts(high.outputs, rows);
+    const index_t rows = band_budget / row - high.span / row_phases_;
+    bands_ = even_parts(high.outputs, std::clamp<index_t>(rows, 1, shared(high.outputs)));
     const index_t most = bands_.parts > 0 ? (high.outputs + bands_.parts - 1) / bands_.parts : 0;
     height_ = rounded_up((most - 1) * row_phases_ + high.span, row_phases_);
   }
