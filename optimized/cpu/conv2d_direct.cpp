@@ -4,7 +4,7 @@
 //
 //   plan       outputs → rectangles whose pixels have the same taps inside the image (the interior and a frame
 //              around it), so that padding costs neither a test nor a multiplication by zero;
-//              rectangle → tiles → pieces of 8 tiles; pieces → bands, whose input stays in the cache while
+//              rectangle → tiles → pieces of up to 8 tiles; pieces → bands, whose input stays in the cache while
 //              every block of 64 output channels passes over it
 //   prepare    w[k,c,r,s] → packed[group][block][r][s][c][channel in block], zeros in the tail
 //   run        NCHW images under filters larger than 1×1 → NHWC, so that one pixel's channels are neighbours;

@@ -2,8 +2,8 @@
 // the register tile of tile.hpp with the roles turned: a tile is 6 input channels × up to 64 output channels of
 // one filter tap and sums over the pixels where that tap lies inside the image.
 //
-//   unit       a block of 64 output channels × a chunk of input channels with all taps, whose sums fit the first
-//              cache: [c][r][s][output channel]; it is finished, transposed into dw, and the next one begins
+//   unit       a block of 64 output channels × a chunk of at least 6 input channels with all taps, whose sums stay near:
+//              [c][r][s][output channel]; it is finished, transposed into dw, and the next one begins
 //   in a unit  images → stretches of rows of dy that fit the second cache → tap, 6 channels: one tile each.
 //              With fewer channels than fill tiles, the rows of a tile are any six (c, s) under one filter row
 //   dy         NHWC is read where it lies if the block is full; else → panels[image][group][block][p][q][channel]
@@ -27,12 +27,12 @@
 namespace plumb {
 namespace {
 
-constexpr index_t panel_stretch = index_t{64}
-                                  << 10;  ///< floats of a dy panel read again for every tile of a unit
-constexpr index_t plain_stretch = index_t{128}
-                                  << 10;  ///< the same in NHWC, all channels: strides of 2ⁿ share sets
-constexpr index_t sums_budget = index_t{4} << 10;    ///< floats of sums of a unit
-constexpr index_t images_budget = index_t{4} << 20;  ///< floats of panels and copies at once
+// In floats: the dy of a stretch, which every tile of a unit reads again, as a panel and in NHWC with the channels of
+// all blocks (a stride of 2ⁿ leaves it few sets of the cache); the sums of a unit; panels and copies at once.
+constexpr index_t panel_stretch = 64 << 10;
+constexpr index_t plain_stretch = 128 << 10;
+constexpr index_t sums_budget = 4 << 10;
+constexpr index_t images_budget = 4 << 20;
 constexpr index_t few_channels = 12;
 
 class weights_plan final : public plan {
