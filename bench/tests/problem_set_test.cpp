@@ -56,6 +56,32 @@ TEST(problem_set, alexnet_has_5_convolutions_in_two_groups) {
   EXPECT_EQ(weights(set, "conv2d") + weights(set, "linear"), 60'965'224 - 10'568);
 }
 
+TEST(problem_set, googlenet_has_57_convolutions_and_7_million_weights) {
+  const problem_set set = load_problems("googlenet");
+  EXPECT_EQ(convolutions(set), 57);
+  // 6,998,552 parameters without the auxiliary classifiers, of which 7,280 biases of convolutions and 1,000 of fc.
+  EXPECT_EQ(weights(set, "conv2d") + weights(set, "linear"), 6'998'552 - 7'280 - 1'000);
+}
+
+TEST(problem_set, mobilenets_have_4_and_3_million_weights) {
+  const problem_set first = load_problems("mobilenet_v1"), second = load_problems("mobilenet_v2");
+  EXPECT_EQ(convolutions(first), 27);
+  EXPECT_EQ(convolutions(second), 52);
+  // 4,231,976 and 3,504,872 parameters, less batch norm's (10,944 and 17,056 channels) and 1,000 biases.
+  EXPECT_EQ(weights(first, "conv2d") + weights(first, "linear"), 4'231'976 - 2 * 10'944 - 1'000);
+  EXPECT_EQ(weights(second, "conv2d") + weights(second, "linear"), 3'504'872 - 2 * 17'056 - 1'000);
+}
+
+TEST(problem_set, every_network_has_a_set_of_batch_16) {
+  for (const std::string name :
+       {"alexnet", "googlenet", "lenet5", "mobilenet_v1", "mobilenet_v2", "resnet50", "vgg16"}) {
+    const problem_set one = load_problems(name), many = load_problems(name + "_b16");
+    ASSERT_EQ(one.problems.size(), many.problems.size());
+    EXPECT_EQ(convolutions(one), convolutions(many));
+    for (const set_problem& p : many.problems) EXPECT_EQ(p.problem.shape_of("x")[0], 16) << name;
+  }
+}
+
 TEST(problem_set, lenet5_counts) {
   const problem_set set = load_problems("lenet5");
   EXPECT_EQ(convolutions(set), 3);

@@ -1,41 +1,42 @@
 // Direct convolution, forward and backward-data: the register tile of tile.hpp run over the image, no matrix
-// is ever formed. A tile is up to 6 neighbouring pixels of one output row × up to 64 output channels; it sums
-// over the filter rows that lie inside the image, the filter columns and the input channels before it is
-// stored once.
+// is ever formed. A tile is up to 6 pixels × up to 64 output channels; it sums over the filter rows, filter
+// columns and input channels, and is stored once.
 //
-//   prepare    w[k,c,r,s] → packed[group][block of output channels][r][s][c][channel in block], zeros in the
-//   tail run        rows → copied with zeros left and right if the filter leaves the image sideways
-//   (conv_rows.hpp)
-//              every tile of (group, block, image, row) is one task; threads take even contiguous shares
+//   plan       outputs → rectangles whose pixels have the same taps inside the image (the interior and a frame
+//              around it), so that padding costs neither a test nor a multiplication by zero;
+//              rectangle → tiles → pieces of up to 8 tiles; pieces → bands, whose input stays in the cache while
+//              every block of 64 output channels passes over it
+//   prepare    w[k,c,r,s] → packed[group][block][r][s][c][channel in block], zeros in the tail
+//   run        NCHW images under filters larger than 1×1 → NHWC, so that one pixel's channels are neighbours;
+//              (image, group, band, block, piece) in this order, threads take contiguous shares of equal cost
 //   backward   dx is the same sum with dy in the place of x and C and K exchanged, over one grid of dx
-//   positions
-//              for each residue modulo the stride (conv_reach.hpp)
+//              positions for each residue modulo the stride (conv_reach.hpp)
 //
-// NHWC stores a tile as it is; NCHW collects the tiles of a row and transposes them. Each output is one sum
+//   depthwise  in NHWC one filter a channel is one group whose tiles multiply lane by lane
+//
+// NHWC stores a tile as it is; NCHW collects the tiles of a piece and transposes them. Each output is one sum
 // in one order, so the thread count cannot change a bit. Georganas et al. 2018, "Anatomy of high-performance
 // deep learning convolutions on SIMD architectures".
 #include <algorithm>
 
 #include "optimized/cpu/aligned_buffer.hpp"
 #include "optimized/cpu/conv_reach.hpp"
-#include "optimized/cpu/conv_rows.hpp"
 #include "optimized/cpu/tile.hpp"
 #include "optimized/kernels.hpp"
 
 namespace plumb {
 namespace {
 
-constexpr index_t tiles_at_once = 8;  ///< tiles of one row kept before they are transposed
-constexpr index_t most_width = 64;    ///< channels in the widest tile of any target
-constexpr index_t most_pixels = 6;
+constexpr index_t tiles_at_once = 8;                 ///< tiles kept before they are transposed
 constexpr index_t images_budget = index_t{2} << 20;  ///< floats of copied images at once
+constexpr index_t weights_budget = index_t{128}
+                                   << 10;  ///< floats of packed weights that may be read band by band
+constexpr index_t band_budget = index_t{32} << 10;  ///< floats of input in a band
 
 /// One grid of outputs: a product of a grid over rows and one over columns, with weights packed for it.
 struct grid {
   conv_reach rows, columns;
-  bool channels_inner = true;  ///< order of the terms: (r, s, c), or (r, c, s) for few channels
-  index_t terms = 0;           ///< of one group
-  even_parts tiles;            ///< of one row
+  index_t terms = 0;  ///< of one group
   aligned_buffer weights;
 };
 
@@ -45,12 +46,28 @@ struct block {  ///< of output channels within a group
   index_t width;
 };
 
+/// Up to 8 tiles of a rectangle of outputs of a grid, the same taps for all.
+struct piece {
+  std::size_t grid;
+  conv_reach::run rows, columns;
+  index_t tile, last;  ///< tiles of the rectangle
+  even_parts tiles() const { return {rows.count * columns.count, most_tile_rows}; }
+  index_t pixels() const { return tiles().begin(last) - tiles().begin(tile); }
+};
+
+/// A piece for a block of channels; steps are run in order.
+struct step {
+  std::size_t piece, block;
+  index_t cost_before;
+};
+
 class direct_plan final : public plan {
  public:
   direct_plan(const tile_target& target, const kernel_problem& kp, bool forward)
       : target_(target), order_(kp.layout), forward_(forward) {
-    const conv_arguments a = with_flat_plane(read_conv_arguments(kp.problem));
+    const conv_arguments a = flattened(read_conv_arguments(kp.problem));
     images_ = a.n;
+    lanewise_ = order_ == layout::nhwc && a.groups == a.c && a.c == a.k && a.c % target.lanes == 0;
     groups_ = a.groups;
     bias_ = forward && a.bias;
     in_channels_ = forward ? a.group_c() : a.group_k();
@@ -59,14 +76,28 @@ class direct_plan final : public plan {
     out_weight_step_ = forward ? a.group_c() * a.taps() : a.taps();
     row_weight_step_ = a.width().taps;
     group_weights_ = a.group_k() * a.group_c() * a.taps();
+    in_height_ = forward ? a.height().in : a.height().out;
+    in_width_ = forward ? a.width().in : a.width().out;
     out_height_ = forward ? a.height().out : a.height().in;
     out_width_ = forward ? a.width().out : a.width().in;
+    in_pixel_ = forward ? a.c : a.k;
+    if (lanewise_) {
+      out_channels_ = groups_;
+      out_weight_step_ = a.taps();
+      groups_ = 1;
+    }
+    copied_ = order_ == layout::nchw && a.taps() > 1;
+    const bool last = copied_ || order_ == layout::nhwc;
+    column_step_ = last ? in_pixel_ : 1;
+    channel_step_ = last ? 1 : in_height_ * in_width_;
     make_blocks();
     make_grids(a);
+    make_steps(kp.threads);
   }
 
   std::size_t workspace_size() const override {
-    return sizeof(float) * static_cast<std::size_t>(bias_size() + images_at_once() * image_step());
+    return sizeof(float) *
+           static_cast<std::size_t>(bias_size() + (copied_ ? images_at_once() * in_image() : 0));
   }
 
   void prepare(std::span<const tensor_ref> reads) override {
@@ -84,27 +115,32 @@ class direct_plan final : public plan {
 #pragma omp parallel num_threads(call.threads)
     for (index_t first = 0; first < images_; first += images_at_once()) {
       const index_t images = std::min(images_at_once(), images_ - first);
-      const float* x = static_cast<const float*>(call.reads[0].data) + first * rows_.image_size();
+      const float* x = static_cast<const float*>(call.reads[0].data) + first * in_image();
       float* y = static_cast<float*>(call.writes[0].data) + first * out_image();
-      if (rows_.copied()) {
+      if (copied_) {
 #pragma omp for schedule(static)
-        for (index_t i = 0; i < images * rows_.height; ++i)
-          rows_.copy_row(x + i / rows_.height * rows_.image_size(), i % rows_.height,
-                         copies + i / rows_.height * image_step());
+        for (index_t i = 0; i < images * in_height_; ++i) copy_row(x, i, copies);
         x = copies;
       }
-#pragma omp for schedule(static) nowait
+      const index_t cost = images * groups_ * cost_;
+#pragma omp for schedule(static)
       for (int share = 0; share < call.threads; ++share)
-        for (const grid& g : grids_) {
-          const index_t tasks = groups_ * std::ssize(blocks_) * images * g.rows.outputs * g.tiles.parts;
-          run_tasks(g, images, tasks * share / call.threads, tasks * (share + 1) / call.threads, x, y,
-                    bias_ ? bias : nullptr);
-        }
-#pragma omp barrier
+        run_share(cost * share / call.threads, cost * (share + 1) / call.threads, x, y,
+                  bias_ ? bias : nullptr);
     }
   }
 
  private:
+  /// A 1×1 filter that skips nothing does not see rows, and in NHWC not even images.
+  conv_arguments flattened(const conv_arguments& a) const {
+    conv_arguments flat = with_flat_plane(a);
+    if (order_ == layout::nhwc && is_flat(a)) {
+      flat.axes[2].in = flat.axes[2].out = a.n * a.in_size();
+      flat.n = 1;
+    }
+    return flat;
+  }
+
   void make_blocks() {
     for (index_t first = 0; first < out_channels_; first += target_.width()) {
       const index_t count = std::min(target_.width(), out_channels_ - first);
@@ -118,26 +154,42 @@ class direct_plan final : public plan {
     const auto reaches = [this, &a](const conv_axis& axis) {
       return forward_ ? std::vector{forward_reach(axis, a.flip)} : backward_reaches(axis, a.flip);
     };
-    index_t left = 0, right = 0;
-    for (const conv_reach& columns : reaches(a.width())) {
-      left = std::max(left, columns.missing_before());
-      right = std::max(right, columns.missing_after());
-    }
-    const index_t height = forward_ ? a.height().in : a.height().out;
-    const index_t width = forward_ ? a.width().in : a.width().out;
-    rows_ = conv_rows(order_, groups_ * in_channels_, height, width, left, right);
     for (const conv_reach& rows : reaches(a.height()))
       for (const conv_reach& columns : reaches(a.width())) {
         const index_t terms = rows.taps * columns.taps * in_channels_;
-        grids_.push_back({rows, columns, in_channels_ >= columns.taps || merged(columns), terms,
-                          even_parts(columns.outputs, target_.pixels),
-                          aligned_buffer(groups_ * terms * padded_channels_)});
+        grids_.push_back({rows, columns, terms, aligned_buffer(groups_ * terms * padded_channels_)});
       }
   }
 
-  /// Whether (s, c) walks memory in one straight line.
-  bool merged(const conv_reach& columns) const {
-    return columns.in_tap * rows_.column_step == in_channels_ * rows_.channel_step;
+  void make_steps(index_t threads) {
+    index_t weights = 0, tiles = 0;
+    for (const grid& g : grids_)
+      tiles +=
+          (g.rows.outputs * g.columns.outputs / most_tile_rows + 1) * images_ * groups_ * std::ssize(blocks_);
+    // Enough pieces that no thread waits long for another.
+    const index_t together = std::clamp<index_t>(tiles / (8 * threads), 1, tiles_at_once);
+    for (std::size_t g = 0; g < grids_.size(); ++g) {
+      weights += grids_[g].terms * padded_channels_;
+      for (const conv_reach::run& rows : grids_[g].rows.runs())
+        for (const conv_reach::run& columns : grids_[g].columns.runs()) {
+          piece p{g, rows, columns, 0, 0};
+          for (const index_t all = p.tiles().parts; p.tile < all; p.tile = p.last) {
+            p.last = std::min(all, p.tile + together);
+            pieces_.push_back(p);
+          }
+        }
+    }
+    const index_t band = weights <= weights_budget ? band_budget : in_image();
+    for (std::size_t first = 0, last = 0; first < pieces_.size(); first = last) {
+      for (index_t read = 0; last < pieces_.size() && (last == first || read < band); ++last)
+        read += pieces_[last].pixels() * (lanewise_ ? in_pixel_ : in_channels_);
+      for (std::size_t b = 0; b < blocks_.size(); ++b)
+        for (std::size_t p = first; p < last; ++p) {
+          steps_.push_back({p, b, cost_});
+          cost_ += (pieces_[p].rows.taps.size() * pieces_[p].columns.taps.size() * in_channels_ + 16) *
+                   pieces_[p].pixels() * blocks_[b].vectors;
+        }
+    }
   }
 
   float* packed(const grid& g, index_t group, const block& b) const {
@@ -145,12 +197,9 @@ class direct_plan final : public plan {
   }
 
   void pack(const grid& g, const block& b, const float* weight, float* to) const {
-    const index_t outer = g.channels_inner ? g.columns.taps : in_channels_;
-    const index_t inner = g.channels_inner ? in_channels_ : g.columns.taps;
     for (index_t r = 0; r < g.rows.taps; ++r)
-      for (index_t i = 0; i < outer; ++i)
-        for (index_t j = 0; j < inner; ++j, to += b.width) {
-          const index_t s = g.channels_inner ? i : j, c = g.channels_inner ? j : i;
+      for (index_t s = 0; s < g.columns.taps; ++s)
+        for (index_t c = 0; c < in_channels_; ++c, to += b.width) {
           const float* from = weight + c * in_weight_step_ +
                               (g.rows.weight_first + r * g.rows.weight_step) * row_weight_step_ +
                               g.columns.weight_first + s * g.columns.weight_step;
@@ -160,12 +209,13 @@ class direct_plan final : public plan {
   }
 
   index_t bias_size() const { return bias_ ? aligned_buffer::padded(groups_ * padded_channels_) : 0; }
-  index_t image_step() const { return aligned_buffer::padded(rows_.copy_size()); }
-  index_t images_at_once() const {
-    if (!rows_.copied()) return std::max<index_t>(1, images_);
-    return std::clamp<index_t>(images_budget / image_step(), 1, std::max<index_t>(1, images_));
-  }
+  index_t in_image() const { return in_pixel_ * in_height_ * in_width_; }
   index_t out_image() const { return groups_ * out_channels_ * out_height_ * out_width_; }
+  index_t images_at_once() const {
+    if (!copied_) return std::max<index_t>(1, images_);
+    return std::clamp<index_t>(images_budget / std::max<index_t>(1, in_image()), 1,
+                               std::max<index_t>(1, images_));
+  }
 
   void copy_bias(const tensor_ref& from, float* to) const {
     for (index_t group = 0; group < groups_; ++group)
@@ -174,83 +224,122 @@ class direct_plan final : public plan {
             k < out_channels_ ? static_cast<const float*>(from.data)[group * out_channels_ + k] : 0.0F;
   }
 
-  /// Tasks are numbered (group, block, image, row, tile of the row), the last fastest.
-  void run_tasks(const grid& g, index_t images, index_t task, index_t end, const float* x, float* y,
-                 const float* bias) const {
-    while (task < end) {
-      const index_t tile = task % g.tiles.parts, line = task / g.tiles.parts;
-      const index_t row = line % g.rows.outputs, image = line / g.rows.outputs % images;
-      const index_t channels = line / g.rows.outputs / images;
-      const index_t group = channels / std::ssize(blocks_);
-      const block& b = blocks_[static_cast<std::size_t>(channels % std::ssize(blocks_))];
-      const index_t tiles = std::min({g.tiles.parts - tile, end - task, tiles_at_once});
-      const index_t image_start = rows_.copied() ? image * image_step() : image * rows_.image_size();
-      run_row(g, b, row, tile, tile + tiles, packed(g, group, b),
-              x + image_start + group * in_channels_ * rows_.channel_step,
-              y + image * out_image() + (group * out_channels_ + b.first) * out_channel_step(),
-              bias ? bias + group * padded_channels_ + b.first : nullptr);
-      task += tiles;
+  /// Row `i` of all images in turn, from NCHW to NHWC.
+  void copy_row(const float* x, index_t i, float* copies) const {
+    const index_t image = i / in_height_ * in_image(), h = i % in_height_, channels = in_pixel_;
+    target_.transpose(x + image + h * in_width_, in_height_ * in_width_, channels, in_width_,
+                      copies + image + h * in_width_ * channels, channels);
+  }
+
+  /// The steps whose cost lies in [begin, end), counted over all images and groups.
+  void run_share(index_t begin, index_t end, const float* x, float* y, const float* bias) const {
+    const auto step_at = [this](index_t cost) {
+      return std::ranges::lower_bound(steps_, cost, {}, &step::cost_before);
+    };
+    for (index_t unit = begin / std::max<index_t>(1, cost_); unit * cost_ < end; ++unit) {
+      const index_t image = unit / groups_, group = unit % groups_;
+      const float* from = x + image * in_image() + group * in_channels_ * channel_step_;
+      float* to = y + image * out_image() + group * out_channels_ * out_channel_step();
+      const auto last = step_at(end - unit * cost_);
+      for (auto s = step_at(begin - unit * cost_); s < last; ++s) {
+        const block& b = blocks_[s->block];
+        run_piece(pieces_[s->piece], b, packed(grids_[pieces_[s->piece].grid], group, b), from,
+                  to + b.first * out_channel_step(),
+                  bias ? bias + group * padded_channels_ + b.first : nullptr);
+      }
     }
   }
 
   index_t out_channel_step() const { return order_ == layout::nhwc ? 1 : out_height_ * out_width_; }
   index_t out_column_step() const { return order_ == layout::nhwc ? groups_ * out_channels_ : 1; }
 
-  /// Tiles [tile, last) of one row of outputs; `x` is the group's first channel, `y` the block's first.
-  void run_row(const grid& g, const block& b, index_t row, index_t tile, index_t last, const float* weights,
-               const float* x, float* y, const float* bias) const {
-    alignas(64) float kept[tiles_at_once * most_pixels * most_width];
-    const index_t begin = g.tiles.begin(tile), end = g.tiles.begin(last);
-    const index_t step = g.columns.out_step * out_column_step();
-    float* out =
-        y +
-        ((g.rows.out_first + row * g.rows.out_step) * out_width_ + g.columns.out_first) * out_column_step() +
-        begin * step;
-    const bool in_place = order_ == layout::nhwc && b.count == b.width;
-    tile_call t = row_of_tiles(g, b, row, weights, x);
-    t.init = bias;
-    t.out_step = in_place ? step : b.width;
-    const float* pixels = t.x;
-    for (; tile < last; ++tile) {
-      const index_t first = g.tiles.begin(tile);
-      t.pixels = static_cast<int>(g.tiles.begin(tile + 1) - first);
-      t.x = pixels + first * t.pixel_step;
-      t.out = in_place ? out + (first - begin) * step : kept + (first - begin) * b.width;
-      target_.run(t);
+  /// The pixels of a rectangle from number `first` on: where each is read and written, from the first channel.
+  struct walker {
+    index_t in, out;
+    index_t left;  ///< pixels to the end of the row, this one included
+    index_t in_column, out_column, in_row, out_row, width;  ///< steps to the next pixel, and to the next row
+
+    walker(const direct_plan& plan, const piece& p, index_t first) : width(p.columns.count) {
+      const conv_reach &rows = plan.grids_[p.grid].rows, &columns = plan.grids_[p.grid].columns;
+      const index_t i = p.rows.first + first / width, j = p.columns.first + first % width;
+      const index_t h = rows.in_first + i * rows.in_step + p.rows.taps.begin * rows.in_tap;
+      const index_t w = columns.in_first + j * columns.in_step + p.columns.taps.begin * columns.in_tap;
+      in = (h * plan.in_width_ + w) * plan.column_step_;
+      out = ((rows.out_first + i * rows.out_step) * plan.out_width_ + columns.out_first +
+             j * columns.out_step) *
+            plan.out_column_step();
+      left = width - first % width;
+      in_column = columns.in_step * plan.column_step_;
+      out_column = columns.out_step * plan.out_column_step();
+      in_row = rows.in_step * plan.in_width_ * plan.column_step_ - width * in_column;
+      out_row = rows.out_step * plan.out_width_ * plan.out_column_step() - width * out_column;
     }
-    if (!in_place) store(kept, b, end - begin, out, step);
+    void skip(index_t pixels) {  ///< at most to the end of the row
+      in += pixels * in_column;
+      out += pixels * out_column;
+      left -= pixels;
+      if (left > 0) return;
+      in += in_row;
+      out += out_row;
+      left = width;
+    }
+  };
+
+  /// `x` is the group's first channel, `y` the block's first.
+  void run_piece(const piece& p, const block& b, const float* weights, const float* x, float* y,
+                 const float* bias) const {
+    alignas(64) float kept[tiles_at_once * most_tile_rows * most_tile_width];
+    const bool in_place = order_ == layout::nhwc && b.count == b.width;
+    const index_t begin = p.tiles().begin(p.tile), tiles = p.last - p.tile;
+    // As even as can be: some tiles have one pixel more.
+    const index_t smaller = p.pixels() / tiles, larger = p.pixels() % tiles;
+    tile_call t = terms_of(p, b, weights);
+    t.init = bias;
+    t.x = x + (lanewise_ ? b.first : 0);
+    t.out = in_place ? y : kept;
+    walker at(*this, p, begin);
+    for (index_t tile = 0, kept_at = 0; tile < tiles; ++tile) {
+      t.pixels = static_cast<int>(smaller + (tile < larger ? 1 : 0));
+      for (int j = 0; j < t.pixels; ++j, at.skip(1), kept_at += b.width) {
+        t.row[j] = at.in;
+        t.out_row[j] = in_place ? at.out : kept_at;
+      }
+      lanewise_ ? target_.run_lanewise(t) : target_.run(t);
+    }
+    if (!in_place) store(p, b, kept, y);
   }
 
-  /// The call for the first pixel of a row, without its outputs: which taps are inside, and how x is walked.
-  tile_call row_of_tiles(const grid& g, const block& b, index_t row, const float* weights,
-                         const float* x) const {
-    const conv_reach::range taps = g.rows.inside(row);
-    const index_t top = row * g.rows.in_step + g.rows.in_first + taps.begin * g.rows.in_tap;
-    const tile_loop columns{g.columns.taps, g.columns.in_tap * rows_.column_step};
-    const tile_loop channels{in_channels_, rows_.channel_step};
+  /// How the sum walks over x and w; for one group and no dilation (s, c) is one straight line. The innermost loop
+  /// should not be one of a single channel.
+  tile_call terms_of(const piece& p, const block& b, const float* weights) const {
+    const grid& g = grids_[p.grid];
+    const index_t tap = in_channels_ * b.width;
     tile_call t;
-    t.x = x + top * rows_.row_step + (g.columns.in_first + rows_.left) * rows_.column_step;
-    t.pixel_step = g.columns.in_step * rows_.column_step;
-    t.loops[0] = {taps.size(), g.rows.in_tap * rows_.row_step};
-    t.loops[1] = g.channels_inner ? columns : channels;
-    t.loops[2] = g.channels_inner ? channels : columns;
-    if (merged(g.columns)) {
-      t.loops[1] = {};
-      t.loops[2] = {columns.count * channels.count, channels.step};
-    }
-    t.w = weights + taps.begin * g.columns.taps * in_channels_ * b.width;
     t.vectors = b.vectors;
+    t.w = weights + (p.rows.taps.begin * g.columns.taps + p.columns.taps.begin) * tap;
+    t.loops[0] = {p.rows.taps.size(), g.rows.in_tap * in_width_ * column_step_, g.columns.taps * tap};
+    if (channel_step_ == 1 && g.columns.in_tap * column_step_ == in_channels_) {
+      t.loops[2] = {p.columns.taps.size() * in_channels_, 1, b.width};
+    } else if (in_channels_ == 1) {
+      t.loops[2] = {p.columns.taps.size(), g.columns.in_tap * column_step_, tap};
+    } else {
+      t.loops[1] = {p.columns.taps.size(), g.columns.in_tap * column_step_, tap};
+      t.loops[2] = {in_channels_, channel_step_, b.width};
+    }
     return t;
   }
 
-  void store(const float* kept, const block& b, index_t pixels, float* out, index_t step) const {
-    if (order_ == layout::nhwc) {
-      for (index_t j = 0; j < pixels; ++j) std::copy_n(kept + j * b.width, b.count, out + j * step);
-    } else if (step == 1) {
-      target_.transpose(kept, b.width, pixels, b.count, out, out_channel_step());
-    } else {
-      for (index_t k = 0; k < b.count; ++k)
-        for (index_t j = 0; j < pixels; ++j) out[k * out_channel_step() + j * step] = kept[j * b.width + k];
+  void store(const piece& p, const block& b, const float* kept, float* y) const {
+    const bool neighbours = order_ == layout::nchw && grids_[p.grid].columns.out_step == 1;
+    walker at(*this, p, p.tiles().begin(p.tile));
+    for (index_t left = p.pixels(), count = 1; left > 0;
+         left -= count, kept += count * b.width, at.skip(count)) {
+      float* to = y + at.out;
+      if (neighbours) count = std::min(left, at.left);
+      if (count > 1)
+        target_.transpose(kept, b.width, count, b.count, to, out_channel_step());
+      else
+        for (index_t k = 0; k < b.count; ++k) to[k * out_channel_step()] = kept[k];
     }
   }
 
@@ -258,12 +347,18 @@ class direct_plan final : public plan {
   layout order_;
   bool forward_;
   bool bias_ = false;
+  bool copied_ = false;  ///< from NCHW to NHWC before it is read
+  bool lanewise_ = false;
+  index_t in_pixel_ = 0;  ///< channels of a pixel of the input, all groups
   index_t images_ = 0, groups_ = 1, in_channels_ = 0, out_channels_ = 0, padded_channels_ = 0;
   index_t in_weight_step_ = 0, out_weight_step_ = 0, row_weight_step_ = 0, group_weights_ = 0;
-  index_t out_height_ = 0, out_width_ = 0;
+  index_t in_height_ = 0, in_width_ = 0, out_height_ = 0, out_width_ = 0;
+  index_t column_step_ = 0, channel_step_ = 0;
   std::vector<block> blocks_;
-  conv_rows rows_;
   std::vector<grid> grids_;
+  std::vector<piece> pieces_;
+  std::vector<step> steps_;
+  index_t cost_ = 0;  ///< of all steps: one image, one group
 };
 
 kernel make_kernel(const tile_target& target, bool forward) {

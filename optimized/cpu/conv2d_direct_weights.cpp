@@ -1,15 +1,20 @@
-// Direct convolution, backward-weights: dw[k,c,r,s] = Σ_{n,p,q} dy[n,k,p,q] · x[n,c,p·stride - pad +
-// r·dilation,…], the register tile of tile.hpp with the roles turned: a tile is 6 input channels × up to 64
-// output channels of one filter tap, and it sums over pixels. Its accumulators wait in the workspace between
-// images.
+// Direct convolution, backward-weights: dw[k,c,r,s] = Σ_{n,p,q} dy[n,k,p,q] · x[n,c,p·stride - pad + r·dilation,…],
+// the register tile of tile.hpp with the roles turned: a tile is 6 input channels × up to 64 output channels of
+// one filter tap and sums over the pixels where that tap lies inside the image.
 //
-//   per image   dy → panels[group][block of output channels][p][q][channel in block], zeros in the tail
-//               rows of x → copied with zeros left and right if the filter leaves the image sideways
-//               for each stretch of rows whose panel fits the cache: every (group, block, tap, 6 channels) is
-//               a task
-//   at the end  sums[group][block][c][r][s][channel in block] → transposed into dw
+//   unit       a block of 64 output channels × a chunk of at least 6 input channels with all taps, whose sums stay near:
+//              [c][r][s][output channel]; it is finished, transposed into dw, and the next one begins
+//   in a unit  images → stretches of rows of dy that fit the second cache → tap, 6 channels: one tile each.
+//              With fewer channels than fill tiles, the rows of a tile are any six (c, s) under one filter row
+//   dy         NHWC is read where it lies if the block is full; else → panels[image][group][block][p][q][channel]
+//   x          read where it lies; for few channels rows are copied with zeros left and right (conv_rows.hpp), so
+//              that all s see the same columns
 //
-// A task belongs to one thread and stretches do not depend on the thread count, so neither do the bits.
+//   1×1        if it skips nothing, dy and x change places: dwᵀ is the same sum, and dw is written without a transpose
+//   depthwise  in NHWC one filter a channel is one group of which x holds vectors too, multiplied lane by lane
+//
+// Where there are fewer units than keep the threads busy, the tiles of a unit are shared among tasks. Each sum
+// belongs to one task and its order does not depend on the thread count, so neither do the bits.
 #include <algorithm>
 #include <vector>
 
@@ -22,79 +27,143 @@
 namespace plumb {
 namespace {
 
-constexpr index_t stretch_budget = index_t{64}
-                                   << 10;  ///< floats of dy panel read again for every tap and channel
+// In floats: the dy of a stretch, which every tile of a unit reads again, as a panel and in NHWC with the channels of
+// all blocks (a stride of 2ⁿ leaves it few sets of the cache); the sums of a unit; panels and copies at once.
+constexpr index_t panel_stretch = 64 << 10;
+constexpr index_t plain_stretch = 128 << 10;
+constexpr index_t sums_budget = 4 << 10;
+constexpr index_t images_budget = 4 << 20;
+constexpr index_t few_channels = 12;
 
 class weights_plan final : public plan {
  public:
   weights_plan(const tile_target& target, const kernel_problem& kp)
       : target_(target),
         a_(with_flat_plane(read_conv_arguments(kp.problem))),
+        swapped_(swap_if_flat(a_, target.lanes, kp.layout)),
+        threads_(kp.threads),
         rows_(forward_reach(a_.height(), a_.flip)),
         columns_(forward_reach(a_.width(), a_.flip)),
-        image_(kp.layout, a_.c, a_.height().in, a_.width().in, columns_.missing_before(),
-               columns_.missing_after()),
-        channel_tiles_(a_.group_c(), target.pixels) {
-    for (index_t first = 0; first < a_.group_k(); first += target.width()) {
-      const index_t count = std::min(target.width(), a_.group_k() - first);
+        lanewise_(kp.layout == layout::nhwc && a_.groups == a_.c && a_.c == a_.k && a_.c % target.lanes == 0),
+        groups_(lanewise_ ? 1 : a_.groups),
+        group_k_(a_.k / groups_),
+        few_(a_.group_c() < few_channels && columns_.taps > 1),
+        image_(kp.layout, a_.c, a_.height().in, a_.width().in, few_ ? columns_.missing_before() : 0,
+               few_ ? columns_.missing_after() : 0),
+        chunks_(a_.group_c(), std::max<index_t>(target.pixels, sums_budget / (a_.taps() * target.width()))) {
+    for (index_t first = 0; first < group_k_; first += target.width()) {
+      const index_t count = std::min(target.width(), group_k_ - first);
       const int vectors = static_cast<int>((count + target.lanes - 1) / target.lanes);
       blocks_.push_back({first, count, vectors, index_t{vectors} * target.lanes});
       padded_k_ = first + blocks_.back().width;
+      panels_ = panels_ || !in_place(blocks_.back());
     }
+    units_ = groups_ * std::ssize(blocks_) * chunks_.parts;
+    tasks_in_unit_ = units_ < 4 * threads_ && threads_ > 1 ? 2 * threads_ : 1;
+    kept_ = tasks_in_unit_ > 1 || images_at_once() < a_.n;
   }
 
   std::size_t workspace_size() const override {
-    return sizeof(float) * static_cast<std::size_t>(sums_size() + panels_size() + image_.copy_size());
+    return sizeof(float) * static_cast<std::size_t>((kept_ ? units_ : threads_) * unit_size() +
+                                                    images_at_once() * scratch_size());
   }
 
   void run(const kernel_call& call) noexcept override {
-    const auto* dy = static_cast<const float*>(call.reads[0].data);
-    const auto* x = static_cast<const float*>(call.reads[1].data);
     auto* dweight = static_cast<float*>(call.writes[0].data);
     auto* sums = static_cast<float*>(call.workspace);
-    float* panels = sums + sums_size();
-    float* copy = panels + panels_size();
+    float* scratch = sums + (kept_ ? units_ : threads_) * unit_size();
     if (a_.n == 0) std::fill_n(dweight, a_.k * a_.group_c() * a_.taps(), 0.0F);
 #pragma omp parallel num_threads(call.threads)
-    for (index_t n = 0; n < a_.n; ++n) {
-      const index_t lines = a_.groups * std::ssize(blocks_) * rows_.outputs;
-#pragma omp for schedule(static) nowait
-      for (index_t i = 0; i < lines; ++i) fill_panel_row(i, dy + n * a_.k * a_.out_size(), panels);
-      const float* image = x + n * image_.image_size();
-#pragma omp for schedule(static)
-      for (index_t h = 0; h < (image_.copied() ? image_.height : 0); ++h) image_.copy_row(image, h, copy);
+    for (index_t first = 0; first < a_.n; first += images_at_once()) {
+      const operands o{
+          static_cast<const float*>(call.reads[swapped_ ? 1 : 0].data) + first * a_.k * a_.out_size(),
+          static_cast<const float*>(call.reads[swapped_ ? 0 : 1].data) + first * image_.image_size(), scratch,
+          first, std::min(images_at_once(), a_.n - first)};
+      fill_scratch(o);
+      const index_t tasks = units_ * tasks_in_unit_;
 #pragma omp for schedule(static)
       for (int share = 0; share < call.threads; ++share)
-        add_image(share, call.threads, n == 0, image_.copied() ? copy : image, panels, sums);
-#pragma omp for schedule(static) nowait
-      for (index_t i = 0; i < (n + 1 == a_.n ? a_.groups * std::ssize(blocks_) : 0); ++i)
-        store_block(i, sums, dweight);
+        for (index_t task = tasks * share / call.threads; task < tasks * (share + 1) / call.threads; ++task) {
+          const unit u = unit_at(task / tasks_in_unit_);
+          float* to = sums + (kept_ ? task / tasks_in_unit_ : share) * unit_size();
+          add_part(u, task % tasks_in_unit_, o, to);
+          if (!kept_) store(u, to, dweight);
+        }
+#pragma omp for schedule(static)
+      for (index_t i = 0; i < (kept_ && first + o.images == a_.n ? units_ : 0); ++i)
+        store(unit_at(i), sums + i * unit_size(), dweight);
     }
   }
 
  private:
+  /// Worth it where x lies as the tile reads it, or is small beside dw.
+  static bool swap_if_flat(conv_arguments& a, index_t lanes, layout order) {
+    if (!is_flat(a) || a.groups == a.c || a.group_c() < lanes) return false;
+    if (order == layout::nchw && a.in_size() > 64) return false;
+    std::swap(a.c, a.k);
+    return true;
+  }
+
   struct block {  ///< of output channels within a group
     index_t first, count;
     int vectors;
     index_t width;
   };
+  struct unit {
+    index_t group;
+    const block& b;
+    index_t first, last;  ///< input channels of the group
+  };
+  struct operands {
+    const float *dy, *x;  ///< of the first image of this turn
+    float* scratch;
+    index_t first_image, images;
+  };
 
-  index_t sums_size() const {
-    return aligned_buffer::padded(a_.groups * padded_k_ * a_.group_c() * a_.taps());
+  /// Units that share the longer operand follow each other; swapped, those that continue rows of dw.
+  unit unit_at(index_t i) const {
+    const index_t blocks = std::ssize(blocks_), within = i % (blocks * chunks_.parts);
+    const index_t part = swapped_ ? within / blocks : within % chunks_.parts;
+    const index_t number = swapped_ ? within % blocks : within / chunks_.parts;
+    return {i / (blocks * chunks_.parts), blocks_[static_cast<std::size_t>(number)], chunks_.begin(part),
+            chunks_.begin(part + 1)};
   }
-  index_t panels_size() const { return aligned_buffer::padded(a_.groups * padded_k_ * a_.out_size()); }
-  const block& block_at(index_t i) const {
-    return blocks_[static_cast<std::size_t>(i % std::ssize(blocks_))];
+  bool in_place(const block& b) const { return image_.order == layout::nhwc && b.count == b.width; }
+
+  index_t unit_size() const {
+    const index_t most = (a_.group_c() + chunks_.parts - 1) / std::max<index_t>(1, chunks_.parts);
+    return aligned_buffer::padded(most * a_.taps() * target_.width());
   }
-  /// Channels, tails included, before block `i` of all groups.
-  index_t channels_before(index_t i) const { return i / std::ssize(blocks_) * padded_k_ + block_at(i).first; }
+  index_t panels_size() const {
+    return panels_ ? aligned_buffer::padded(groups_ * padded_k_ * a_.out_size()) : 0;
+  }
+  index_t scratch_size() const { return panels_size() + image_.copy_size(); }
+  index_t images_at_once() const {
+    return std::clamp<index_t>(images_budget / std::max<index_t>(1, scratch_size()), 1,
+                               std::max<index_t>(1, a_.n));
+  }
+
+  /// The panels of dy and the copies of x of all images of a turn.
+  void fill_scratch(const operands& o) const {
+    const index_t lines = panels_ ? groups_ * std::ssize(blocks_) * rows_.outputs : 0;
+#pragma omp for schedule(static) nowait
+    for (index_t i = 0; i < o.images * lines; ++i)
+      fill_panel_row(i % lines, o.dy + i / lines * a_.k * a_.out_size(),
+                     o.scratch + i / lines * scratch_size());
+    const index_t height = image_.copied() ? image_.height : 0;
+#pragma omp for schedule(static)
+    for (index_t i = 0; i < o.images * height; ++i)
+      image_.copy_row(o.x + i / height * image_.image_size(), i % height,
+                      o.scratch + i / height * scratch_size() + panels_size());
+  }
 
   /// Row `line` = (group, block, p) of dy, pixel by pixel with the channels of the block together.
   void fill_panel_row(index_t line, const float* dy, float* panels) const {
     const index_t i = line / rows_.outputs, p = line % rows_.outputs, q = columns_.outputs;
-    const block& b = block_at(i);
-    const index_t k = i / std::ssize(blocks_) * a_.group_k() + b.first;
-    float* to = panels + channels_before(i) * a_.out_size() + p * q * b.width;
+    const block& b = blocks_[static_cast<std::size_t>(i % std::ssize(blocks_))];
+    if (in_place(b)) return;
+    const index_t group = i / std::ssize(blocks_), k = group * group_k_ + b.first;
+    float* to = panels + (group * padded_k_ + b.first) * a_.out_size() + p * q * b.width;
     if (image_.order == layout::nhwc) {
       for (index_t j = 0; j < q; ++j) std::copy_n(dy + (p * q + j) * a_.k + k, b.count, to + j * b.width);
     } else {
@@ -103,70 +172,99 @@ class weights_plan final : public plan {
     for (index_t j = 0; j < q; ++j) std::fill(to + j * b.width + b.count, to + (j + 1) * b.width, 0.0F);
   }
 
-  /// One thread's share of the tasks, stretch of rows by stretch of rows.
-  void add_image(int share, int shares, bool first, const float* x, const float* panels, float* sums) const {
-    const index_t tasks = a_.groups * std::ssize(blocks_) * channel_tiles_.parts * a_.taps();
-    const even_parts stretches(rows_.outputs,
-                               std::max<index_t>(1, stretch_budget / (columns_.outputs * target_.width())));
-    for (index_t part = 0; part < stretches.parts; ++part)
-      for (index_t task = tasks * share / shares; task < tasks * (share + 1) / shares; ++task)
-        add_task(task, {stretches.begin(part), stretches.begin(part + 1)}, first && part == 0, x, panels,
-                 sums);
+  /// The tiles of a unit: filter row, then filter column and channels, or channels with their columns together.
+  index_t lines(const unit& u) const { return (u.last - u.first) * (few_ ? columns_.taps : 1); }
+  even_parts tiles(const unit& u) const { return {lines(u), target_.pixels}; }
+
+  /// One part of a unit's tiles over all images of the turn, stretch by stretch.
+  void add_part(const unit& u, index_t part, const operands& o, float* sums) const {
+    const index_t jobs = rows_.taps * (few_ ? 1 : columns_.taps) * tiles(u).parts;
+    const index_t row = in_place(u.b) ? columns_.outputs * a_.k : columns_.outputs * u.b.width;
+    const even_parts stretches(
+        rows_.outputs,
+        std::max<index_t>(1, (in_place(u.b) ? plain_stretch : panel_stretch) / std::max<index_t>(1, row)));
+    for (index_t n = 0; n < o.images; ++n)
+      for (index_t i = 0; i < stretches.parts; ++i)
+        for (index_t job = jobs * part / tasks_in_unit_; job < jobs * (part + 1) / tasks_in_unit_; ++job)
+          add_tile(u, job, n, {stretches.begin(i), stretches.begin(i + 1)}, o.first_image + n + i == 0, o,
+                   sums);
   }
 
-  /// Task = (group, block, tile of channels, tap) over the output rows [stretch).
-  void add_task(index_t task, conv_reach::range stretch, bool first, const float* x, const float* panels,
-                float* sums) const {
-    const index_t tap = task % a_.taps(), r = tap / columns_.taps, s = tap % columns_.taps;
-    const index_t channels = task / a_.taps() % channel_tiles_.parts;
-    const index_t i = task / a_.taps() / channel_tiles_.parts;
-    const index_t c = channel_tiles_.begin(channels), group = i / std::ssize(blocks_);
-    const block& b = block_at(i);
-    const conv_reach::range rows = rows_inside(r, stretch);
-    const index_t top = rows.begin * rows_.in_step + rows_.in_first + r * rows_.in_tap;
-    const index_t weight_tap = (rows_.weight_first + r * rows_.weight_step) * columns_.taps +
-                               columns_.weight_first + s * columns_.weight_step;
+  void add_tile(const unit& u, index_t job, index_t n, conv_reach::range stretch, bool fresh,
+                const operands& o, float* sums) const {
+    const even_parts parts = tiles(u);
+    const index_t tile = job % parts.parts, tap = job / parts.parts;
+    const index_t r = few_ ? tap : tap / columns_.taps, s = few_ ? 0 : tap % columns_.taps;
+    const conv_reach::range rows = inside(rows_, r, stretch);
+    const conv_reach::range columns =
+        few_ ? conv_reach::range{0, columns_.outputs} : inside(columns_, s, {0, columns_.outputs});
+    const index_t pixel = in_place(u.b) ? a_.k : u.b.width;
     tile_call t;
-    t.x = x + top * image_.row_step +
-          (columns_.in_first + s * columns_.in_tap + image_.left) * image_.column_step +
-          (group * a_.group_c() + c) * image_.channel_step;
-    t.pixel_step = image_.channel_step;
-    t.loops[1] = {rows.size(), rows_.in_step * image_.row_step};
-    t.loops[2] = {columns_.outputs, columns_.in_step * image_.column_step};
-    t.w = panels + channels_before(i) * a_.out_size() + rows.begin * columns_.outputs * b.width;
-    t.out = sums + channels_before(i) * a_.group_c() * a_.taps() + (c * a_.taps() + weight_tap) * b.width;
-    t.out_step = a_.taps() * b.width;
-    t.init = first ? nullptr : t.out;
-    t.init_step = t.out_step;
-    t.pixels = static_cast<int>(channel_tiles_.begin(channels + 1) - c);
-    t.vectors = b.vectors;
-    target_.run(t);
+    t.vectors = u.b.vectors;
+    t.loops[1] = {rows.size(), rows_.in_step * image_.row_step, columns_.outputs * pixel};
+    t.loops[2] = {columns.size(), columns_.in_step * image_.column_step, pixel};
+    const float* dy =
+        in_place(u.b) ? o.dy + n * a_.k * a_.out_size() + u.group * group_k_ + u.b.first
+                      : o.scratch + n * scratch_size() + (u.group * padded_k_ + u.b.first) * a_.out_size();
+    t.w = dy + (rows.begin * columns_.outputs + columns.begin) * pixel;
+    const float* x =
+        image_.copied() ? o.scratch + n * scratch_size() + panels_size() : o.x + n * image_.image_size();
+    t.x = x + (rows.begin * rows_.in_step + rows_.in_first + r * rows_.in_tap) * image_.row_step +
+          (columns.begin * columns_.in_step + columns_.in_first + image_.left) * image_.column_step +
+          (lanewise_ ? u.b.first : (u.group * a_.group_c() + u.first) * image_.channel_step);
+    t.out = sums;
+    t.add = !fresh;
+    t.pixels = static_cast<int>(parts.begin(tile + 1) - parts.begin(tile));
+    for (int j = 0; j < t.pixels; ++j) {
+      const index_t line = parts.begin(tile) + j, c = few_ ? line / columns_.taps : line;
+      const index_t column = few_ ? line % columns_.taps : s;
+      t.row[j] = c * image_.channel_step + column * columns_.in_tap * image_.column_step;
+      t.out_row[j] = (c * a_.taps() + weight_tap(r, column)) * u.b.width;
+    }
+    lanewise_ ? target_.run_lanewise(t) : target_.run(t);
   }
 
-  /// The output rows of a stretch that read inside the image under filter row `r`.
-  conv_reach::range rows_inside(index_t r, conv_reach::range rows) const {
-    const auto inside = [&](index_t p) {
-      const index_t h = p * rows_.in_step + rows_.in_first + r * rows_.in_tap;
-      return h >= 0 && h < rows_.in;
-    };
-    while (rows.begin < rows.end && !inside(rows.begin)) ++rows.begin;
-    while (rows.begin < rows.end && !inside(rows.end - 1)) --rows.end;
-    return rows;
+  index_t weight_tap(index_t r, index_t s) const {
+    return (rows_.weight_first + r * rows_.weight_step) * columns_.taps + columns_.weight_first +
+           s * columns_.weight_step;
   }
 
-  void store_block(index_t i, const float* sums, float* dweight) const {
-    const block& b = block_at(i);
-    const index_t terms = a_.group_c() * a_.taps(), k = i / std::ssize(blocks_) * a_.group_k() + b.first;
-    target_.transpose(sums + channels_before(i) * terms, b.width, terms, b.count, dweight + k * terms, terms);
+  /// The outputs of a range that read inside the image under a tap.
+  static conv_reach::range inside(const conv_reach& reach, index_t tap, conv_reach::range outputs) {
+    const index_t first = reach.in_first + tap * reach.in_tap;  // what output 0 reads
+    const index_t begin = first >= 0 ? 0 : (-first + reach.in_step - 1) / reach.in_step;
+    const index_t end = first >= reach.in ? 0 : (reach.in - 1 - first) / reach.in_step + 1;
+    outputs.begin = std::min(std::max(outputs.begin, begin), outputs.end);
+    outputs.end = std::max(outputs.begin, std::min(outputs.end, end));
+    return outputs;
+  }
+
+  void store(const unit& u, const float* sums, float* dweight) const {
+    if (swapped_) {
+      for (index_t c = u.first; c < u.last; ++c, sums += u.b.width)
+        std::copy_n(sums, u.b.count, dweight + (u.group * a_.group_c() + c) * group_k_ + u.b.first);
+      return;
+    }
+    const index_t terms = a_.group_c() * a_.taps(), k = u.group * group_k_ + u.b.first;
+    target_.transpose(sums, u.b.width, (u.last - u.first) * a_.taps(), u.b.count,
+                      dweight + k * terms + u.first * a_.taps(), terms);
   }
 
   const tile_target& target_;
   conv_arguments a_;
+  bool swapped_;  ///< dy and x, k and c
+  index_t threads_;
   conv_reach rows_, columns_;
+  bool lanewise_;
+  index_t groups_, group_k_;
+  bool few_;  ///< input channels: tiles hold filter columns too
   conv_rows image_;
-  even_parts channel_tiles_;
+  even_parts chunks_;  ///< of the input channels of a group
   std::vector<block> blocks_;
   index_t padded_k_ = 0;
+  bool panels_ = false;
+  index_t units_ = 0, tasks_in_unit_ = 1;
+  bool kept_ = false;  ///< the sums of all units wait for the end
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 // one. So neither pass ever multiplies by a zero of a stuffed tensor.
 #pragma once
 
+#include <algorithm>
 #include <numeric>
 #include <vector>
 
@@ -23,6 +24,7 @@ struct conv_reach {
   struct range {
     index_t begin, end;
     index_t size() const { return end - begin; }
+    bool operator==(const range&) const = default;
   };
   range inside(index_t i) const {
     const index_t start = i * in_step + in_first;
@@ -30,6 +32,21 @@ struct conv_reach {
     while (r.begin < r.end && start + r.begin * in_tap < 0) ++r.begin;
     while (r.begin < r.end && start + (r.end - 1) * in_tap >= in) --r.end;
     return r;
+  }
+  /// Neighbouring outputs with the same taps inside the input; in order, all outputs.
+  struct run {
+    index_t first, count;
+    range taps;
+  };
+  std::vector<run> runs() const {
+    std::vector<run> list;
+    for (index_t i = 0; i < outputs; ++i) {
+      range inner = inside(i);
+      if (inner.size() == 0) inner = {0, 0};
+      if (list.empty() || !(list.back().taps == inner)) list.push_back({i, 0, inner});
+      ++list.back().count;
+    }
+    return list;
   }
   /// Elements missing before the first and after the last input for the whole grid.
   index_t missing_before() const { return taps && outputs ? std::max<index_t>(0, -in_first) : 0; }
@@ -76,10 +93,16 @@ inline std::vector<conv_reach> backward_reaches(const conv_axis& a, bool flip) {
   return grids;
 }
 
-/// A 1×1 filter without stride or padding does not see rows: the plane becomes one long row.
+/// A 1×1 filter without stride or padding does not see rows.
+inline bool is_flat(const conv_arguments& a) {
+  return std::ranges::all_of(a.axes, [](const conv_axis& axis) {
+    return axis.taps == 1 && axis.stride == 1 && axis.begin == 0 && axis.end == 0;
+  });
+}
+
+/// If it does not, the plane becomes one long row.
 inline conv_arguments with_flat_plane(conv_arguments a) {
-  for (const conv_axis& axis : a.axes)
-    if (axis.taps != 1 || axis.stride != 1 || axis.begin != 0 || axis.end != 0) return a;
+  if (!is_flat(a)) return a;
   a.axes[2].in = a.axes[2].out = a.in_size();
   a.axes[0] = a.axes[1] = conv_axis{};
   return a;

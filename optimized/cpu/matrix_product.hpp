@@ -86,15 +86,14 @@ class matrix_product {
     float* at = c + parts_.begin(part) * c_step + panel * target_.width();
     tile_call t;
     t.vectors = panel_vectors(panel);
-    t.pixels = static_cast<int>(rows);
     t.x = a;
-    t.pixel_step = 1;
-    t.loops[2] = {terms, rows};
-    t.w = b;
     const index_t width = index_t{t.vectors} * target_.lanes;
+    t.loops[2] = {terms, rows, width};
+    t.w = b;
     const bool in_place = count == width;
-    t.init = t.out = in_place ? at : kept;
-    t.init_step = t.out_step = in_place ? c_step : width;
+    t.out = in_place ? at : kept;
+    t.add = true;
+    t.even_rows(rows, 1, in_place ? c_step : width);
     if (!in_place)
       for (index_t j = 0; j < rows; ++j) {
         std::copy_n(at + j * c_step, count, kept + j * width);

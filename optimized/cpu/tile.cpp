@@ -19,9 +19,9 @@ using vector = hn::Vec<numbers>;
 
 constexpr int lanes = static_cast<int>(HWY_LANES(float));
 constexpr int most_vectors = HWY_TARGET == HWY_AVX3 ? 4 : 2;
-constexpr int most_pixels = 6;
 
-template <int Vectors, int Pixels>
+/// `Lanewise`: x holds a vector where otherwise one number is broadcast.
+template <bool Lanewise, int Vectors, int Pixels>
 void tile(const tile_call& t) {
   const numbers d;
   vector sum[Pixels][Vectors];
@@ -29,22 +29,29 @@ void tile(const tile_call& t) {
   for (int j = 0; j < Pixels; ++j)
 #pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v)
-      sum[j][v] = t.init ? hn::LoadU(d, t.init + j * t.init_step + v * lanes) : hn::Zero(d);
+      sum[j][v] = t.add    ? hn::LoadU(d, t.out + t.out_row[j] + v * lanes)
+                  : t.init ? hn::LoadU(d, t.init + v * lanes)
+                           : hn::Zero(d);
 
-  const float* HWY_RESTRICT w = t.w;
-  const index_t pixel_step = t.pixel_step, step = t.loops[2].step;
+  index_t row[Pixels];
+#pragma GCC unroll 8
+  for (int j = 0; j < Pixels; ++j) row[j] = t.row[j];
+  const index_t step = t.loops[2].step, w_step = t.loops[2].w_step;
   for (index_t i = 0; i < t.loops[0].count; ++i)
     for (index_t k = 0; k < t.loops[1].count; ++k) {
       const float* HWY_RESTRICT x = t.x + i * t.loops[0].step + k * t.loops[1].step;
-      for (index_t left = t.loops[2].count; left > 0; --left, x += step, w += Vectors * lanes) {
+      const float* HWY_RESTRICT w = t.w + i * t.loops[0].w_step + k * t.loops[1].w_step;
+      for (index_t left = t.loops[2].count; left > 0; --left, x += step, w += w_step) {
         vector term[Vectors];
 #pragma GCC unroll 8
         for (int v = 0; v < Vectors; ++v) term[v] = hn::LoadU(d, w + v * lanes);
 #pragma GCC unroll 8
         for (int j = 0; j < Pixels; ++j) {
-          const vector pixel = hn::Set(d, x[j * pixel_step]);
+          const vector pixel = hn::Set(d, x[row[j]]);
 #pragma GCC unroll 8
-          for (int v = 0; v < Vectors; ++v) sum[j][v] = hn::MulAdd(pixel, term[v], sum[j][v]);
+          for (int v = 0; v < Vectors; ++v)
+            sum[j][v] =
+                hn::MulAdd(Lanewise ? hn::LoadU(d, x + row[j] + v * lanes) : pixel, term[v], sum[j][v]);
         }
       }
     }
@@ -52,43 +59,93 @@ void tile(const tile_call& t) {
 #pragma GCC unroll 8
   for (int j = 0; j < Pixels; ++j)
 #pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) hn::StoreU(sum[j][v], d, t.out + t.out_row[j] + v * lanes);
+}
+
+template <int Vectors, int Rows>
+void strip(const strip_call& t) {
+  const numbers d;
+  vector sum[Rows][Vectors];
+#pragma GCC unroll 8
+  for (int j = 0; j < Rows; ++j)
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) sum[j][v] = t.init ? hn::Set(d, t.init[j]) : hn::Zero(d);
+
+  const float* HWY_RESTRICT w = t.w;
+  for (index_t c = 0; c < t.channels; ++c)
+    for (index_t i = 0; i < t.tap_count; ++i, w += Rows) {
+      const float* HWY_RESTRICT x = t.x + c * t.channel_step + t.taps[i];
+      vector pixels[Vectors];
+#pragma GCC unroll 8
+      for (int v = 0; v < Vectors; ++v) pixels[v] = hn::LoadU(d, x + v * lanes);
+#pragma GCC unroll 8
+      for (int j = 0; j < Rows; ++j) {
+        const vector factor = hn::Set(d, w[j]);
+#pragma GCC unroll 8
+        for (int v = 0; v < Vectors; ++v) sum[j][v] = hn::MulAdd(factor, pixels[v], sum[j][v]);
+      }
+    }
+
+#pragma GCC unroll 8
+  for (int j = 0; j < Rows; ++j)
+#pragma GCC unroll 8
     for (int v = 0; v < Vectors; ++v) hn::StoreU(sum[j][v], d, t.out + j * t.out_step + v * lanes);
 }
 
-template <int Vectors>
-void tile_of(const tile_call& t) {
-  switch (t.pixels) {
+struct lanewise_call : tile_call {};
+
+template <int Vectors, int Pixels>
+void run_sized(const tile_call& t) {
+  tile<false, Vectors, Pixels>(t);
+}
+template <int Vectors, int Pixels>
+void run_sized(const lanewise_call& t) {
+  tile<true, Vectors, Pixels>(t);
+}
+template <int Vectors, int Rows>
+void run_sized(const strip_call& t) {
+  strip<Vectors, Rows>(t);
+}
+
+template <int Vectors, class Call>
+void run_rows(const Call& t, int rows) {
+  switch (rows) {
     case 1:
-      return tile<Vectors, 1>(t);
+      return run_sized<Vectors, 1>(t);
     case 2:
-      return tile<Vectors, 2>(t);
+      return run_sized<Vectors, 2>(t);
     case 3:
-      return tile<Vectors, 3>(t);
+      return run_sized<Vectors, 3>(t);
     case 4:
-      return tile<Vectors, 4>(t);
+      return run_sized<Vectors, 4>(t);
     case 5:
-      return tile<Vectors, 5>(t);
+      return run_sized<Vectors, 5>(t);
     default:
-      return tile<Vectors, 6>(t);
+      return run_sized<Vectors, 6>(t);
   }
 }
 
-void run(const tile_call& t) {
+template <class Call>
+void run_any(const Call& t, int rows) {
   switch (t.vectors) {
     case 1:
-      return tile_of<1>(t);
+      return run_rows<1>(t, rows);
     case 2:
-      return tile_of<2>(t);
+      return run_rows<2>(t, rows);
 #if HWY_TARGET == HWY_AVX3
     case 3:
-      return tile_of<3>(t);
+      return run_rows<3>(t, rows);
     case 4:
-      return tile_of<4>(t);
+      return run_rows<4>(t, rows);
 #endif
     default:
       return;
   }
 }
+
+void run(const tile_call& t) { run_any(t, t.pixels); }
+void run_lanewise(const tile_call& t) { run_any(lanewise_call{t}, t.pixels); }
+void run_strip(const strip_call& t) { run_any(t, t.rows); }
 
 #if HWY_TARGET != HWY_SCALAR
 /// Four rows of four, transposed in registers.
@@ -130,8 +187,10 @@ void transpose(const float* in, index_t in_step, index_t rows, index_t columns, 
 constexpr tile_target target = {.name = {},
                                 .lanes = lanes,
                                 .vectors = most_vectors,
-                                .pixels = most_pixels,
+                                .pixels = most_tile_rows,
                                 .run = run,
+                                .run_lanewise = run_lanewise,
+                                .run_strip = run_strip,
                                 .transpose = transpose};
 
 }  // namespace HWY_NAMESPACE

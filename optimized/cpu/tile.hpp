@@ -2,8 +2,9 @@
 //   out[j][·] = init[j][·] + Σ_terms x_term[j] · w_term[·]        j < pixels,  · < vectors·lanes
 // One term reads `vectors` vectors of packed w, and for each of up to `pixels` rows one number of x that is
 // broadcast and multiplied into that row's accumulators, which stay in registers over the whole sum. The
-// terms are three nested loops over x; w is packed in the order of the terms and read straight through. Goto
-// & van de Geijn 2008, "Anatomy of high-performance matrix multiplication".
+// terms are three nested loops that say where both go on, so that a sum can leave out the terms at either end
+// of a loop. Goto & van de Geijn 2008, "Anatomy of
+// high-performance matrix multiplication".
 #pragma once
 
 #include <span>
@@ -14,29 +15,61 @@ namespace plumb {
 
 struct tile_loop {
   index_t count = 1;
-  index_t step = 0;  ///< elements of x from one iteration to the next
+  index_t step = 0;    ///< elements of x from one iteration to the next
+  index_t w_step = 0;  ///< elements of w
 };
+
+inline constexpr int most_tile_rows = 6;        ///< of any target
+inline constexpr index_t most_tile_width = 64;  ///< vectors·lanes of any target
 
 struct tile_call {
   const float* x = nullptr;
-  index_t pixel_step = 0;  ///< elements of x from row j to row j+1
-  tile_loop loops[3];      ///< outermost first; any count may be 0
+  index_t row[most_tile_rows] = {};  ///< where row j of x begins, in elements from x
+  tile_loop loops[3];                ///< outermost first; any count may be 0
   const float* w = nullptr;
-  const float* init = nullptr;  ///< nullptr: start from zero
-  index_t init_step = 0;        ///< from row to row; 0: every row starts from the same vectors
+  const float* init = nullptr;  ///< the same vectors for every row; nullptr: zero
+  bool add = false;             ///< start from what is in the output instead
   float* out = nullptr;         ///< every row has vectors·lanes elements
-  index_t out_step = 0;
+  index_t out_row[most_tile_rows] = {};
   int pixels = 0;   ///< 1 … tile_target::pixels
   int vectors = 0;  ///< 1 … tile_target::vectors
+
+  /// `count` rows, x_step apart in x and out_step in the output.
+  void even_rows(index_t count, index_t x_step, index_t out_step) {
+    pixels = static_cast<int>(count);
+    for (index_t j = 0; j < count; ++j) {
+      row[j] = j * x_step;
+      out_row[j] = j * out_step;
+    }
+  }
+};
+
+/// The same product with the roles turned: vectors of neighbouring pixels, and w broadcast.
+///   out[j][·] = init[j] + Σ_c Σ_t w[c][t][j] · x[c·channel_step + taps[t] + ·]     j < rows, · < vectors·lanes
+/// w is read straight through, `rows` numbers a term.
+struct strip_call {
+  const float* x = nullptr;
+  index_t channels = 0, channel_step = 0;
+  const index_t* taps = nullptr;  ///< where each tap reads, in elements from x
+  index_t tap_count = 0;
+  const float* w = nullptr;
+  const float* init = nullptr;  ///< one number a row; nullptr: zero
+  float* out = nullptr;
+  index_t out_step = 0;  ///< from row to row
+  int rows = 0;          ///< 1 … tile_target::pixels
+  int vectors = 0;       ///< 1 … tile_target::vectors
 };
 
 /// One instruction set and its tile.
 struct tile_target {
   std::string_view name;  ///< `avx3`, …: Highway's target names in lower case
   int lanes = 1;
-  int vectors = 1;  ///< most vectors in a tile
-  int pixels = 1;   ///< most rows in a tile
+  int vectors = 1;  ///< most vectors in a tile or strip
+  int pixels = 1;   ///< most rows in a tile or strip
   void (*run)(const tile_call&) = nullptr;
+  /// The same as `run`, but x holds vectors too: a row is multiplied lane by lane, as depthwise filters need it.
+  void (*run_lanewise)(const tile_call&) = nullptr;
+  void (*run_strip)(const strip_call&) = nullptr;
   /// out[c·out_step + r] = in[r·in_step + c] for r < rows, c < columns.
   void (*transpose)(const float* in, index_t in_step, index_t rows, index_t columns, float* out,
                     index_t out_step) = nullptr;

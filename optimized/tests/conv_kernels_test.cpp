@@ -198,6 +198,25 @@ std::vector<conv_case> cases() {
        .dilation_h = 3,
        .dilation_w = 4,
        .flip = true},
+      // 1×1 over one row that padding makes more: found by verification.
+      {.n = 2, .c = 2, .h = 1, .w = 9, .k = 6, .r = 1, .s = 1, .bottom = 1},
+      {.n = 2, .c = 17, .h = 1, .w = 64, .k = 3, .r = 1, .s = 1, .stride_h = 2, .top = 1, .bottom = 2},
+      // Depthwise with whole vectors of channels, and a plane longer than a strip that no vector divides.
+      {.n = 2,
+       .c = 80,
+       .h = 9,
+       .w = 8,
+       .k = 80,
+       .r = 3,
+       .s = 4,
+       .stride_h = 2,
+       .top = 1,
+       .bottom = 2,
+       .left = 3,
+       .right = 1,
+       .dilation_w = 2,
+       .groups = 80},
+      {.n = 2, .c = 3, .h = 11, .w = 13, .k = 7, .r = 1, .s = 1},
       {.n = 2, .c = 70, .h = 3, .w = 4, .k = 66, .r = 2, .s = 2, .right = 1},
   };
 }
