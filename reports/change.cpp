@@ -90,24 +90,17 @@ change change_of(const shift& s, double between_runs) {
 change mean_change(const std::vector<shift>& shifts, double between_runs) {
   // What two runs of one kernel differ by in all problems alike (its place in memory, say).
   constexpr double common_to_all = 0.01;
-  // The median of normal data errs by so much more than their mean; it is what a few disturbed problems leave alone.
-  constexpr double price_of_median = 1.2533;
-  constexpr std::size_t many = 8;
   if (shifts.empty()) return {};
   const auto n = static_cast<double>(shifts.size());
-  std::vector<double> logs;
   double sum = 0, within = 0;
-  for (const shift& s : shifts) logs.push_back(s.log_ratio), sum += s.log_ratio, within += s.error * s.error;
-  if (shifts.size() >= many) {
-    const double spread = std::max(between_runs, robust_spread(logs));
-    return from_log(middle(logs), std::hypot(price_of_median * spread / std::sqrt(n), common_to_all));
-  }
+  for (const shift& s : shifts) sum += s.log_ratio, within += s.error * s.error;
   const double mean = sum / n;
   double apart = 0;
-  for (const double each : logs) apart += (each - mean) * (each - mean);
+  for (const shift& s : shifts) apart += (s.log_ratio - mean) * (s.log_ratio - mean);
   const double seen = n > 1 ? std::sqrt(apart / (n - 1)) : 0;
-  return from_log(
-      mean, std::hypot(std::sqrt(within) / n, std::max(between_runs, seen) / std::sqrt(n), common_to_all));
+  const double error =
+      std::hypot(std::sqrt(within) / n, std::max(between_runs, seen) / std::sqrt(n), common_to_all);
+  return from_log(mean, error);
 }
 
 std::vector<record::comparison> judge(const std::vector<change>& family) {

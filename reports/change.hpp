@@ -34,7 +34,7 @@ shift shift_of(const std::vector<double>& before, const std::vector<double>& aft
 
 /// The interval with both kinds of noise in it; `between_runs` is a standard deviation of logarithms.
 change change_of(const shift& s, double between_runs);
-/// Over several problems of one kernel: the median of many, the geometric mean of few.
+/// Over several problems of one kernel: the geometric mean.
 change mean_change(const std::vector<shift>& shifts, double between_runs);
 
 /// A verdict for each of a family, at `risk` for all together.
