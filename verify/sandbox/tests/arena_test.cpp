@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "verify/sandbox/wire.hpp"
+
 namespace plumb {
 namespace {
 
@@ -103,7 +105,7 @@ TEST(arena, an_element_that_equals_one_poison_only_counts_as_written) {
 TEST(arena, what_does_not_fit_is_refused) {
   arena a(0);
   EXPECT_THROW(a.place_read("x", dtype::f64, shape{1 << 29}, shape{1}), std::length_error);
-  for (int i = 0; i < 64; ++i) a.place_read("x", dtype::f32, shape{1}, shape{1});
+  for (int i = 0; i < wire::read_slots; ++i) a.place_read("x", dtype::f32, shape{1}, shape{1});
   EXPECT_THROW(a.place_read("x", dtype::f32, shape{1}, shape{1}), std::length_error);
 }
 
