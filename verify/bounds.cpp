@@ -143,6 +143,7 @@ void evaluate_thresholds(const truths& t, const arithmetic& how, const accuracy&
   out.proven.resize(t.value.size());
   out.exact = 0;
   out.output = how.output;
+  out.lost_input = how.input_underflow;
   const bool rounds = how.unit > 0;
   out.has_statistical = rounds && t.contraction && (chance.zero_mean || chance.positive);
   if (t.is_index) return;

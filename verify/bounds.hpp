@@ -52,6 +52,8 @@ struct thresholds {
   bool has_statistical = false;  ///< the regime has a statistical threshold; else both are the same
   index_t exact = 0;             ///< entries with the bound 0
   float_format output = format_of(dtype::f32);
+  double lost_input =
+      0;  ///< factors of at most this magnitude may be rounded to 0 before they are multiplied
 };
 
 /// Fills `out`, reusing its buffers.

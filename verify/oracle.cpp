@@ -271,6 +271,8 @@ refinement oracle::refine_contraction(index_t element, double got, product_list&
       r.finite_size += std::fabs(x * y);
     else
       r.non_finite = true;
+    if (std::isinf(x) && y != 0) r.least_partner = std::min(r.least_partner, std::fabs(y));
+    if (std::isinf(y) && x != 0) r.least_partner = std::min(r.least_partner, std::fabs(x));
   };
   for (const auto& term : list.terms) {
     sum.add_product(a_.data[term.a], b_.data[term.b]);

@@ -8,6 +8,7 @@
 // running_error and escalate to 50 and 100 digits. No code is shared with any kernel.
 #pragma once
 
+#include <limits>
 #include <span>
 #include <string>
 #include <vector>
@@ -55,6 +56,8 @@ struct refinement {
   double finite_size = 0;   ///< S over the terms whose factors are finite
   bool non_finite = false;  ///< a factor of this very element is ±inf or NaN
   bool sure = false;        ///< false: even this could not tell
+  /// Magnitude of the smallest factor but 0 that meets an infinite one.
+  double least_partner = std::numeric_limits<double>::infinity();
 };
 
 /// Where the comparison turns when the radius cannot decide.

@@ -250,6 +250,30 @@ TEST(compare, padding_times_infinity_may_be_nan_at_borders_only) {
   EXPECT_FALSE(f.run().passed());
 }
 
+TEST(compare, infinity_times_what_the_format_rounds_to_zero_may_be_nan) {
+  class at_infinity final : public refiner {
+   public:
+    double least_partner = 0x1p-149;
+    refinement refine(std::size_t, index_t, double) override {
+      return {.value = infinity, .non_finite = true, .sure = true, .least_partner = least_partner};
+    }
+  } one;
+  fixture f;
+  f.t.non_finite = true;
+  f.t.value[6] = infinity;
+  f.got[6] = static_cast<float>(nan);
+  EXPECT_FALSE(f.run(&one).passed()) << "f32 keeps the factor";
+  f.bounds.lost_input = 0x1p-137;
+  EXPECT_TRUE(f.run(&one).passed());
+  one.least_partner = 0x1p-136;
+  EXPECT_FALSE(f.run(&one).passed()) << "tf32 keeps this one too";
+  one.least_partner = 0x1p-149;
+  for (const double wrong : {-infinity, 0.0, 1.0}) {
+    f.got[6] = static_cast<float>(wrong);
+    EXPECT_FALSE(f.run(&one).passed()) << wrong;
+  }
+}
+
 TEST(compare, empty_is_no_pass) {
   fixture f({0, 5});
   EXPECT_EQ(f.run().elements, 0);
