@@ -23,15 +23,19 @@ selection select(const sandbox& box, const std::vector<std::string>& words, cons
   };
   for (const std::string& word : words) {
     const std::size_t before = s.kernels.size();
+    // Host execution takes a hundred times as long as a kernel: only those who name it pay for it.
+    const bool hosts = word.find("@host") != std::string::npos;
+    const auto wanted = [&](const kernel_info& k) {
+      return (hosts || k.device != "host") && (!only_plugins || !k.plugin.empty());
+    };
     if (is_problem_text(word)) {
       const auto l = plumb::bind(std::string_view(word));
       s.problems.push_back(l->canonical().print());
       for (const kernel_info& k : box.kernels())
-        if (k.layer == l->name() && l->find_pass(k.pass) != nullptr && (!only_plugins || !k.plugin.empty()))
-          take(k);
+        if (k.layer == l->name() && l->find_pass(k.pass) != nullptr && wanted(k)) take(k);
     } else {
       for (const kernel_info& k : box.kernels())
-        if (glob_match(word, k.name) && (!only_plugins || !k.plugin.empty())) take(k);
+        if (glob_match(word, k.name) && wanted(k)) take(k);
     }
     if (s.kernels.size() == before)
       throw usage_error(

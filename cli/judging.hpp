@@ -16,7 +16,8 @@ struct selection {
   std::vector<std::string> problems;  ///< canonical text
 };
 
-/// Positionals are globs over kernel names, or problems (then all kernels of their layer). Throws usage_error.
+/// Positionals are globs over kernel names, or problems (then all kernels of their layer); kernels in host execution only
+/// where a glob says `@host`. Throws usage_error.
 selection select(const sandbox& box, const std::vector<std::string>& words, const std::string& problem_option,
                  bool only_plugins);
 
