@@ -73,7 +73,7 @@ double count_products(const layer& l, const pass_spec& pass) {
   term_counter count(l, pass);
   const shape& extents = count.extents();
   if (extents.size() == 0) return 0;
-  constexpr index_t counted_in_no_time = 1 << 20;
+  constexpr index_t counted_in_no_time = 1 << 16;
   if (extents.size() <= counted_in_no_time) return count.count_all();
   shape middle = extents;
   for (int axis = 0; axis < extents.rank(); ++axis) middle[axis] = extents[axis] / 2;

@@ -8,7 +8,7 @@
 namespace plumb::bench {
 
 /// Products in the sums that the pass writes; terms in the padding are none. Counted from the layer's product lists,
-/// element by element. Above 2^20 elements the number of terms of an element is taken for a product of one factor an
+/// element by element. Above 2^16 elements the number of terms of an element is taken for a product of one factor an
 /// axis, as it is where a layer slides, sums or contracts, and lines of elements through one point determine all; if
 /// random elements contradict, everything is counted. 0 for passes that are no contraction.
 double count_products(const layer& l, const pass_spec& pass);

@@ -143,13 +143,19 @@ TEST(html, names_the_pattern_of_wrong_elements) {
   EXPECT_TRUE(contains(markup_of(html_of(r)), "pattern <b>right border (q=14)</b>"));
 }
 
+#ifdef __SANITIZE_ADDRESS__
+constexpr int very_many = 10'000;  // everything takes ten times as long
+#else
+constexpr int very_many = 100'000;
+#endif
+
 TEST(html, takes_a_hundred_thousand_cases) {
   record::run r = rich_run();
   const record::problem_result problem = r.verify->kernels[0].problems[0];
   const record::timing timing = r.bench->timings[0];
   const record::layer_check layer = r.gradcheck->layers[0];
   const record::fault_result fault = r.audit->faults[0];
-  for (int i = 0; i < 100000; ++i) {
+  for (int i = 0; i < very_many; ++i) {
     r.verify->kernels[0].problems.push_back(problem);
     r.verify->kernels[0].problems.back().problem += " groups=" + std::to_string(i);
     r.bench->timings.push_back(timing);
