@@ -295,8 +295,8 @@ void exam::submit(sandbox& box, arena& a, std::vector<const kernel_info*> kernel
         add_run(a, runs, k, 0, at_end, poison::large, how_.threads, gapped, false, true);
     }
     const auto again = place_reads(a, 0, at_end, false);
-    if (questions_.size() >
-        1) {  // the workspace as another question left it: it is the caller's, not the kernel's
+    // The workspace as another question left it: it is the caller's, not the kernel's.
+    if (questions_.size() > 1) {
       const auto other = place_reads(a, 1, at_end, false);
       for (std::size_t k = 0; k < kernels_.size(); ++k) {
         add_run(a, runs, k, 0, at_end, poison::large, how_.threads, again, false, false);
