@@ -29,6 +29,7 @@ function(plumb_add_test name)
     set(serial RUN_SERIAL ON)
   endif()
   add_executable(${name} ${ARG_SOURCES})
+  plumb_unity(${name} 10)
   target_precompile_headers(${name} REUSE_FROM plumb_test_headers)
   # What takes time is in the libraries. The precompiled headers of the library make g++ 12 suspect its own strings.
   target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>

@@ -16,7 +16,7 @@ namespace {
 
 using record::comparison;
 
-constexpr std::size_t most_rows = 1000;
+constexpr std::size_t most_changes = 1000;
 
 std::string times(double ratio) { return fmt::format("{:.3f}x", ratio); }
 
@@ -90,20 +90,20 @@ json accuracy_row(const accuracy_change& a) {
 template <class List, class Row>
 json rows(const List& list, Row row) {
   json result = json::array();
-  for (std::size_t i = 0; i < std::min(list.size(), most_rows); ++i) result.push_back(row(list[i]));
+  for (std::size_t i = 0; i < std::min(list.size(), most_changes); ++i) result.push_back(row(list[i]));
   return result;
 }
 
 std::string left_out(std::size_t size) {
-  return size > most_rows
-             ? plural(static_cast<std::int64_t>(size - most_rows), "row") + " more, all less changed"
+  return size > most_changes
+             ? plural(static_cast<std::int64_t>(size - most_changes), "row") + " more, all less changed"
              : "";
 }
 
 /// Every timing as a dot with its interval, sorted: where the dots leave the band, something changed.
 std::string chart_of(const comparison_of_runs& c, chart_book& charts) {
   json points = json::array();
-  for (std::size_t i = 0; i < std::min(c.timings.size(), most_rows); ++i) {
+  for (std::size_t i = 0; i < std::min(c.timings.size(), most_changes); ++i) {
     const speed_change& s = c.timings[i];
     points.push_back({{"kernel", clean(s.kernel, 300)},
                       {"problem", clean(s.problem, 300)},

@@ -13,7 +13,7 @@ namespace {
 using record::audit_section;
 using record::fault_result;
 
-constexpr std::size_t most_rows = 2000;
+constexpr std::size_t most_faults = 2000;
 
 /// Check families in the order of how many faults they saw.
 std::vector<std::string> families_of(const audit_section& audit) {
@@ -136,10 +136,10 @@ json audit_card(const audit_section& audit) {
   std::ranges::sort(seconds);
   json rows = json::array(), survivors = json::array();
   for (const fault_result* f : order) {
-    if (rows.size() < most_rows) rows.push_back(matrix_row(*f, families));
-    if (!f->killed && survivors.size() < most_rows) survivors.push_back(rows.back());
+    if (rows.size() < most_faults) rows.push_back(matrix_row(*f, families));
+    if (!f->killed && survivors.size() < most_faults) survivors.push_back(rows.back());
   }
-  const bool cut = order.size() > most_rows;
+  const bool cut = order.size() > most_faults;
   return {{"killed", share_text(killed, std::ssize(audit.faults))},
           {"layers", plural(std::ssize(layers), "layer")},
           {"median", seconds.empty() ? "–" : duration(seconds[seconds.size() / 2])},
@@ -147,7 +147,7 @@ json audit_card(const audit_section& audit) {
           {"cases", count(cases)},
           {"heads", matrix_heads(audit, families)},
           {"rows", std::move(rows)},
-          {"cut", cut ? plural(std::ssize(order) - static_cast<std::int64_t>(most_rows), "fault") +
+          {"cut", cut ? plural(std::ssize(order) - static_cast<std::int64_t>(most_faults), "fault") +
                             " more in the record"
                       : ""},
           {"survivors", std::move(survivors)},

@@ -17,7 +17,7 @@ using record::timing;
 // Bars for more problems would be a chart nobody scrolls through; the table has them all.
 constexpr std::size_t most_bars = 40;
 // More rows make a browser slow; the record has them all.
-constexpr std::size_t most_rows = 2000;
+constexpr std::size_t most_timings = 2000;
 constexpr std::size_t most_points = 5000;
 
 const char* tone_of(record::comparison c) {
@@ -119,7 +119,7 @@ json set_card(const std::string& set, const std::string& job, const std::vector<
   json rows = json::array();
   json bars = {{"problems", json::array()}, {"kernels", heads}, {"bars", json::array()}};
   for (const std::string& problem : problems) {
-    if (rows.size() == most_rows) break;
+    if (rows.size() == most_timings) break;
     json cells = json::array();
     json group = json::array();
     for (const std::string& kernel : kernels) {
@@ -140,8 +140,8 @@ json set_card(const std::string& set, const std::string& job, const std::vector<
           {"cut", cut ? "; the first " + std::to_string(most_bars) + ", the table has all" : ""},
           {"kernels", std::move(heads)},
           {"rows", std::move(rows)},
-          {"more", problems.size() > most_rows
-                       ? plural(std::ssize(problems) - static_cast<std::int64_t>(most_rows), "problem") +
+          {"more", problems.size() > most_timings
+                       ? plural(std::ssize(problems) - static_cast<std::int64_t>(most_timings), "problem") +
                              " more in the record"
                        : ""},
           {"chart", charts.add("bars", std::move(bars))}};

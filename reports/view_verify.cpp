@@ -18,7 +18,7 @@ constexpr std::int64_t most_extent = 24;
 constexpr std::size_t most_counterexamples = 3;
 constexpr std::size_t most_worst = 10;
 // More rows make a browser slow; the record has them all. Failing ones come first.
-constexpr std::size_t most_rows = 2000;
+constexpr std::size_t most_verdicts = 2000;
 
 // ---------------------------------------------------------------------------------------------- tensors as
 // grids
@@ -269,7 +269,7 @@ json problem_rows(const kernel_result& k) {
   std::ranges::stable_sort(order, {}, [](const auto* p) { return record::is_bad(p->verdict) ? 0 : 1; });
   json rows = json::array();
   for (const record::problem_result* p : order) {
-    if (rows.size() == most_rows) break;
+    if (rows.size() == most_verdicts) break;
     json row = verdict_cell(p->verdict);
     row.update({{"problem", clean(p->problem, 600)},
                 {"reason", clean(p->reason)},
@@ -320,7 +320,7 @@ json kernel_card(const kernel_result& k, std::size_t at, chart_book& charts) {
                {"worst", json::array()},
                {"problems", problem_rows(k)},
                {"problem_count", plural(std::ssize(k.problems), "problem")},
-               {"more_problems", k.problems.size() > most_rows ? count(static_cast<std::int64_t>(most_rows)) +
+               {"more_problems", k.problems.size() > most_verdicts ? count(static_cast<std::int64_t>(most_verdicts)) +
                                                                      " of them shown, failing ones first"
                                                                : ""},
                {"heat", k.heat ? heat_figure(*k.heat, charts) : json::array()},
@@ -377,11 +377,11 @@ void view_verify(std::span<const record::run> runs, chart_book& charts, json& vi
   view["findings"] = json::array();
   view["caught"] = json::array();
   view["kernels"] = json::array();
-  view["cut_kernels"] = kernels.size() > most_rows
-                            ? plural(std::ssize(kernels) - static_cast<std::int64_t>(most_rows), "kernel") +
+  view["cut_kernels"] = kernels.size() > most_verdicts
+                            ? plural(std::ssize(kernels) - static_cast<std::int64_t>(most_verdicts), "kernel") +
                                   " more in the record, none of them worse than those shown"
                             : "";
-  if (kernels.size() > most_rows) kernels.resize(most_rows);
+  if (kernels.size() > most_verdicts) kernels.resize(most_verdicts);
   for (std::size_t at = 0; at < kernels.size(); ++at) {
     const kernel_result& k = *kernels[at];
     json card = kernel_card(k, at, charts);

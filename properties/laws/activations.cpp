@@ -2,6 +2,7 @@
 #include "properties/laws/statement.hpp"
 
 namespace plumb {
+namespace activations_family {
 namespace {
 
 template <class T>
@@ -221,13 +222,6 @@ void all_or_nothing(lab<T>& bench) {
 
 // One activation in terms of others ---------------------------------------------------------------------
 
-template <class T>
-tensor<T> values_of(const tensor<known<T>>& t) {
-  tensor<T> values(t.extents());
-  for (index_t i = 0; i < t.size(); ++i) values[i] = t[i].value;
-  return values;
-}
-
 /// silu(x) = x·σ(x)
 template <class T>
 void product_with_sigmoid(lab<T>& bench) {
@@ -361,8 +355,10 @@ void gradient_symmetric(lab<T>& bench) {
 }
 
 }  // namespace
+}  // namespace activations_family
 
 std::vector<law> relu_laws() {
+  using namespace activations_family;
   return {
       state("relu.idempotent", "relu(relu(x)) = relu(x)", only("forward"),
             [](auto& bench) { idempotent(bench); }),
@@ -376,6 +372,7 @@ std::vector<law> relu_laws() {
 }
 
 std::vector<law> leaky_relu_laws() {
+  using namespace activations_family;
   return {
       state("leaky_relu.identity", "slope 1 leaves x as it is", only("forward"),
             [](auto& bench) { identity_at_slope_1(bench); }),
@@ -387,6 +384,7 @@ std::vector<law> leaky_relu_laws() {
 }
 
 std::vector<law> prelu_laws() {
+  using namespace activations_family;
   return {
       state("prelu.split", "prelu(x) - prelu(-x) = (1 + weight) x", only("forward"),
             [](auto& bench) { prelu_splits(bench); }),
@@ -396,6 +394,7 @@ std::vector<law> prelu_laws() {
 }
 
 std::vector<law> clamp_laws() {
+  using namespace activations_family;
   return {
       state("clamp.idempotent", "clamp(clamp(x)) = clamp(x)", only("forward"),
             [](auto& bench) { idempotent(bench); }),
@@ -406,6 +405,7 @@ std::vector<law> clamp_laws() {
 }
 
 std::vector<law> hard_sigmoid_laws() {
+  using namespace activations_family;
   return {
       state("hard_sigmoid.symmetry", "hard_sigmoid(-x) = 1 - hard_sigmoid(x)", only("forward"),
             [](auto& bench) { mirrored(bench, 1); }),
@@ -416,10 +416,17 @@ std::vector<law> hard_sigmoid_laws() {
   };
 }
 
-std::vector<law> hard_swish_laws() { return splitting_laws("hard_swish", 3, itself); }
-std::vector<law> gelu_laws() { return splitting_laws("gelu", 0, itself); }
+std::vector<law> hard_swish_laws() {
+  using namespace activations_family;
+  return splitting_laws("hard_swish", 3, itself);
+}
+std::vector<law> gelu_laws() {
+  using namespace activations_family;
+  return splitting_laws("gelu", 0, itself);
+}
 
 std::vector<law> silu_laws() {
+  using namespace activations_family;
   std::vector<law> list = splitting_laws("silu", 0, itself);
   list.push_back(state("silu.sigmoid", "silu(x) = x sigmoid(x)", only("forward"),
                        [](auto& bench) { product_with_sigmoid(bench); }));
@@ -428,6 +435,7 @@ std::vector<law> silu_laws() {
 
 /// Beyond the threshold y = x is an approximation; here it is out of the way.
 std::vector<law> softplus_laws() {
+  using namespace activations_family;
   const auto untruncated = [](const layer& l) { return with(l, "threshold", "1000"); };
   std::vector<law> list = splitting_laws("softplus", 0, untruncated);
   list.push_back(state("softplus.monotone", "softplus never falls", only("forward"),
@@ -436,11 +444,13 @@ std::vector<law> softplus_laws() {
 }
 
 std::vector<law> mish_laws() {
+  using namespace activations_family;
   return {state("mish.composition", "mish(x) = x tanh(softplus(x))", only("forward"),
                 [](auto& bench) { product_with_tanh_of_softplus(bench); })};
 }
 
 std::vector<law> elu_laws() {
+  using namespace activations_family;
   return {
       state("elu.straight", "f(2x) = 2 f(x) for x >= 0", only("forward"),
             [](auto& bench) { straight_above_zero(bench); }),
@@ -450,6 +460,7 @@ std::vector<law> elu_laws() {
 }
 
 std::vector<law> odd_activation_laws() {
+  using namespace activations_family;
   return {
       state("odd_activation.odd", "f(-x) = -f(x)", only("forward"), [](auto& bench) { mirrored(bench, 0); }),
       state("odd_activation.doubling", "the theorem of addition, for two equal arguments", only("forward"),
@@ -460,6 +471,7 @@ std::vector<law> odd_activation_laws() {
 }
 
 std::vector<law> sigmoid_laws() {
+  using namespace activations_family;
   return {
       state("sigmoid.symmetry", "sigmoid(-x) = 1 - sigmoid(x)", only("forward"),
             [](auto& bench) { point_symmetric(bench); }),

@@ -3,6 +3,7 @@
 #include "properties/laws/embedding.hpp"
 
 namespace plumb {
+namespace adaptive_family {
 namespace {
 
 bool picks_winners(const layer& l, const pass_spec& pass) { return is_forward(pass) && l.present("indices"); }
@@ -148,8 +149,10 @@ struct regular_windows {
 };
 
 }  // namespace
+}  // namespace adaptive_family
 
 std::vector<law> adaptive_pool_laws() {
+  using namespace adaptive_family;
   return {
       state("adaptive_pool.identity", "as many outputs as cells copy x", any_pass,
             [](auto& bench) { identity(bench); }),
@@ -164,6 +167,7 @@ std::vector<law> adaptive_pool_laws() {
 }
 
 std::vector<law> global_pool_laws() {
+  using namespace adaptive_family;
   return {
       state_embedding("global_pool.adaptive", "global pooling = adaptive pooling to one output", any_pass,
                       global_as_adaptive()),
@@ -177,6 +181,7 @@ std::vector<law> global_pool_laws() {
 }
 
 std::vector<law> fractional_pool_laws() {
+  using namespace adaptive_family;
   return {
       state_embedding("fractional_pool.regular_windows",
                       "a whole (I - k) / (O - 1) = max pooling with that stride", any_pass,

@@ -3,6 +3,7 @@
 #include "properties/laws/statement.hpp"
 
 namespace plumb {
+namespace averages_family {
 namespace {
 
 int spatial_axes(const layer& l) { return l.shapes()["x"].rank() - 2; }
@@ -190,8 +191,10 @@ void between_maximum_and_sum(lab<T>& bench) {
 }
 
 }  // namespace
+}  // namespace averages_family
 
 std::vector<law> avg_pool_laws() {
+  using namespace averages_family;
   return {
       state("avg_pool.depthwise", "with divisor 1: depthwise convolution with ones", any_pass,
             [](auto& bench) { ones_as_filter(bench); }),
@@ -205,6 +208,7 @@ std::vector<law> avg_pool_laws() {
 }
 
 std::vector<law> lp_pool_laws() {
+  using namespace averages_family;
   return {
       state("lp_pool.homogeneous", "pool(c x) = |c| pool(x)", only("forward"),
             [](auto& bench) { homogeneous(bench); }),

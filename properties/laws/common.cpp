@@ -5,6 +5,7 @@
 #include "properties/laws/embedding.hpp"
 
 namespace plumb {
+namespace common_family {
 namespace {
 
 // Linearity --------------------------------------------------------------------------------------------
@@ -278,8 +279,10 @@ bool is_linear_forward(const layer& l, const pass_spec& pass) {
 }
 
 }  // namespace
+}  // namespace common_family
 
 std::vector<law> common_laws() {
+  using namespace common_family;
   std::vector<law> list;
   list.push_back(state("superposition", "f(2u - 3v) = 2 f(u) - 3 f(v) in every group declared linear",
                        declares_linearity, [](auto& bench) { superposition(bench); }));

@@ -4,6 +4,7 @@
 #include "properties/laws/embedding.hpp"
 
 namespace plumb {
+namespace conv_family {
 namespace {
 
 /// The numbers of a convolution, an entry for each spatial axis.
@@ -545,8 +546,10 @@ bool forward_with_bias(const layer& l, const pass_spec& pass) {
 }
 
 }  // namespace
+}  // namespace conv_family
 
 std::vector<law> conv_laws() {
+  using namespace conv_family;
   const auto as_embedding = [](auto... arguments) { return state_embedding(std::move(arguments)...); };
   return {
       as_embedding("conv.translation", "zeros put before the input, stride at a time, move the output",

@@ -3,6 +3,7 @@
 #include "properties/laws/embedding.hpp"
 
 namespace plumb {
+namespace filters_family {
 namespace {
 
 /// The convolution of the same rank, bare of everything but its stride, padding and dilation.
@@ -137,8 +138,10 @@ struct row_transposed {
 };
 
 }  // namespace
+}  // namespace filters_family
 
 std::vector<law> depthwise_conv_laws() {
+  using namespace filters_family;
   return {
       state_embedding("depthwise_conv.groups", "depthwise convolution = convolution with groups = C",
                       any_pass, depthwise_as_groups()),
@@ -148,6 +151,7 @@ std::vector<law> depthwise_conv_laws() {
 }
 
 std::vector<law> locally_connected_laws() {
+  using namespace filters_family;
   return {
       state("locally_connected.equal_filters", "equal filters = convolution; their gradients add up",
             any_pass, [](auto& bench) { equal_filters(bench); }),
@@ -157,6 +161,7 @@ std::vector<law> locally_connected_laws() {
 }
 
 std::vector<law> row_conv_laws() {
+  using namespace filters_family;
   return {
       state_embedding("row_conv.depthwise", "row convolution = depthwise convolution along time", any_pass,
                       row_as_depthwise()),

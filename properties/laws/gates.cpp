@@ -2,6 +2,7 @@
 #include "properties/laws/statement.hpp"
 
 namespace plumb {
+namespace gates_family {
 namespace {
 
 law_scope gate(std::vector<std::string> names, std::string pass) {
@@ -28,12 +29,6 @@ tensor<known<T>> of_one(lab<T>& bench, const char* name, const tensor<T>& x) {
   return bench.run(*derived(text), "forward", of_x(x))["y"];
 }
 
-template <class T>
-tensor<T> values_of(const tensor<known<T>>& t) {
-  tensor<T> values(t.extents());
-  for (index_t i = 0; i < t.size(); ++i) values[i] = t[i].value;
-  return values;
-}
 template <class T>
 tensor<T> mapped(const tensor<T>& t, auto&& f) {
   tensor<T> result(t.extents());
@@ -197,8 +192,10 @@ void gradient_by_gates(lab<T>& bench) {
 }
 
 }  // namespace
+}  // namespace gates_family
 
 std::vector<law> gates_laws() {
+  using namespace gates_family;
   const std::vector<std::string> differentiated = {"add", "mul", "max", "neg", "square", "exp", "reciprocal"};
   return {
       state("gates.commute", "add, mul and max do not care for the order of their inputs",

@@ -212,6 +212,14 @@ inline std::string sides_text(const std::vector<index_t>& before, const std::vec
   return attribute::join(sides, ',');
 }
 
+/// The numbers alone: what one pass found, to be the input of another.
+template <class T>
+tensor<T> values_of(const tensor<known<T>>& t) {
+  tensor<T> values(t.extents());
+  for (index_t i = 0; i < t.size(); ++i) values[i] = t[i].value;
+  return values;
+}
+
 /// The reads of a layer with a single input.
 template <class T>
 tensor_set<T> of_x(tensor<T> x) {

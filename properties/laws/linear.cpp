@@ -2,6 +2,7 @@
 #include "properties/laws/embedding.hpp"
 
 namespace plumb {
+namespace linear_family {
 namespace {
 
 /// Coordinates with those of the last axis replaced.
@@ -107,8 +108,10 @@ void matrix_product(lab<T>& bench) {
 bool not_bias(const layer&, const pass_spec& pass) { return pass.name != "backward_bias"; }
 
 }  // namespace
+}  // namespace linear_family
 
 std::vector<law> linear_laws() {
+  using namespace linear_family;
   return {
       state("linear.product", "y = x Wt + b and its three gradients are matrix products", any_pass,
             [](auto& bench) { matrix_product(bench); }),

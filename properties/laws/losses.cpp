@@ -3,6 +3,7 @@
 #include "properties/laws/embedding.hpp"
 
 namespace plumb {
+namespace losses_family {
 namespace {
 
 bool smoothed(const layer& l) { return l.resolved().text("label_smoothing") != "0"; }
@@ -437,8 +438,10 @@ bool reduced(const layer& l, const pass_spec& pass) {
 }
 
 }  // namespace
+}  // namespace losses_family
 
 std::vector<law> cross_entropy_laws() {
+  using namespace losses_family;
   return {
       state("cross_entropy.shift", "a constant added to the scores of a position changes nothing", any_pass,
             [](auto& bench) { shift_invariant(bench); }),
@@ -460,6 +463,7 @@ std::vector<law> cross_entropy_laws() {
 }
 
 std::vector<law> softmax_laws() {
+  using namespace losses_family;
   return {
       state("softmax.shift", "a constant added along the axis changes nothing", only("forward"),
             [](auto& bench) { line_shift(bench); }),
@@ -471,6 +475,7 @@ std::vector<law> softmax_laws() {
 }
 
 std::vector<law> log_softmax_laws() {
+  using namespace losses_family;
   return {
       state("log_softmax.shift", "a constant added along the axis changes nothing", only("forward"),
             [](auto& bench) { line_shift(bench); }),
@@ -482,6 +487,7 @@ std::vector<law> log_softmax_laws() {
 }
 
 std::vector<law> nll_loss_laws() {
+  using namespace losses_family;
   return {
       state("nll_loss.targets", "only the scores of target classes count", only("forward"),
             [](auto& bench) { sees_targets_only(bench); }),
@@ -495,6 +501,7 @@ std::vector<law> nll_loss_laws() {
 }
 
 std::vector<law> multiclass_hinge_laws() {
+  using namespace losses_family;
   return {
       state("multiclass_hinge.margin", "no loss, no gradient where the target leads by 1", any_pass,
             [](auto& bench) { zero_beyond_the_margin(bench); }),
@@ -508,6 +515,7 @@ std::vector<law> multiclass_hinge_laws() {
 }
 
 std::vector<law> distance_laws() {
+  using namespace losses_family;
   return {
       state("distance.symmetric", "x and target may change places", any_pass,
             [](auto& bench) { symmetric(bench); }),
@@ -517,6 +525,7 @@ std::vector<law> distance_laws() {
 }
 
 std::vector<law> huber_laws() {
+  using namespace losses_family;
   return {
       state("huber.symmetric", "x and target may change places", any_pass,
             [](auto& bench) { symmetric(bench); }),
@@ -526,6 +535,7 @@ std::vector<law> huber_laws() {
 }
 
 std::vector<law> smooth_l1_laws() {
+  using namespace losses_family;
   return {
       state("smooth_l1.symmetric", "x and target may change places", any_pass,
             [](auto& bench) { symmetric(bench); }),
@@ -535,6 +545,7 @@ std::vector<law> smooth_l1_laws() {
 }
 
 std::vector<law> bce_with_logits_laws() {
+  using namespace losses_family;
   return {
       state("bce_with_logits.mirror", "the loss of -x against 1 - t is that of x against t", any_pass,
             [](auto& bench) { mirror_of_classes(bench); }),
@@ -544,6 +555,7 @@ std::vector<law> bce_with_logits_laws() {
 }
 
 std::vector<law> kl_div_laws() {
+  using namespace losses_family;
   return {
       state("kl_div.zero", "x = log target: no divergence", only("forward"),
             [](auto& bench) { zero_divergence(bench); }),
@@ -553,6 +565,7 @@ std::vector<law> kl_div_laws() {
 }
 
 std::vector<law> l2_regularisation_laws() {
+  using namespace losses_family;
   return {state("l2_regularisation.quadratic", "y(3w) = 9 y(w), whatever the signs", only("forward"),
                 [](auto& bench) { quadratic(bench); })};
 }

@@ -2,6 +2,7 @@
 #include "properties/laws/embedding.hpp"
 
 namespace plumb {
+namespace matmul_family {
 namespace {
 
 struct sizes {
@@ -22,13 +23,6 @@ tensor<known<T>> product(lab<T>& bench, const tensor<T>& x, const tensor<T>& w) 
   reads.add("x", x);
   reads.add("w", w);
   return bench.run(*product_of(x.extents(), w.extents()), "forward", reads)["y"];
-}
-
-template <class T>
-tensor<T> values_of(const tensor<known<T>>& t) {
-  tensor<T> values(t.extents());
-  for (index_t i = 0; i < t.size(); ++i) values[i] = t[i].value;
-  return values;
 }
 
 template <class T>
@@ -124,8 +118,10 @@ struct inner_permutation {
 };
 
 }  // namespace
+}  // namespace matmul_family
 
 std::vector<law> matmul_laws() {
+  using namespace matmul_family;
   return {
       state("matmul.sums", "y = x w, dx = dy wt and dw = xt dy are sums of products", any_pass,
             [](auto& bench) { sums(bench); }),

@@ -3,6 +3,7 @@
 #include "properties/laws/embedding.hpp"
 
 namespace plumb {
+namespace normalisation_family {
 namespace {
 
 /// The second output holds the statistics, one number a set; if none of its axes counts samples, a set is a
@@ -401,8 +402,10 @@ std::vector<law> statistics_laws(const std::string& name, const law_scope& forwa
 }
 
 }  // namespace
+}  // namespace normalisation_family
 
 std::vector<law> batch_norm_laws() {
+  using namespace normalisation_family;
   std::vector<law> list = statistics_laws("batch_norm", training("forward"), training("backward"));
   list.push_back(state_embedding("batch_norm.channel_permutation", "channels may change places", any_pass,
                                  channel_permutation()));
@@ -414,6 +417,7 @@ std::vector<law> batch_norm_laws() {
 }
 
 std::vector<law> layer_norm_laws() {
+  using namespace normalisation_family;
   std::vector<law> list = statistics_laws("layer_norm", only("forward"), only("backward"));
   list.push_back(state_embedding("layer_norm.feature_permutation", "features may change places", any_pass,
                                  feature_permutation()));
@@ -421,6 +425,7 @@ std::vector<law> layer_norm_laws() {
 }
 
 std::vector<law> group_norm_laws() {
+  using namespace normalisation_family;
   std::vector<law> list = statistics_laws("group_norm", only("forward"), only("backward"));
   list.push_back(state("group_norm.instance_norm", "a group a channel: instance_norm", any_pass,
                        [](auto& bench) { a_group_a_channel(bench, "instance_norm"); }));
@@ -428,6 +433,7 @@ std::vector<law> group_norm_laws() {
 }
 
 std::vector<law> instance_norm_laws() {
+  using namespace normalisation_family;
   std::vector<law> list = statistics_laws("instance_norm", only("forward"), only("backward"));
   list.push_back(state("instance_norm.group_norm", "group_norm with a group a channel", any_pass,
                        [](auto& bench) { a_group_a_channel(bench, "group_norm"); }));
@@ -435,6 +441,7 @@ std::vector<law> instance_norm_laws() {
 }
 
 std::vector<law> rms_norm_laws() {
+  using namespace normalisation_family;
   return {
       state("rms_norm.scale", "with eps = 0 a positive factor on a row changes nothing", only("forward"),
             [](auto& bench) { set_scale(bench); }),
@@ -447,6 +454,7 @@ std::vector<law> rms_norm_laws() {
 }
 
 std::vector<law> lrn_laws() {
+  using namespace normalisation_family;
   return {
       state("lrn.identity", "alpha = 0, k = 1: y = x", only("forward"),
             [](auto& bench) { identity_without_neighbours(bench); }),
@@ -459,6 +467,7 @@ std::vector<law> lrn_laws() {
 }
 
 std::vector<law> dropout_laws() {
+  using namespace normalisation_family;
   return {
       state("dropout.identity", "p = 0 and a full mask: nothing is dropped", any_pass,
             [](auto& bench) { keeps_all(bench); }),

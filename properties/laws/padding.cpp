@@ -3,6 +3,7 @@
 #include "properties/laws/statement.hpp"
 
 namespace plumb {
+namespace padding_family {
 namespace {
 
 struct pad_numbers {
@@ -176,8 +177,10 @@ void pads_add_up(lab<T>& bench) {
 }
 
 }  // namespace
+}  // namespace padding_family
 
 std::vector<law> padding_laws() {
+  using namespace padding_family;
   const auto adds = [](const layer& l, const pass_spec& p) {
     return is_forward(p) && (l.name().starts_with("constant") || l.name().starts_with("replication"));
   };

@@ -2,6 +2,7 @@
 #include "properties/laws/embedding.hpp"
 
 namespace plumb {
+namespace perceptron_family {
 namespace {
 
 law_scope forward_of(std::string name) {
@@ -18,13 +19,6 @@ tensor_set<T> operands(const tensor<T>& x, const tensor<T>& weight, const T& bia
   reads.add("bias", tensor<T>(shape{1}, bias));
   reads.add("target", tensor<T>(shape{1}, target));
   return reads;
-}
-
-template <class T>
-tensor<T> values_of(const tensor<known<T>>& t) {
-  tensor<T> values(t.extents());
-  for (index_t i = 0; i < t.size(); ++i) values[i] = t[i].value;
-  return values;
 }
 
 std::shared_ptr<const layer> with_features(const layer& l, index_t features, const char* rate = nullptr) {
@@ -165,8 +159,10 @@ struct feature_permutation {
 };
 
 }  // namespace
+}  // namespace perceptron_family
 
 std::vector<law> perceptron_laws() {
+  using namespace perceptron_family;
   return {
       state("perceptron.mistakes", "started at 0 on separable data: at most (R/gamma)^2 mistakes",
             forward_of("perceptron"), [](auto& bench) { mistake_bound(bench); }),

@@ -2,6 +2,7 @@
 #include "properties/laws/embedding.hpp"
 
 namespace plumb {
+namespace pooling_family {
 namespace {
 
 constexpr index_t below_everything = -(index_t{1} << 21);
@@ -305,8 +306,10 @@ void gradient_goes_to_the_winner(lab<T>& bench) {
 }
 
 }  // namespace
+}  // namespace pooling_family
 
 std::vector<law> max_pool_laws() {
+  using namespace pooling_family;
   const auto as_embedding = [](auto... arguments) { return state_embedding(std::move(arguments)...); };
   const auto several_forward = [](const layer& l, const pass_spec& pass) {
     return is_forward(pass) && of_several_axes(l, pass);

@@ -3,6 +3,7 @@
 #include "properties/laws/statement.hpp"
 
 namespace plumb {
+namespace rearrangement_family {
 namespace {
 
 bool loses_nothing(const layer& l, const pass_spec&) { return l.name() != "slice"; }
@@ -10,13 +11,6 @@ law_scope of_layers(std::vector<std::string> names, std::string pass) {
   return [names = std::move(names), pass = std::move(pass)](const layer& l, const pass_spec& p) {
     return p.name == pass && std::ranges::find(names, l.name()) != names.end();
   };
-}
-
-template <class T>
-tensor<T> values_of(const tensor<known<T>>& t) {
-  tensor<T> values(t.extents());
-  for (index_t i = 0; i < t.size(); ++i) values[i] = t[i].value;
-  return values;
 }
 
 /// The results of one pass as the reads of another: `d` is put in front of their names, or taken off.
@@ -168,8 +162,10 @@ void slices_compose(lab<T>& bench) {
 }
 
 }  // namespace
+}  // namespace rearrangement_family
 
 std::vector<law> rearrangement_laws() {
+  using namespace rearrangement_family;
   return {
       state("rearrangement.there_and_back", "backward(forward(x)) = x", loses_nothing,
             [](auto& bench) { there_and_back(bench); }),

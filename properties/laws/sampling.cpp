@@ -3,6 +3,7 @@
 #include "properties/laws/embedding.hpp"
 
 namespace plumb {
+namespace sampling_family {
 namespace {
 
 bool with_attribute(const layer& l, std::string_view key, std::string_view value) {
@@ -219,8 +220,10 @@ struct box_permutation {
 };
 
 }  // namespace
+}  // namespace sampling_family
 
 std::vector<law> grid_sample_laws() {
+  using namespace sampling_family;
   return {
       state("grid_sample.own_grid", "the grid of the cells' own places gives x back", only("forward"),
             [](auto& bench) { own_grid(bench); }),
@@ -238,6 +241,7 @@ std::vector<law> grid_sample_laws() {
 }
 
 std::vector<law> roi_align_laws() {
+  using namespace sampling_family;
   return {
       state("roi_align.cells", "a bin for every cell gives the image", only("forward"),
             [](auto& bench) { every_bin_a_cell(bench); }),

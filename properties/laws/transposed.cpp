@@ -3,6 +3,7 @@
 #include "properties/laws/embedding.hpp"
 
 namespace plumb {
+namespace transposed_family {
 namespace {
 
 /// The numbers of a transposed convolution, an entry for each spatial axis.
@@ -193,8 +194,10 @@ void bias_gradient_sums(lab<T>& bench) {
 }
 
 }  // namespace
+}  // namespace transposed_family
 
 std::vector<law> conv_transpose_laws() {
+  using namespace transposed_family;
   return {
       state("conv_transpose.adjoint",
             "it is backward_data of the convolution, and its gradients are the other passes", not_bias,

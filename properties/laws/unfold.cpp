@@ -3,6 +3,7 @@
 #include "properties/laws/statement.hpp"
 
 namespace plumb {
+namespace unfold_family {
 namespace {
 
 bool is_unfold(const layer& l) { return l.present("x") && l.shapes()["x"].rank() == 4; }
@@ -94,8 +95,10 @@ void counts(lab<T>& bench) {
 }
 
 }  // namespace
+}  // namespace unfold_family
 
 std::vector<law> unfold_laws() {
+  using namespace unfold_family;
   return {
       state("unfold.matrix_product", "weight matrix times columns = convolution", unfold_forward,
             [](auto& bench) { matrix_product(bench); }),

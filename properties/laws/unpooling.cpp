@@ -3,6 +3,7 @@
 #include "properties/laws/statement.hpp"
 
 namespace plumb {
+namespace unpooling_family {
 namespace {
 
 /// Indices without duplicates in any plane, where y has room for them.
@@ -91,8 +92,10 @@ void undoes_pooling(lab<T>& bench) {
 }
 
 }  // namespace
+}  // namespace unpooling_family
 
 std::vector<law> max_unpool_laws() {
+  using namespace unpooling_family;
   return {
       state("max_unpool.inverse", "backward(forward(x)) = x where no index comes twice", any_pass,
             [](auto& bench) { inverse(bench); }),

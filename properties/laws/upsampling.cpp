@@ -3,6 +3,7 @@
 #include "properties/laws/statement.hpp"
 
 namespace plumb {
+namespace upsampling_family {
 namespace {
 
 bool scaled(const layer& l) { return l.canonical().find("scale") != nullptr; }
@@ -19,13 +20,6 @@ bool copies_forward(const layer& l, const pass_spec& p) { return is_forward(p) &
 bool interpolates(const layer& l, const pass_spec& p) { return is_forward(p) && !copies(l); }
 
 shape positions_of(const shape& s) { return shape(s.extents().subspan(2)); }
-
-template <class T>
-tensor<T> values_of(const tensor<known<T>>& t) {
-  tensor<T> values(t.extents());
-  for (index_t i = 0; i < t.size(); ++i) values[i] = t[i].value;
-  return values;
-}
 
 /// A constant image stays constant.
 template <class T>
@@ -158,8 +152,10 @@ void order_is_kept(lab<T>& bench) {
 }
 
 }  // namespace
+}  // namespace upsampling_family
 
 std::vector<law> upsampling_laws() {
+  using namespace upsampling_family;
   return {
       state("upsampling.constant", "a constant image stays constant", only("forward"),
             [](auto& bench) { partition_of_unity(bench); }),

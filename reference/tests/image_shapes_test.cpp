@@ -2,23 +2,10 @@
 // every error sentence, and which choices count as winners.
 #include <gtest/gtest.h>
 
-#include "reference/layers/catalogue.hpp"
+#include "reference/tests/shape_text.hpp"
 
 namespace plumb {
 namespace {
-
-std::string canonical(std::string_view text) { return plumb::bind(text)->canonical().print(); }
-std::string output(std::string_view text, const char* tensor = "y") {
-  return to_string(plumb::bind(text)->shapes()[tensor]);
-}
-std::string complaint(std::string_view text) {
-  try {
-    (void)plumb::bind(text);
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return {};
-}
 
 TEST(image_shapes, by_hand) {
   EXPECT_EQ(output("constant_pad2d x=2x3x4x5 pad=1,2,-1,3"), "2x3x7x7");

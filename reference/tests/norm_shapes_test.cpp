@@ -2,22 +2,10 @@
 // the targets that they refuse.
 #include <gtest/gtest.h>
 
-#include "reference/layers/catalogue.hpp"
+#include "reference/tests/shape_text.hpp"
 
 namespace plumb {
 namespace {
-
-std::string output(std::string_view text, const char* tensor = "y") {
-  return to_string(plumb::bind(text)->shapes()[tensor]);
-}
-std::string complaint(std::string_view text) {
-  try {
-    (void)plumb::bind(text);
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return {};
-}
 
 /// What the layer says about a class number, when it computes its loss.
 std::string complaint_about_target(std::string_view text, index_t target) {

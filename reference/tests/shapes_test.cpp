@@ -1,23 +1,10 @@
 // Problem text of the layers: output shapes by hand, both forms of the text, and every error sentence.
 #include <gtest/gtest.h>
 
-#include "reference/layers/catalogue.hpp"
+#include "reference/tests/shape_text.hpp"
 
 namespace plumb {
 namespace {
-
-std::string canonical(std::string_view text) { return plumb::bind(text)->canonical().print(); }
-std::string output(std::string_view text, const char* tensor = "y") {
-  return to_string(plumb::bind(text)->shapes()[tensor]);
-}
-std::string complaint(std::string_view text) {
-  try {
-    (void)plumb::bind(text);
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return {};
-}
 
 TEST(conv_shapes, by_hand) {
   EXPECT_EQ(output("conv2d x=16x64x56x57 weight=32x64x3x3 pad=1"), "16x32x56x57");

@@ -2,22 +2,10 @@
 // indices that they refuse.
 #include <gtest/gtest.h>
 
-#include "reference/layers/catalogue.hpp"
+#include "reference/tests/shape_text.hpp"
 
 namespace plumb {
 namespace {
-
-std::string output(std::string_view text, const char* tensor = "y") {
-  return to_string(plumb::bind(text)->shapes()[tensor]);
-}
-std::string complaint(std::string_view text) {
-  try {
-    (void)plumb::bind(text);
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return {};
-}
 
 TEST(spatial_shapes, of_layers_with_weights) {
   EXPECT_EQ(output("conv_transpose2d x=2x3x4x5 weight=3x6x3x4 stride=2x3 pad=1,0,2,0 output_pad=1x2"),
