@@ -221,7 +221,8 @@ std::vector<conv_case> cases() {
   };
 }
 
-/// Host execution under sanitizers is slow, and they watch both ends of a buffer at once.
+/// Host execution under sanitizers is slow: each case in one layout there, the next case in the other; and they watch
+/// both ends of a buffer at once.
 #ifdef __SANITIZE_ADDRESS__
 constexpr bool sanitized = true;
 #else
@@ -233,13 +234,17 @@ class conv_kernels : public ::testing::TestWithParam<const kernel*> {};
 TEST_P(conv_kernels, agree_with_naive_loops) {
   const kernel& k = *GetParam();
   int accepted = 0;
+  int number = 0;
   for (const conv_case& t : cases()) {
+    ++number;
     if (k.pass == "backward_bias" && !t.bias) continue;
     const expectation e = expect(t);
     for (const layout order : {layout::nchw, layout::nhwc})
       for (const guard side : {guard::at_end, guard::at_start})
         for (const int threads : {1, 3}) {
-          if (sanitized && k.device == "host" && (side == guard::at_start || threads > 1)) continue;
+          if (sanitized && k.device == "host" &&
+              (side == guard::at_start || threads > 1 || (order == layout::nhwc) != (number % 2 == 1)))
+            continue;
           bench b(k, t.text(), {order, side, threads});
           const support s = b.supports();
           // A CUDA kernel may be for depthwise filters or first layers only.
