@@ -99,7 +99,7 @@ struct global_max_pool {
             .outputs = {{.name = "y", .axes = "nc*"},
                         {.name = "indices", .kind = element::index, .differentiable = false, .axes = "nc*"}},
             .passes = {
-                {.name = "forward", .reads = {"x"}, .writes = {"y", "indices"}},
+                {.name = "forward", .reads = {"x"}, .writes = {"y", "indices"}, .selects = true},
                 {.name = "backward", .reads = {"dy", "indices"}, .writes = {"dx"}, .linear_in = {{"dy"}}}}};
   }
 
