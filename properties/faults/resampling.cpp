@@ -346,6 +346,7 @@ void register_resampling(registry& kernels) {
       .plant<"always_zero">()
       .plant<"negative_pad_is_none">()
       .plant<"pad_of_other_axis">({plain, vector})
+      .walk("added_to_zero")
       .walk("launch_by_input");
   specimen<pad_forward>(kernels, "reflection_pad2d", "forward")
       .plant<"border_repeated">({plain, tail})
