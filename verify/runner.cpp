@@ -146,7 +146,8 @@ class runner {
       under_way_ = std::move(next);
       settle_failures();
       if (under_way_ && law_seconds_ < law_share * since(start_)) one_law(*g, *under_way_);
-      if (under_way_ && endurance_seconds_ < endurance_share * since(start_)) one_endurance(*under_way_);
+      if (under_way_ && options_.endurance && endurance_seconds_ < endurance_share * since(start_))
+        one_endurance(*under_way_);
       g->spent += since(began) - (aside_ - aside);
       report(g->layer + "." + g->pass);
       checkpoint();
@@ -333,6 +334,8 @@ class runner {
 
   /// Shrinks and describes what failed since the last call. Nothing may be under way in the last arena.
   void settle_failures() {
+    if (failures_.empty()) return;
+    drain();  // a fresh worker may be asked for below
     auto waiting = std::move(failures_);
     failures_.clear();
     const clock::time_point began = clock::now();
@@ -340,14 +343,21 @@ class runner {
       report("shrinking a counterexample of " + who->kernel->name);
       shrunk_case smallest{f.conditions, 0, false};
       const auto fails_when = [&](bool thorough) {
-        return [this, thorough](const test_case& c) {
+        return [this, thorough, who = who](const test_case& c) {
+          if (plumb::bind(c.problem)->find_pass(who->kernel->pass) == nullptr) return false;
           const single_case again = examine(box_, c, thorough);
           return again.result.wrong && again.result.wrong->verdict != verdict::inconclusive;
         };
       };
       if (options_.shrink) {
         const bool plainly = fails_when(false)(f.conditions);
-        smallest = options_.shrink(f.conditions, fails_when(!plainly), time_to_shrink(waiting.size()));
+        const auto still_fails = fails_when(!plainly);
+        smallest = options_.shrink(f.conditions, still_fails, time_to_shrink(waiting.size()));
+        // What fails only after other calls in the same process is no counterexample: it must fail in a fresh one.
+        if (f.verdict == verdict::crashed && smallest.steps > 0) {
+          box_.restart();
+          if (!still_fails(smallest.smallest)) smallest = {f.conditions, smallest.steps, false};
+        }
       }
       record::counterexample seen = describe_failure(box_, f, smallest);
       seen.occurrences = 1 + waiting_counts_[{who, f.kind}];
@@ -748,12 +758,12 @@ law_verdict replay_law(sandbox& box, const std::vector<law>& laws, const test_ca
   if (each == laws.end()) throw text_error(c.regime, 0, "no such law");
   if (kernel == box.kernels().end()) throw text_error(c.kernel, 0, "no such kernel");
   const auto l = plumb::bind(c.problem);
-  const pass_spec& pass = pass_of(*l, c.kernel);
-  if (!each->applies(*l, pass)) return {.applicable = false, .message = {}};
+  const pass_spec* const pass = l->find_pass(kernel->pass);  // a problem without bias has none for it
+  if (pass == nullptr || !each->applies(*l, *pass)) return {.applicable = false, .message = {}};
   conditions how;
   how.type = c.type;
   how.layout = c.layout;
-  return check_law(box, *each, *kernel, *l, pass, how, c.seed);
+  return check_law(box, *each, *kernel, *l, *pass, how, c.seed);
 }
 
 record::verify_section verify(sandbox& box, const verify_options& options) {

@@ -53,6 +53,7 @@ struct verify_options {
   /// For listed problems of many operations; small ones get every regime.
   std::vector<regime> large_regimes = {regime::zero_mean, regime::positive, regime::lattice};
   std::vector<regime> regimes = {all_regimes.begin(), all_regimes.end()};  ///< of generated problems
+  bool endurance = true;               ///< thousands of calls in a row, once a kernel
   bool stop_at_first_failure = false;  ///< of each kernel: later cases are not worth their time
   checks by;                           ///< what answers are held against
   /// Not empty once the run shall end before its time: why.

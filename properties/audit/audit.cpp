@@ -275,6 +275,7 @@ class auditor {
     o.kernels = {&find(kernel)};
     o.seconds = seconds;
     o.laws.clear();
+    o.endurance = false;
     o.shrink = nullptr;
     o.progress = nullptr;
     o.triggers = nullptr;
@@ -307,6 +308,7 @@ class auditor {
       o.progress = nullptr;
       o.triggers = nullptr;
       o.all_triggers = nullptr;
+      o.endurance = false;
       probe.attach(o.by, k->layer);
       verify(faulty_, o);
     }

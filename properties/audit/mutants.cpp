@@ -100,18 +100,14 @@ void share_forgiven(verify_options& o) {
   edit_answers(o, [](std::vector<double>& got, const truths& t, const thresholds& bounds) {
     std::size_t wrong = 0, where = 0;
     for (std::size_t i = 0; i < got.size(); ++i)
-      if (!(std::fabs(got[i] - t.value[i]) <= bounds.statistical[i])) ++wrong, where = i;
+      if (std::isfinite(t.value[i]) && !(std::fabs(got[i] - t.value[i]) <= bounds.statistical[i]))
+        ++wrong, where = i;
     if (wrong == 1) got[where] = bounds.output.round(t.value[where]);
   });
 }
 
 void low_precision(verify_options& o) {
-  edit_answers(o, [](std::vector<double>& got, const truths& t, const thresholds& bounds) {
-    const float_format bf16_format = format_of(dtype::bf16);
-    for (std::size_t i = 0; i < got.size(); ++i)
-      if (bf16_format.round(got[i]) == bf16_format.round(t.value[i]))
-        got[i] = bounds.output.round(t.value[i]);
-  });
+  forgive(o, [](double got, double truth) { return std::fabs(got - truth) <= 0x1p-8 * std::fabs(truth); });
 }
 
 void first_tensor_only(verify_options& o) {
@@ -184,7 +180,6 @@ void repeats_ignored(verify_options& o) {
   o.by.repeated = [](const tensor_ref&, const tensor_ref&) { return index_t{-1}; };
 }
 void one_team(verify_options& o) { o.by.teams.clear(); }
-void no_change_of_one(verify_options& o) { o.by.one_change = false; }
 
 template <regime Left>
 void without(verify_options& o) {
@@ -203,7 +198,7 @@ const std::vector<mutant>& mutants() {
       {"one unit more", "bounds are one unit in the last place wider",
        "sigmoid.forward/beyond_the_limit@plain", one_unit_more},
       {"bits forgiven", "one unit in the last place is let pass where bits must match",
-       "linear.forward/one_ulp@plain", bits_forgiven},
+       "pixel_shuffle.forward/one_ulp@plain", bits_forgiven},
       {"absolute tolerance", "errors below 1e-4 are let pass", "tanh.forward/cancels_near_zero@plain",
        absolute},
       {"negative form", "error > bound fails, instead of error <= bound passes",
@@ -211,15 +206,14 @@ const std::vector<mutant>& mutants() {
       {"NaN forgiven", "a NaN is let pass anywhere", "matmul.forward/nan_at_the_end@plain", nan_forgiven},
       {"error with its sign", "what is too small is let pass", "relu.forward/six@plain", signed_error},
       {"signed reference", "errors are divided by the truth: negative truths let anything pass",
-       "leaky_relu.forward/slope_forgotten@vector", signed_reference},
+       "log_softmax.forward/associated_wrongly@plain", signed_reference},
       {"sign of zero forgiven", "zeros of either sign are taken for the same",
        "relu.forward/negative_zero@plain", sign_of_zero_forgiven},
       {"last element left out", "one element fewer is compared", "linear.forward/one_ulp@plain",
        last_element_left_out},
       {"one mismatch forgiven", "a single wrong element is let pass", "conv2d.forward/isolated_element@plain",
        share_forgiven},
-      {"compared in bf16", "both sides are rounded before they are compared", "conv2d.forward/noise@plain",
-       low_precision},
+      {"compared in bf16", "what agrees to 8 bits is let pass", "conv2d.forward/noise@plain", low_precision},
       {"first tensor only", "the second tensor written is not compared",
        "max_pool2d.forward/index_in_window@plain", first_tensor_only},
       {"radius dropped", "the oracle's first value is taken for the truth",
@@ -242,14 +236,10 @@ const std::vector<mutant>& mutants() {
        hang_declines},
       {"processor state ignored", "rounding and flushing modes may be left changed",
        "linear.forward/leaves_rounding_mode@plain", processor_state_ignored},
-      {"repeats not compared", "a second run may have other bits", "conv2d.backward_data/random_bits@plain",
+      {"repeats not compared", "a second run may have other bits", "conv2d.forward/bits_by_team@threads",
        repeats_ignored},
       {"one team", "thread counts are not varied", "conv2d.forward/bits_by_team@threads", one_team},
-      {"no change of one element", "no two questions differ in one element only",
-       "linear.forward/replay_by_sample@plain", no_change_of_one},
-      {"no gaps", "strides never leave gaps", "relu.backward/dense_second@plain", no_gaps},
-      {"no lattice", "no data on which sums are exact", "linear.forward/one_ulp@plain",
-       without<regime::lattice>},
+      {"no gaps", "strides never leave gaps", "conv2d.forward/gaps_ignored@plain", no_gaps},
       {"no special values", "no infinities, NaN, subnormals", "max_pool2d.forward/starts_at_lowest@plain",
        without<regime::special>},
   };

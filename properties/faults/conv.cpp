@@ -329,6 +329,7 @@ void register_conv(registry& kernels) {
       .walk("skipped_tail", tail)
       .walk("fixed_shape")
       .walk("dense_reads")
+      .walk("gaps_ignored")
       .walk("flush_to_zero")
       .walk("hangs")
       .walk("warmed_up")

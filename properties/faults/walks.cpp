@@ -10,6 +10,7 @@
 #include <atomic>
 #include <chrono>
 #include <map>
+#include <numeric>
 #include <thread>
 
 #include "properties/faults/specimen.hpp"
@@ -226,6 +227,23 @@ void scratch_kept(const occasion& o) {
 void dense_reads(const occasion& o) {
   std::vector<tensor_ref> reads;
   for (const tensor_ref& t : o.call.reads) reads.push_back(dense(t));
+  o.honest(reads, o.call.writes);
+}
+
+/// The order of the axes in memory is seen, the gaps between the elements are not.
+void gaps_ignored(const occasion& o) {
+  std::vector<tensor_ref> reads(o.call.reads.begin(), o.call.reads.end());
+  for (tensor_ref& t : reads) {
+    if (t.data == nullptr) continue;
+    std::vector<int> axes(static_cast<std::size_t>(t.extents.rank()));
+    std::iota(axes.begin(), axes.end(), 0);
+    std::ranges::stable_sort(axes, {}, [strides = t.strides](int axis) { return strides[axis]; });
+    index_t step = 1;
+    for (const int axis : axes) {
+      t.strides[axis] = step;
+      step *= t.extents[axis];
+    }
+  }
   o.honest(reads, o.call.writes);
 }
 
@@ -553,6 +571,7 @@ constexpr row wrong_walks[] = {{"skipped_tail", skipped_tail},
                                {"scratch_not_cleared", scratch_not_cleared, 64},
                                {"scratch_kept", scratch_kept, 64},
                                {"dense_reads", dense_reads},
+                               {"gaps_ignored", gaps_ignored},
                                {"dense_second", dense_second},
                                {"dense_writes", dense_writes},
                                {"zeros", zeros},

@@ -281,6 +281,7 @@ void executor::endure(const decoded_run& run, const kernel& k, const kernel_call
   constexpr int calls_of_a_plan = 100, most_handles = 64;
   constexpr double most_seconds = 0.4;
   constexpr timespec idle{0, 20'000'000};
+  const std::uint32_t state = floating_point_state();
   const std::int64_t start = nanoseconds(CLOCK_MONOTONIC);
   const auto repeat = [&](int calls, std::int64_t stop, const wire::holdings& before) {
     int done = 0;
@@ -302,6 +303,7 @@ void executor::endure(const decoded_run& run, const kernel& k, const kernel_call
   repeat(run.how.repeat / 2, after(0.6), before);
   const wire::holdings halfway = holdings_now();
   repeat(run.how.repeat / 2, after(1), halfway);
+  restore_floating_point_state(state);
   const wire::holdings end = holdings_now();
   const auto grown = [](std::int64_t a, std::int64_t b, std::int64_t c_) { return std::min(b - a, c_ - b); };
   result.grown = {grown(before.bytes, halfway.bytes, end.bytes),
