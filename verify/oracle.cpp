@@ -365,7 +365,8 @@ void oracle::settle_doubts() {
     t.index = digits_[k].index;
     for (std::size_t i = 0; i < t.value.size(); ++i) {
       t.value[i] = digits_[k].high[i];
-      t.radius[i] = std::fabs(digits_[k].low[i]) + digits_[k].spread[i] + 0x1p-1074;
+      t.radius[i] =
+          (std::fabs(digits_[k].low[i]) + digits_[k].spread[i]) * slack + 0x1p-1074;  // low is rounded too
     }
   }
 }

@@ -483,7 +483,7 @@ void works_on(const occasion& o) {
   static std::atomic<bool> at_work{false};
   if (at_work.exchange(true)) return;
   std::thread([] {
-    const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(40);
+    const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(200);
     while (std::chrono::steady_clock::now() < end) {
     }
     at_work = false;
