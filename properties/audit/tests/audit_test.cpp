@@ -209,7 +209,7 @@ TEST(Audit, WeakenedChecksAreNoticed) {
 
 /// A pass says that it selects if and only if all it ever writes was there before: numbers read, zeros, limits.
 TEST(Layers, SayOfTheirPassesWhetherTheySelect) {
-  constexpr std::uint64_t problems = 40;
+  constexpr std::uint64_t problems = 30;
   for (const layer_row& row : layer_catalogue()) {
     const std::string name(row.name);
     std::map<std::string, std::pair<std::int64_t, std::int64_t>> new_and_old;
@@ -217,6 +217,7 @@ TEST(Layers, SayOfTheirPassesWhetherTheySelect) {
     for (std::uint64_t n = 0; n < problems; ++n) {
       const auto l = plumb::bind(std::string_view(draw_problem(name, 500 + n)));
       for (const pass_spec& pass : l->describe().passes) {
+        if (pass.contraction) continue;  // a sum, of one term perhaps
         const auto reads = draw(*l, pass, regime::zero_mean, n, dtype::f32);
         std::set<double> there = {0.0};
         for (const problem::field& f : l->resolved().fields()) {
