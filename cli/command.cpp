@@ -20,6 +20,14 @@ bool has_terminal(int descriptor) { return ::isatty(descriptor) == 1; }
 
 std::string command_line;
 
+/// Where the record goes; the folder of the default place is made.
+std::filesystem::path record_path(const record::run& r, const common_options& common) {
+  if (!common.json.empty()) return common.json;
+  std::error_code ignored;
+  std::filesystem::create_directories(".plumb", ignored);
+  return std::filesystem::path(".plumb") / (r.command + ".json");
+}
+
 std::string quoted(int argc, char** argv) {
   std::string text = "plumb";
   for (int i = 1; i < argc; ++i) {
@@ -113,12 +121,19 @@ record::run new_record(const std::string& command, const common_options& common)
   return r;
 }
 
+std::string save_quietly(const record::run& r, const common_options& common) {
+  try {
+    record::save(r, record_path(r, common));
+  } catch (const report_error& error) {
+    return error.what();
+  }
+  return {};
+}
+
 void publish(const record::run& r, const common_options& common) {
   if (!common.quiet) fmt::print("{}", render_console(r, {wants_colour()}));
-  std::error_code ignored;
-  std::filesystem::create_directories(".plumb", ignored);
-  record::save(r, common.json.empty() ? std::filesystem::path(".plumb") / (r.command + ".json")
-                                      : std::filesystem::path(common.json));
+  std::fflush(stdout);
+  record::save(r, record_path(r, common));
   if (!common.report.empty()) {
     reports::render_html(r, common.report);
     if (!common.quiet) fmt::print("report: {}\n", common.report);

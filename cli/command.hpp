@@ -85,6 +85,9 @@ record::run new_record(const std::string& command, const common_options& common)
 /// Prints the run and writes the files that were asked for, and the record under ./.plumb/ in any case.
 void publish(const record::run& r, const common_options& common);
 
+/// Writes the record alone, where publish would. Returns the reason if that fails, in one sentence.
+std::string save_quietly(const record::run& r, const common_options& common);
+
 /// Throws environment_error if everything selected was skipped.
 int exit_code_of(const record::run& r, bool strict);
 

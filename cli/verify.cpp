@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "cli/commands.hpp"
+#include "cli/interruption.hpp"
 #include "cli/judging.hpp"
 #include "properties/laws/laws.hpp"
 #include "properties/regressions.hpp"
@@ -19,26 +20,35 @@ const fs::path own_regressions = fs::path(".plumb") / "regressions";
 
 struct verify_command {
   std::vector<std::string> words, plugins;
-  std::string problems, time = "10s", shard;
+  std::string problems, time = "10s", shard, resume;
+  CLI::Option* time_given = nullptr;
   bool with_builtin = false, strict = false, keep_regressions = true;
   common_options common;
 
   void add_to(CLI::App& app) {
-    app.add_option("what", words, "kernel globs or problems")->required();
+    app.add_option("what", words, "kernel globs or problems");
     app.add_option("--plugin", plugins, "judge the kernels of this shared library")->allow_extra_args(false);
     app.add_flag("--with-builtin", with_builtin, "with --plugin: ours too");
     app.add_option("--problems", problems,
                    "a set (see `plumb list problems`), a problem, or a file of problems");
-    app.add_option("--time", time, "wall time of the whole run, shared by the kernels")
-        ->capture_default_str();
+    time_given = app.add_option("--time", time, "wall time of the whole run, shared by the kernels")
+                     ->capture_default_str();
+    app.add_option(
+        "--resume", resume,
+        "go on with the unfinished run of this record: its kernels, problems and seed, and what is left "
+        "of its time unless --time says another whole");
     app.add_option("--shard", shard, "i/n: the i-th of n disjoint parts of the generated problems");
     app.add_flag("--strict", strict, "peers and `inconclusive` count for the exit code");
     common.add_to(app);
     app.footer("example: plumb verify 'conv2d.forward/*' --problems resnet50 --report verify.html");
   }
 
-  int run() const {
-    const double seconds = parse_seconds(time);
+  int run() {
+    double seconds = parse_seconds(time);
+    std::optional<record::run> earlier;
+    if (!resume.empty()) earlier = take_up(seconds);
+    if (words.empty())
+      throw usage_error("what to verify is missing; expected kernel globs such as 'conv2d.*', or a problem");
     sandbox box(judging(plugins));
     const selection s = select(box, words, problems, !plugins.empty() && !with_builtin);
     progress_line line(common.quiet);
@@ -47,13 +57,55 @@ struct verify_command {
     o.problems = s.problems;
     o.seconds = seconds;
     parse_shard(o);
-    o.regressions = load_regressions(own_regressions);
+    if (earlier)
+      go_on_with(*earlier->verify, o);
+    else
+      o.regressions = load_regressions(own_regressions);
     record::run r = new_record("verify", common);
-    r.verify = verify(box, o);
+    const interruption noted;
+    o.stop = interruption::seen;
+    o.checkpoint = [&, warned = false](record::verify_section v) mutable {
+      r.verify = std::move(v);
+      if (const std::string trouble = save_quietly(r, common);
+          !trouble.empty() && !std::exchange(warned, true))
+        fmt::print(stderr, "plumb: {}; the run goes on\n", trouble);
+    };
+    record::verify_section v = verify(box, o);
+    r.verify = std::move(v);
     line.clear();
     remember_failures(*r.verify);
     publish(r, common);
+    interruption::end_if_seen();
     return exit_code_of(r, strict);
+  }
+
+  /// Reads the record and makes its choices this command's own.
+  record::run take_up(double& seconds) {
+    if (!words.empty())
+      throw usage_error("`" + words.front() +
+                        "`: --resume takes its kernels from the record; expected nothing more");
+    record::run r = record::load(resume);
+    if (!r.verify || !r.verify->unfinished)
+      throw usage_error(resume +
+                        " holds no unfinished run; expected a record that `plumb verify` wrote on its way");
+    for (const record::kernel_result& k : r.verify->kernels) {
+      words.push_back(k.name);
+      if (k.origin != "built in" && std::ranges::find(plugins, k.origin) == plugins.end())
+        plugins.push_back(k.origin);
+    }
+    with_builtin = true;
+    common.seed = r.provenance.seed;
+    if (time_given->count() == 0) seconds = r.verify->unfinished->budget;
+    if (common.json.empty()) common.json = resume;
+    return r;
+  }
+
+  static void go_on_with(const record::verify_section& earlier, verify_options& o) {
+    const record::unfinished_run& u = *earlier.unfinished;
+    o.earlier = &earlier;
+    o.problems = u.problems;
+    o.shard = static_cast<int>(u.shard);
+    o.shards = static_cast<int>(u.shards);
   }
 
   void parse_shard(verify_options& o) const {
@@ -71,7 +123,8 @@ struct verify_command {
   static void remember_failures(const record::verify_section& v) {
     for (const auto& k : v.kernels)
       for (const auto& c : k.counterexamples)
-        if (c.kind != "law") save_regression(own_regressions, parse_case(c.replay));
+        if (c.kind != "law" && c.law != "leaves nothing behind")
+          save_regression(own_regressions, parse_case(c.replay));
   }
 };
 
@@ -95,7 +148,7 @@ struct replay_command {
     const test_case c = parse_case(line);
     sandbox box(judging(plugins));
     record::run r = new_record("replay", common);
-    const bool is_law = c.regime.starts_with("law:");
+    const bool is_law = c.regime == test_case::endurance || c.regime.starts_with(test_case::law_regime);
     const bool failed = is_law ? replay_law(box, c) : replay_case(box, c, r);
     if (failed && !save.empty()) save_regression(save, c);
     if (!is_law && (!common.json.empty() || !common.report.empty())) publish(r, common);
@@ -145,21 +198,22 @@ struct replay_command {
     }
   }
 
+  /// Cases without data of their own.
   static bool replay_law(sandbox& box, const test_case& c) {
-    const std::string name = c.regime.substr(4);
-    for (const law& each : laws())
-      if (each.name == name)
-        for (const kernel_info& k : box.kernels())
-          if (k.name == c.kernel) {
-            const auto l = plumb::bind(c.problem);
-            conditions how;
-            how.type = c.type;
-            how.layout = c.layout;
-            const law_verdict v = check_law(box, each, k, *l, pass_of(*l, k.name), how, c.seed);
-            fmt::print("{}: {} {}\n", v.holds ? "pass" : "fail", name, v.message);
-            return !v.holds;
-          }
-    throw usage_error("`" + c.regime + "` or `" + c.kernel + "`: no such law or kernel here");
+    if (c.regime == test_case::endurance) {
+      const endurance e = endure(box, c);
+      fmt::print("{}\n", e.left_behind.empty()
+                             ? fmt::format("pass: {} calls in a row leave nothing behind", e.calls)
+                             : "fail: " + e.kind + ": " + e.left_behind);
+      return !e.left_behind.empty();
+    }
+    const law_verdict v = plumb::replay_law(box, laws(), c);
+    fmt::print("{}: {} {}\n",
+               !v.applicable ? "not applicable"
+               : v.holds     ? "pass"
+                             : "fail",
+               c.regime, v.message);
+    return v.applicable && !v.holds;
   }
 };
 

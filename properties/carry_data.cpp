@@ -1,5 +1,6 @@
 #include "properties/carry_data.hpp"
 
+#include <cmath>
 #include <map>
 #include <set>
 
@@ -51,7 +52,7 @@ std::vector<datum> carry(const std::vector<datum>& data, const layer& from, cons
                     shift == shifts.end() ? stay : shift->second);
     if (kept.at < 0) continue;
     if (!legal_datum(to, kept)) kept.value = static_cast<double>(to.index_bound(d.tensor) - 1);
-    if (legal_datum(to, kept) && kept.value != 0) result.push_back(kept);
+    if (legal_datum(to, kept) && (kept.value != 0 || std::signbit(kept.value))) result.push_back(kept);
   }
   return result;
 }

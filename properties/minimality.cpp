@@ -150,7 +150,7 @@ std::vector<datum> moved(const std::vector<datum>& data, const layer& from, cons
       const double most = static_cast<double>(to.index_bound(d.tensor) - 1);
       if (kept.value > most) kept.value = most;
     }
-    if (inside && kept.value != 0) result.push_back(kept);
+    if (inside && (kept.value != 0 || std::signbit(kept.value))) result.push_back(kept);
   }
   return result;
 }

@@ -6,6 +6,7 @@
 
 #include "properties/carry_data.hpp"
 #include "properties/generators/problem_space.hpp"
+#include "properties/minimality.hpp"
 #include "properties/simpler_values.hpp"
 #include "reference/layers/catalogue.hpp"
 
@@ -26,6 +27,7 @@ class shrinker {
       changed = parameters() || changed;
       changed = write_out_data() || changed;
       if (best_.regime == test_case::given) changed = data() || changed;
+      if (!changed) changed = one_step_below();
     }
     return {best_, !spent_, calls_, seconds()};
   }
@@ -165,6 +167,13 @@ class shrinker {
       c.seed = drawn_.seed + other;
       if (accept(c)) return true;
     }
+    return false;
+  }
+
+  /// What the moves above do not reach: the cases that minimality.hpp holds to be one step simpler.
+  bool one_step_below() {
+    for (const test_case& c : one_step_reductions(best_))
+      if (accept(c)) return true;
     return false;
   }
 

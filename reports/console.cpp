@@ -95,6 +95,13 @@ void print_triggers(writer& w, const verify_section& v) {
   w.line("{} triggers drawn, rarest: {}", shares.size(), rarest);
 }
 
+std::string unfinished_sentence(const unfinished_run& u, double seconds) {
+  const std::string rest = u.problems.empty() ? fmt::format("after {:.1f} of {:.1f} s", seconds, u.budget)
+                                              : fmt::format("with {} problems to go", u.problems.size());
+  return fmt::format("unfinished: {} {}; `plumb verify --resume RECORD` goes on",
+                     u.stopped.empty() ? "cut off" : "stopped by " + u.stopped, rest);
+}
+
 void print_verify(writer& w, const verify_section& v) {
   std::size_t width = 10;
   for (const kernel_result& k : v.kernels) width = std::max(width, k.name.size());
@@ -125,6 +132,9 @@ void print_verify(writer& w, const verify_section& v) {
     if (k->planted) remarks += remarks.empty() ? "planted" : ", planted";
     if (k->certified) remarks += remarks.empty() ? "certified" : ", certified";
     if (!k->reason.empty()) remarks += (remarks.empty() ? "" : ", ") + k->reason;
+    if (k->unbounded.value_or(0) > 0)
+      remarks +=
+          fmt::format("{}{} elements certify nothing", remarks.empty() ? "" : ", ", thousands(*k->unbounded));
     w.line("{} {:<{}} {:>8} {:>9} {:>8} {:>8} {:>8} {:>9}  {}", w.paint(k->verdict), k->name, width,
            thousands(k->cases), thousands(k->calls), accepted, optional_number(statistical),
            optional_number(proven), k->detection_power ? fmt::format("{:.1e}", *k->detection_power) : "-",
@@ -142,6 +152,7 @@ void print_verify(writer& w, const verify_section& v) {
   w.line("{} cases, {} calls in {:.1f} s: {} cases/s, {} calls/s", thousands(v.cases), thousands(v.calls),
          v.seconds, thousands(static_cast<std::int64_t>(static_cast<double>(v.cases) / seconds)),
          thousands(static_cast<std::int64_t>(static_cast<double>(v.calls) / seconds)));
+  if (v.unfinished) w.line("{}", unfinished_sentence(*v.unfinished, v.seconds));
   print_triggers(w, v);
 }
 
@@ -215,15 +226,43 @@ void print_fault(writer& w, const fault_result& f, std::size_t width) {
            f.root_cause);
 }
 
+void print_mutants(writer& w, const audit_section& a) {
+  if (a.mutants.empty()) return;
+  w.line("{:<12} {:<26} {:<44} {}", "mutant", "check weakened", "noticed by", "in what way");
+  std::int64_t killed = 0;
+  for (const mutant_result& m : a.mutants) {
+    killed += m.killed ? 1 : 0;
+    const std::string way = m.killed ? (m.honest ? "accused: " : "lives, else ") + m.first_kind : m.reason;
+    w.line("{} {:<26} {:<44} {}",
+           w.paint(m.killed ? verdict::pass : verdict::fail, m.killed ? "killed" : "SURVIVED"), m.name,
+           m.kernel, way);
+  }
+  w.line("mutants: {} of {} weakened checks are noticed", killed, a.mutants.size());
+}
+
+void print_noise(writer& w, const audit_section& a) {
+  for (const noise_result& n : a.noise) {
+    w.line(
+        "noise, {:<10} {:>4} layers: twice the threshold on {:>8} elements, {} missed; half of the proven "
+        "bound on "
+        "{:>8}, {} accused",
+        n.regime, n.layers, thousands(n.twice), n.missed, thousands(n.half), n.accused);
+    if (!n.example.empty()) w.line("             {}", n.example);
+  }
+}
+
 void print_audit(writer& w, const audit_section& a) {
   std::size_t width = 10;
   for (const fault_result& f : a.faults) width = std::max(width, f.kernel.size());
   std::vector<double> seconds;
   std::set<std::string> causes, layers;
   std::map<std::string, std::pair<std::int64_t, std::int64_t>> families;  // that saw it, that saw it first
-  std::int64_t minimal = 0;
+  std::int64_t minimal = 0, rechecked = 0, smaller_tried = 0;
   for (const fault_result& f : a.faults) {
     print_fault(w, f, width);
+    if (f.smaller) w.line("             not minimal: plumb replay '{}' fails too", *f.smaller);
+    rechecked += f.smaller_tried && !f.smaller ? 1 : 0;
+    smaller_tried += f.smaller_tried.value_or(0);
     causes.insert(f.root_cause);
     layers.insert(f.layer);
     minimal += f.minimal ? 1 : 0;
@@ -238,6 +277,8 @@ void print_audit(writer& w, const audit_section& a) {
     for (const auto& [name, counts] : families)
       w.line("{:<28} {:>8} {:>8}", name, counts.first, counts.second);
   }
+  print_mutants(w, a);
+  print_noise(w, a);
   for (std::size_t i = 0; i < a.practices.size(); ++i) {
     const practice_result& p = a.practices[i];
     w.line("usual practice {}: {:<20} finds {:>12}, rejects {:>9} kernels without a fault   {}", i + 1,
@@ -261,6 +302,9 @@ void print_audit(writer& w, const audit_section& a) {
       "counterexamples minimal",
       seconds.size(), a.faults.size(), causes.size(), layers.size(),
       seconds.empty() ? 0 : seconds[seconds.size() / 2], minimal);
+  w.line(
+      "minimality: {} counterexamples confirmed without the shrinker; {} cases one step smaller were tried",
+      rechecked, thousands(smaller_tried));
   w.line("false alarms: {} of {} kernels, over {} cases and {} elements; {:.0f} s in all", accused,
          a.honest.size(), thousands(cases), thousands(elements), a.seconds);
 }

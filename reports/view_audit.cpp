@@ -115,6 +115,32 @@ json alarm_rows(const audit_section& audit) {
   return rows;
 }
 
+json mutant_rows(const audit_section& audit) {
+  json rows = json::array();
+  for (const record::mutant_result& m : audit.mutants)
+    rows.push_back({{"name", clean(m.name, 100)},
+                    {"weakened", clean(m.weakened, 300)},
+                    {"kernel", clean(m.kernel, 300)},
+                    {"tone", m.killed ? "good" : "bad"},
+                    {"verdict", m.killed ? "noticed" : "survived"},
+                    {"way", m.killed ? clean((m.honest ? "accused: " : "lives, else ") + m.first_kind, 100)
+                                     : clean(m.reason, 300)}});
+  return rows;
+}
+
+json noise_rows(const audit_section& audit) {
+  json rows = json::array();
+  for (const record::noise_result& n : audit.noise)
+    rows.push_back({{"regime", clean(n.regime, 40)},
+                    {"layers", count(n.layers)},
+                    {"twice", count(n.twice)},
+                    {"missed", count(n.missed)},
+                    {"half", count(n.half)},
+                    {"accused", count(n.accused)},
+                    {"example", clean(n.example, 300)}});
+  return rows;
+}
+
 json audit_card(const audit_section& audit) {
   const std::vector<std::string> families = families_of(audit);
   std::vector<const fault_result*> order;
@@ -152,7 +178,9 @@ json audit_card(const audit_section& audit) {
                       : ""},
           {"survivors", std::move(survivors)},
           {"practices", practice_rows(audit, killed, accused, judged)},
-          {"alarms", alarm_rows(audit)}};
+          {"alarms", alarm_rows(audit)},
+          {"mutants", mutant_rows(audit)},
+          {"noise", noise_rows(audit)}};
 }
 
 }  // namespace

@@ -142,6 +142,7 @@ void evaluate_thresholds(const truths& t, const arithmetic& how, const accuracy&
   out.statistical.resize(t.value.size());
   out.proven.resize(t.value.size());
   out.exact = 0;
+  out.drawn = r;
   out.output = how.output;
   out.lost_input = how.input_underflow;
   const bool rounds = how.unit > 0;

@@ -49,8 +49,9 @@ struct run_statistics {
 struct thresholds {
   std::vector<double> statistical;
   std::vector<double> proven;
-  bool has_statistical = false;  ///< the regime has a statistical threshold; else both are the same
-  index_t exact = 0;             ///< entries with the bound 0
+  regime drawn = regime::lattice;  ///< the data they are for
+  bool has_statistical = false;    ///< the regime has a statistical threshold; else both are the same
+  index_t exact = 0;               ///< entries with the bound 0
   float_format output = format_of(dtype::f32);
   double lost_input =
       0;  ///< factors of at most this magnitude may be rounded to 0 before they are multiplied

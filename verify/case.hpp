@@ -35,12 +35,15 @@ struct datum {
 
 struct test_case {
   static constexpr std::string_view given = "given";
+  static constexpr std::string_view law_regime =
+      "law:";  ///< and the name of the law, which draws its own inputs
+  static constexpr std::string_view endurance = "endurance";  ///< thousands of calls in a row (runner.hpp)
 
   std::string kernel;
   std::string problem;  ///< canonical text
   dtype type = dtype::f32;
   plumb::layout layout = layout::nchw;
-  std::string regime;  ///< a regime's name, or `given`
+  std::string regime;  ///< a regime's name, `given`, `law:NAME` or `endurance`
   std::uint64_t seed = 0;
   plumb::alignment alignment = alignment::end;
   int threads = 1;

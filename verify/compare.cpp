@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <stdexcept>
 
 namespace plumb {
@@ -78,12 +79,14 @@ class judge {
     bool pass = false;
     bool above_proven = true;
     bool undecided = false;
-    double error;  ///< |got - truth|
+    double error;          ///< |got - truth|
+    bool vacuous = false;  ///< it passes because anything would
   };
   ruling by_rules(std::size_t i, double got);
   ruling by_class(std::size_t i, double got);
   ruling by_bits(std::size_t i, double got);
   ruling by_bound(std::size_t i, double got);
+  bool zero_of_wrong_sign(std::size_t i, double got);
 
   void count(std::size_t i, double got, double error, const ruling& r);
   judged_element describe(std::size_t i, double got, double error) const;
@@ -98,6 +101,13 @@ class judge {
   comparison& out_;
   double worst_share_ = -1;
 };
+
+bool judge::zero_of_wrong_sign(std::size_t i, double got) {
+  const double truth = t_.value[i];
+  if (got != 0 || truth != 0 || std::signbit(got) == std::signbit(truth)) return false;
+  ++out_.zero_signs;
+  return t_.selects && more_ != nullptr && more_->zero_sign_settled(which_, static_cast<index_t>(i));
+}
 
 judge::ruling judge::by_rules(std::size_t i, double got) {
   if (!std::isfinite(got) || !std::isfinite(t_.value[i])) {
@@ -118,7 +128,11 @@ judge::ruling judge::by_class(std::size_t i, double got) {
   const double bound = std::isfinite(bounds_.proven[i]) ? bounds_.proven[i] : 0;
   // A divisor that a kernel may have lost to underflow: no error bound is known, and ±inf may be what comes out.
   const bool unbounded = !t_.contraction && std::isinf(bounds_.proven[i]);
-  if (std::isfinite(truth)) return verdict(unbounded || may_overflow(t_.size[i] + bound));
+  if (std::isfinite(truth)) {
+    ruling r = verdict(unbounded || may_overflow(t_.size[i] + bound));
+    r.vacuous = r.pass;
+    return r;
+  }
   if (std::isnan(got) ? std::isnan(truth) : got == truth) return verdict(true);
   if (std::isfinite(got)) return verdict(false);
   // Another one of NaN, +inf and -inf: right only if the order of operations decides between them.
@@ -148,7 +162,10 @@ judge::ruling judge::by_bound(std::size_t i, double got) {
   const double statistical = bounds_.statistical[i], proven = bounds_.proven[i], radius = t_.radius[i];
   const auto open = [&](double bound) { return error - radius <= bound && !(error + radius <= bound); };
   if (!open(statistical) && !open(proven))
-    return {.pass = error <= statistical, .above_proven = !(error <= proven), .error = error};
+    return {.pass = error <= statistical,
+            .above_proven = !(error <= proven),
+            .error = error,
+            .vacuous = std::isinf(statistical)};
   if (more_ == nullptr) return {.undecided = true, .error = error};
   ++out_.escalated;
   const refinement r = more_->refine(which_, static_cast<index_t>(i), got);
@@ -202,13 +219,16 @@ void judge::real(const std::vector<double>& got) {
     const double value = t_.value[i];
     double error = std::fabs(got[i] - value);
     const double bound = bounds_.statistical[i];
-    if (error + t_.radius[i] <= bound && std::isfinite(bound)) {
+    if (got[i] == 0 && zero_of_wrong_sign(i, got[i])) {
+      count(i, got[i], 0, {.pass = false, .error = 0});
+      error = 0;
+    } else if (error + t_.radius[i] <= bound && std::isfinite(bound)) {
       if (error > worst_share_ * bound) count(i, got[i], error, fine);
       out_.worst_proven = std::max(out_.worst_proven, bound > 0 ? error / bounds_.proven[i] : 0.0);
-      out_.zero_signs += got[i] == 0 && value == 0 && std::signbit(got[i]) != std::signbit(value) ? 1 : 0;
     } else {
       const ruling r = by_rules(i, got[i]);
       error = r.error;
+      out_.unbounded += r.vacuous ? 1 : 0;
       count(i, got[i], error, r);
     }
     const double ulps = std::isfinite(value) ? error / bounds_.output.ulp(value) : error;
@@ -243,6 +263,28 @@ void compare(const tensor_ref& got, const truths& t, const thresholds& bounds, r
     j.indices(values);
   else
     j.real(values);
+}
+
+index_t first_difference(const tensor_ref& a, const tensor_ref& b) {
+  const std::size_t size = size_of(a.type);
+  const auto address = [size](const tensor_ref& t, const shape& at) {
+    index_t offset = 0;
+    for (int axis = 0; axis < at.rank(); ++axis) offset += at[axis] * t.strides[axis];
+    return static_cast<const std::byte*>(t.data) + offset * static_cast<index_t>(size);
+  };
+  const auto dense = [](const tensor_ref& t) {
+    return t.strides == row_major(t.extents) || t.strides == channels_last(t.extents);
+  };
+  if (a.strides == b.strides && dense(a) &&
+      std::memcmp(a.data, b.data, size * static_cast<std::size_t>(a.extents.size())) == 0)
+    return -1;
+  index_t flat = 0;
+  index_t found = -1;
+  for_each_index(a.extents, [&](const shape& at) {
+    if (found < 0 && std::memcmp(address(a, at), address(b, at), size) != 0) found = flat;
+    ++flat;
+  });
+  return found;
 }
 
 }  // namespace plumb

@@ -8,7 +8,8 @@
 //   t = NaN       got must be NaN; payload and sign of a NaN do not count
 //                 (passes that are no contraction: where intermediate results leave the range, or ∞ meets a
 //                 rounded zero, any of NaN and ±inf)
-//   ±0            equal. A sum of zeros has the sign its order gives it; differences are counted, not judged
+//   ±0            a pass that selects (layer.hpp) must copy the sign too, unless it chose between zeros of either
+//                 sign; a sum of zeros has the sign its order gives it: there differences are counted, not judged
 //   padding       a kernel may multiply the zeros of its padding by an infinite or NaN factor (operators.md
 //                 A.0): elements with fewer terms than the fullest one may then be NaN
 // Elements that the oracle's radius leaves open are refined; what stays open is `undecided`, and no pass.
@@ -48,6 +49,7 @@ struct comparison {
   index_t undecided = 0;     ///< where nothing could
   index_t non_finite = 0;    ///< elements judged by the rules for ±inf and NaN
   index_t zero_signs = 0;    ///< equal but for the sign of zero
+  index_t unbounded = 0;     ///< passed though nothing bounds their error: they certify nothing
 
   double worst_statistical = 0;  ///< largest error / bound over elements whose bound is not 0
   double worst_proven = 0;
@@ -66,5 +68,8 @@ struct comparison {
 /// radius cannot decide; without it such elements are undecided. `out` is overwritten.
 void compare(const tensor_ref& got, const truths& t, const thresholds& bounds, refiner* more,
              std::size_t which, comparison& out);
+
+/// The first element, by number, whose bits differ, or -1. Both have the same shape and type; the strides may differ.
+index_t first_difference(const tensor_ref& a, const tensor_ref& b);
 
 }  // namespace plumb

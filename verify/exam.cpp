@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <cstring>
-
 #include "reference/layers/catalogue.hpp"
 #include "verify/counter_random.hpp"
 #include "verify/law.hpp"
@@ -46,29 +44,6 @@ void store(const tensor_set<double>::entry& from, const tensor_ref& to) {
   }
 }
 
-/// The first element whose bits differ, or -1. Both have the same shape and type; the strides may differ.
-index_t first_difference(const tensor_ref& a, const tensor_ref& b) {
-  const std::size_t size = size_of(a.type);
-  const auto address = [size](const tensor_ref& t, const shape& at) {
-    index_t offset = 0;
-    for (int axis = 0; axis < at.rank(); ++axis) offset += at[axis] * t.strides[axis];
-    return static_cast<const std::byte*>(t.data) + offset * static_cast<index_t>(size);
-  };
-  const auto dense = [](const tensor_ref& t) {
-    return t.strides == row_major(t.extents) || t.strides == channels_last(t.extents);
-  };
-  if (a.strides == b.strides && dense(a) &&
-      std::memcmp(a.data, b.data, size * static_cast<std::size_t>(a.extents.size())) == 0)
-    return -1;
-  index_t flat = 0;
-  index_t found = -1;
-  for_each_index(a.extents, [&](const shape& at) {
-    if (found < 0 && std::memcmp(address(a, at), address(b, at), size) != 0) found = flat;
-    ++flat;
-  });
-  return found;
-}
-
 regime regime_of(const std::string& text) {
   // Given data follow no distribution: only the proven bound applies, as for impulses.
   return parse_regime(text).value_or(regime::impulse);
@@ -83,6 +58,7 @@ void merge(comparison& all, const comparison& one) {
   all.undecided += one.undecided;
   all.non_finite += one.non_finite;
   all.zero_signs += one.zero_signs;
+  all.unbounded += one.unbounded;
   all.worst_statistical = std::max(all.worst_statistical, one.worst_statistical);
   all.worst_proven = std::max(all.worst_proven, one.worst_proven);
   all.worst_ulps = std::max(all.worst_ulps, one.worst_ulps);
@@ -103,7 +79,7 @@ const pass_spec& pass_of(const layer& l, std::string_view kernel) {
 }
 
 test_case with_data(const test_case& c) {
-  if (c.regime == test_case::given) return c;
+  if (!parse_regime(c.regime)) return c;
   test_case result = c;
   result.regime = test_case::given;
   result.seed = 0;
@@ -112,7 +88,7 @@ test_case with_data(const test_case& c) {
   for (const auto& e : reads.entries())
     for (index_t i = 0; i < e.extents().size(); ++i) {
       const double value = e.is_index ? static_cast<double>(e.index[i]) : e.real[i];
-      if (!(value == 0)) result.data.push_back({e.name, i, value});
+      if (!(value == 0) || std::signbit(value)) result.data.push_back({e.name, i, value});
     }
   return result;
 }
@@ -163,7 +139,7 @@ std::optional<exam::question> with_one_change(const layer& l, const pass_spec& p
     for (index_t i = 0; i < e.extents().size(); ++i) {
       double value = e.is_index ? static_cast<double>(e.index[i]) : e.real[i];
       if (e.name == changed && i == at) value += 1;
-      if (!(value == 0)) other.data.push_back({e.name, i, value});
+      if (!(value == 0) || std::signbit(value)) other.data.push_back({e.name, i, value});
     }
   return other;
 }
@@ -230,7 +206,7 @@ std::vector<placed_tensor> exam::place_reads(arena& a, std::size_t q, placement 
       continue;
     }
     const dtype type = entry->is_index ? dtype::i64 : how_.type;
-    placed.push_back(a.place_read(name, type, entry->extents(), strides_of(name, gapped), where));
+    placed.push_back(how_.by->lay_input(a, name, type, entry->extents(), strides_of(name, gapped), where));
     store(*entry, placed.back().here);
   }
   return placed;
@@ -273,14 +249,15 @@ void exam::submit(sandbox& box, arena& a, std::vector<const kernel_info*> kernel
   runs_.clear();
   a.clear();
   std::vector<kernel_run> runs;
-  const placement at_end{true, 0};
-  const placement at_start{false, 0};
+  const placement at_end = how_.by->first_end;
+  const placement at_start = how_.by->other_end;
+  const poison other = how_.by->other_poison;
   for (std::size_t q = 0; q < questions_.size(); ++q) {
     const auto end = place_reads(a, q, at_end, false);
     const auto start = place_reads(a, q, at_start, false);
     for (std::size_t k = 0; k < kernels_.size(); ++k) {
       add_run(a, runs, k, q, at_end, poison::nan, how_.threads, end, true, false);
-      add_run(a, runs, k, q, at_start, poison::large, how_.threads, start, true, false);
+      add_run(a, runs, k, q, at_start, other, how_.threads, start, true, false);
     }
   }
   if (how_.thorough) {
@@ -291,20 +268,20 @@ void exam::submit(sandbox& box, arena& a, std::vector<const kernel_info*> kernel
     const auto gapped = place_reads(a, 0, at_end, true);
     for (std::size_t k = 0; k < kernels_.size(); ++k) {
       add_run(a, runs, k, 0, skewed, poison::nan, how_.threads, misaligned, false, false);
-      if (kernels_[k]->any_strides)
-        add_run(a, runs, k, 0, at_end, poison::large, how_.threads, gapped, false, true);
+      if (kernels_[k]->any_strides && how_.by->gaps)
+        add_run(a, runs, k, 0, at_end, other, how_.threads, gapped, false, true);
     }
     const auto again = place_reads(a, 0, at_end, false);
     // The workspace as another question left it: it is the caller's, not the kernel's.
-    if (questions_.size() > 1) {
-      const auto other = place_reads(a, 1, at_end, false);
+    if (questions_.size() > 1 && how_.by->foreign_workspace) {
+      const auto foreign = place_reads(a, 1, at_end, false);
       for (std::size_t k = 0; k < kernels_.size(); ++k) {
-        add_run(a, runs, k, 0, at_end, poison::large, how_.threads, again, false, false);
-        add_run(a, runs, k, 1, at_end, poison::large, how_.threads, other, false, false);
+        add_run(a, runs, k, 0, at_end, other, how_.threads, again, false, false);
+        add_run(a, runs, k, 1, at_end, other, how_.threads, foreign, false, false);
         runs.back().workspace_kept = true;
       }
     }
-    for (const int threads : {2, 3, 7})
+    for (const int threads : how_.by->teams)
       for (std::size_t k = 0; k < kernels_.size(); ++k)
         add_run(a, runs, k, 0, at_end, poison::nan, threads, again, false, false);
   }
@@ -319,7 +296,8 @@ void exam::evaluate() {
 }
 
 void exam::collect(sandbox& box, const std::function<void(answer&)>& each) {
-  const std::vector<run_result> results = box.wait(*arena_);
+  std::vector<run_result> results = box.wait(*arena_);
+  for (run_result& r : results) how_.by->conduct(r);
   evaluate();
   for (std::size_t k = 0; k < kernels_.size(); ++k)
     for (std::size_t q = 0; q < questions_.size(); ++q) {
@@ -365,13 +343,13 @@ std::optional<failure> exam::trouble(const run_record& run, const run_result& re
   if (!result.floating_point.empty()) return failed(run, "floating-point state", result.floating_point);
   if (!result.workspace_damage.empty()) return failed(run, "write outside", result.workspace_damage);
   for (const placed_tensor& t : run.writes)
-    if (const auto d = find_damage(t)) return failed(run, "write outside", d->describe());
+    if (const auto d = how_.by->outside(t)) return failed(run, "write outside", d->describe());
   return std::nullopt;
 }
 
 std::optional<failure> exam::disagreement(const run_record& a, const run_record& b) const {
   for (std::size_t t = 0; t < a.writes.size(); ++t) {
-    const index_t at = first_difference(a.writes[t].here, b.writes[t].here);
+    const index_t at = how_.by->repeated(a.writes[t].here, b.writes[t].here);
     if (at < 0) continue;
     const std::string name = element_name(*layer_, a.writes[t].name, at);
     if (a.threads != b.threads)
@@ -399,7 +377,7 @@ const exam::declared_bounds& exam::bounds_for(std::size_t q, const kernel_info& 
     b.power.smallest_loss = std::numeric_limits<double>::infinity();
     for (const truths& t : paper_->oracles[q]->results()) {
       thresholds& th = b.tensors.emplace_back();
-      evaluate_thresholds(t, parsed.value, k.accuracy, regime_of(questions_[q].regime), statistics_, th);
+      how_.by->bounds(t, parsed.value, k.accuracy, regime_of(questions_[q].regime), statistics_, th);
       if (t.is_index) continue;
       const detection d = detection_power(t, th);
       b.power.smallest_loss = std::min(b.power.smallest_loss, d.smallest_loss);
@@ -418,7 +396,7 @@ void exam::compare_values(const run_record& run, answer& out) {
   out.power = bounds.power;
   out.statistical = bounds.statistical;
   for (std::size_t t = 0; t < run.writes.size(); ++t) {
-    compare(run.writes[t].here, truth.results()[t], bounds.tensors[t], &truth, t, scratch_);
+    how_.by->values(run.writes[t].here, truth.results()[t], bounds.tensors[t], &truth, t, scratch_);
     if (out.worst_tensor.empty() || scratch_.failures > 0 ||
         (out.result.failures == 0 && scratch_.worst_proven > out.result.worst_proven)) {
       out.result.worst = scratch_.worst;
@@ -469,7 +447,7 @@ answer exam::judge(std::size_t kernel, std::size_t q, const std::vector<run_resu
   const run_record& first = runs_[mine[0]];
   const run_record& second = runs_[mine[1]];
   for (std::size_t t = 0; t < first.writes.size(); ++t) {
-    const unwritten_elements u = find_unwritten(first.writes[t], second.writes[t]);
+    const unwritten_elements u = how_.by->unwritten(first.writes[t], second.writes[t]);
     if (u.count == 0) continue;
     a.wrong = failed(first, "unwritten",
                      fmt::format("{} and {} more elements are left as they were before the call",
@@ -500,16 +478,19 @@ answer exam::judge(std::size_t kernel, std::size_t q, const std::vector<run_resu
   return a;
 }
 
+const checks& all_checks() {
+  static const checks table;
+  return table;
+}
+
 shape layout_strides(const layer& l, std::string_view tensor, layout order) {
   const shape& extents = l.shapes()[tensor];
   return order == layout::nhwc && follows_layout(l.spec(tensor), extents.rank()) ? channels_last(extents)
                                                                                  : row_major(extents);
 }
 
-tensor_set<double> call_once(sandbox& box, const kernel_info& kernel, const layer& l, const pass_spec& pass,
-                             const tensor_set<double>& reads, const conditions& how) {
-  arena& a = box.at(box.arenas() - 1);
-  a.clear();
+kernel_run run_over(arena& a, const kernel_info& kernel, const layer& l, const pass_spec& pass,
+                    const tensor_set<double>& reads, const conditions& how) {
   kernel_run run;
   run.kernel = kernel.name;
   run.resolved = l.resolved().print();
@@ -527,10 +508,20 @@ tensor_set<double> call_once(sandbox& box, const kernel_info& kernel, const laye
                                      layout_strides(l, name, how.layout)));
     store(*entry, run.reads.back().here);
   }
+  for (const std::string& name : pass.writes)
+    if (l.present(name))
+      run.writes.push_back(a.place_written(name, l.spec(name).kind == element::index ? dtype::i64 : how.type,
+                                           l.shapes()[name], layout_strides(l, name, how.layout),
+                                           poison::nan));
+  return run;
+}
+
+tensor_set<double> call_once(sandbox& box, const kernel_info& kernel, const layer& l, const pass_spec& pass,
+                             const tensor_set<double>& reads, const conditions& how) {
+  arena& a = box.at(box.arenas() - 1);
+  a.clear();
+  kernel_run run = run_over(a, kernel, l, pass, reads, how);
   tensor_set<double> written = make_tensors<double>(l, pass.writes);
-  for (const auto& e : written.entries())
-    run.writes.push_back(a.place_written(e.name, e.is_index ? dtype::i64 : how.type, e.extents(),
-                                         layout_strides(l, e.name, how.layout), poison::nan));
   const std::vector<placed_tensor> writes = run.writes;
   const run_result result = box.run(a, {std::move(run)}).front();
   if (result.status != run_status::ok) throw kernel_declined{result.text};

@@ -13,6 +13,7 @@
 #include "reference/core/record.hpp"
 #include "verify/bounds.hpp"
 #include "verify/case.hpp"
+#include "verify/checks.hpp"
 #include "verify/compare.hpp"
 #include "verify/oracle.hpp"
 #include "verify/regimes.hpp"
@@ -53,6 +54,7 @@ struct conditions {
   int threads = 1;        ///< of the two ordinary runs
   bool thorough = false;  ///< also other thread counts, misaligned bases, gapped strides where declared
   int oracle_threads = 1;
+  const checks* by = &all_checks();
 };
 
 class exam {
@@ -145,11 +147,15 @@ class exam {
   comparison scratch_;
 };
 
+/// That call, with its tensors placed in the arena and the data stored.
+kernel_run run_over(arena& a, const kernel_info& kernel, const layer& l, const pass_spec& pass,
+                    const tensor_set<double>& reads, const conditions& how);
 /// One call of a kernel on the given data, in the last arena; throws kernel_declined if it does not answer.
 tensor_set<double> call_once(sandbox& box, const kernel_info& kernel, const layer& l, const pass_spec& pass,
                              const tensor_set<double>& reads, const conditions& how);
 
-/// The case with its drawn data written out: regime `given`, every non-zero element listed.
+/// The case with its drawn data written out: regime `given`, every element but +0 listed. A case without drawn data
+/// comes back as it is.
 test_case with_data(const test_case& c);
 /// The pass that a kernel's name speaks of. Throws text_error.
 const pass_spec& pass_of(const layer& l, std::string_view kernel);

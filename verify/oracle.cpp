@@ -68,6 +68,7 @@ void oracle::begin(const layer& l, const pass_spec& pass, const tensor_set<doubl
   pass_ = &pass;
   reads_ = &reads;
   escalated_ = false;
+  settled_.clear();
   results_.resize(pass.writes.size());
   for (std::size_t i = 0; i < results_.size(); ++i) {
     truths& t = results_[i];
@@ -76,6 +77,7 @@ void oracle::begin(const layer& l, const pass_spec& pass, const tensor_set<doubl
     t.is_index = l.spec(t.name).kind == element::index;
     t.contraction = pass.contraction.has_value();
     t.integral = false;
+    t.selects = pass.selects;
     t.operand_bits = 0;
     t.most_terms = t.full_terms = 0;
     t.at.clear();
@@ -363,7 +365,8 @@ void oracle::settle_doubts() {
     t.index = digits_[k].index;
     for (std::size_t i = 0; i < t.value.size(); ++i) {
       t.value[i] = digits_[k].high[i];
-      t.radius[i] = std::fabs(digits_[k].low[i]) + digits_[k].spread[i] + 0x1p-1074;
+      t.radius[i] =
+          (std::fabs(digits_[k].low[i]) + digits_[k].spread[i]) * slack + 0x1p-1074;  // low is rounded too
     }
   }
 }
@@ -386,6 +389,33 @@ refinement oracle::refine_definition(std::size_t tensor, index_t i, double got) 
   r.error = std::fabs((got - d.high[at]) - d.low[at]);
   r.sure = d.spread[at] <= 1e-30 * std::fabs(r.value) + 0x1p-1022;
   return r;
+}
+
+/// The pass again with every zero moved to one side of zero, those of either sign to opposite sides, and then the other
+/// way round: where a zero was chosen among equals, another one is chosen.
+void oracle::nudge_zeros() {
+  constexpr double minus = 0x1p-1074, plus = 0x1p-1073;  // what -0 and +0 become, so as to be known again
+  settled_.resize(results_.size());
+  for (std::size_t k = 0; k < results_.size(); ++k) settled_[k].assign(results_[k].value.size(), true);
+  for (const double side : {1.0, -1.0}) {
+    const auto in = reads_->map<double>([&](double x) {
+      return x != 0 || std::isnan(x) ? x : std::signbit(x) ? -side * minus : side * plus;
+    });
+    const auto out = evaluate_pass<double>(*layer_, *pass_, in);
+    for (std::size_t k = 0; k < results_.size(); ++k)
+      for (std::size_t i = 0; i < settled_[k].size(); ++i) {
+        const double y = out[results_[k].name][static_cast<index_t>(i)], size = std::fabs(y);
+        const bool negative = size == minus || (size != plus && std::signbit(y));
+        const bool zero = y == 0 || size == minus || size == plus;
+        if (zero && negative != std::signbit(results_[k].value[i])) settled_[k][i] = false;
+      }
+  }
+}
+
+bool oracle::zero_sign_settled(std::size_t tensor, index_t i) {
+  if (!pass_->selects) return false;
+  if (settled_.empty()) nudge_zeros();
+  return settled_[tensor][static_cast<std::size_t>(i)];
 }
 
 refinement oracle::refine(std::size_t tensor, index_t i, double got) {

@@ -27,8 +27,9 @@ struct truths {
   bool contraction = false;  ///< every element is Σ a·b (+ c): `terms` counts, else `allowance`
   bool integral = false;     ///< all operands are integers and every sum of them is exact in double
   bool non_finite = false;   ///< some operand is ±inf or NaN
-  int operand_bits = 0;      ///< contraction of integers: significant bits of the widest factor
-  double most_terms = 0;     ///< largest entry of `terms`
+  bool selects = false;   ///< every element is a copy or a constant: zeros have the sign that they have there
+  int operand_bits = 0;   ///< contraction of integers: significant bits of the widest factor
+  double most_terms = 0;  ///< largest entry of `terms`
   double full_terms =
       0;  ///< terms of an element that no border cuts short, whether the tensor has one or not
   double largest_left = 0;   ///< contraction: the largest |a|
@@ -66,6 +67,9 @@ class refiner {
   virtual ~refiner() = default;
   /// `i` numbers the entries of the truths of that tensor.
   virtual refinement refine(std::size_t tensor, index_t i, double got) = 0;
+  /// For a zero of a pass that selects: whether its sign is settled. It is not where the choice fell between zeros of
+  /// either sign, which compare equal: the maximum of -0 and +0 is either.
+  virtual bool zero_sign_settled(std::size_t /*tensor*/, index_t /*i*/) { return false; }
 };
 
 /// Reusable: buffers are kept from one evaluation to the next. Not for two threads at once.
@@ -83,6 +87,7 @@ class oracle final : public refiner {
   const std::vector<truths>& results() const { return results_; }
   /// For the tensors written, in the order of results().
   refinement refine(std::size_t tensor, index_t i, double got) override;
+  bool zero_sign_settled(std::size_t tensor, index_t i) override;
   /// Calls of refine since construction.
   index_t escalations() const { return escalations_; }
 
@@ -130,6 +135,7 @@ class oracle final : public refiner {
   bool escalate();
   void settle_doubts();
   refinement refine_definition(std::size_t tensor, index_t i, double got);
+  void nudge_zeros();
 
   const layer* layer_ = nullptr;
   const pass_spec* pass_ = nullptr;
@@ -140,6 +146,7 @@ class oracle final : public refiner {
   std::vector<scratch> scratch_;  ///< one a thread
   std::vector<digits> digits_;    ///< one a written tensor, once escalated
   bool escalated_ = false;
+  std::vector<std::vector<bool>> settled_;  ///< one a written tensor, once a sign of zero was asked for
   index_t escalations_ = 0;
 };
 

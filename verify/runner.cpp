@@ -9,6 +9,7 @@
 #include <map>
 
 #include "reference/layers/catalogue.hpp"
+#include "verify/candidate.hpp"
 #include "verify/evaluate.hpp"
 
 namespace plumb {
@@ -19,41 +20,27 @@ using clock = std::chrono::steady_clock;
 
 double since(clock::time_point start) { return std::chrono::duration<double>(clock::now() - start).count(); }
 
-constexpr std::int64_t fewest_cases = 200;  // below, a timed run proves too little
-constexpr double large_work = 2e6;          // products: above, one regime at a time and fewer of them
+constexpr double large_work = 2e6;  // products: above, one regime at a time and fewer of them
 constexpr std::size_t most_counterexamples = 3;
-constexpr std::int64_t failures_until_retired = 24;
+constexpr std::int64_t cases_before_endurance = 40;
 constexpr double law_share = 0.15;
-
-/// What is known about one kernel so far.
-struct candidate {
-  const kernel_info* kernel = nullptr;
-  record::kernel_result result;
-  std::map<std::string, record::regime_tally> regimes;
-  std::map<std::string, record::law_tally> laws;
-  std::map<std::string, std::int64_t> declined;
-  std::map<std::string, record::coverage_class> coverage;
-  std::array<index_t, comparison::bins> ulps{};
-  std::array<index_t, comparison::bins> naive_ulps{};
-  std::optional<test_case> worst_case;
-  double worst_share = -1;
-  std::int64_t failures = 0;
-  std::int64_t crashes = 0;
-  std::int64_t trusted = 0;  // problems on which a zero tensor or a lost term would have been seen
-  std::int64_t untrusted = 0;
-  bool undecided = false;
-  verdict worst_verdict = verdict::pass;
-
-  bool retired() const { return failures >= failures_until_retired || crashes >= 4; }
-};
+constexpr double endurance_share = 0.1;
+constexpr double other_types_share = 1.0 / 8;  // of the time that the first element type of a kernel gets
+constexpr double seconds_between_checkpoints = 2;
 
 struct group {
   std::string layer, pass;
   dtype type = dtype::f32;
   std::vector<candidate*> members;
+  bool first_type = true;  ///< of its kernels; problems in the others are drawn more rarely
   double spent = 0;
   std::uint64_t drawn = 0;
+  std::uint64_t drawn_before = 0;  ///< by the run that this one goes on with
   std::map<std::string, std::int64_t> triggers;
+
+  double cost() const {
+    return spent / static_cast<double>(members.size()) / (first_type ? 1 : other_types_share);
+  }
 };
 
 /// Products of the whole pass, from one element in the middle; elements for passes that are no contraction.
@@ -72,40 +59,48 @@ class runner {
     candidates_.resize(options.kernels.size());
     for (std::size_t i = 0; i < options.kernels.size(); ++i) {
       candidate& c = candidates_[i];
-      c.kernel = options.kernels[i];
-      if (c.kernel->unavailable.empty() && !c.kernel->types.empty())
-        group_of(*c.kernel).members.push_back(&c);
+      c = known(*options.kernels[i]);
+      if (!c.kernel->unavailable.empty()) continue;
+      for (const dtype type : c.kernel->types)
+        if (type == c.kernel->types.front() || options.problems.empty())
+          group_of(*c.kernel, type).members.push_back(&c);
     }
+    if (options.earlier != nullptr) take_up(*options.earlier);
   }
 
   record::verify_section run() {
-    start_ = clock::now();
+    start_ = last_checkpoint_ = clock::now();
     replay_regressions();
     if (options_.problems.empty())
       generated();
     else
       listed();
-    return finish();
+    record::verify_section section = section_so_far();
+    draw_heat(section);
+    if (!stopped_.empty() && !complete()) section.unfinished = where_it_stands();
+    return section;
   }
 
  private:
-  group& group_of(const kernel_info& k) {
+  group& group_of(const kernel_info& k, dtype type) {
     for (group& g : groups_)
-      if (g.layer == k.layer && g.pass == k.pass && g.type == k.types.front()) return g;
+      if (g.layer == k.layer && g.pass == k.pass && g.type == type) return g;
     group g;
     g.layer = k.layer;
     g.pass = k.pass;
-    g.type = k.types.front();
+    g.type = type;
+    g.first_type = type == k.types.front();
     groups_.push_back(std::move(g));
     return groups_.back();
   }
 
-  double left() const { return options_.seconds - since(start_); }
+  double spent() const { return spent_before_ + since(start_); }
+  double left() const { return options_.seconds - spent(); }
 
   void report(const std::string& now, std::size_t done = 0) {
     if (!options_.progress) return;
     run_progress p;
-    p.elapsed = since(start_);
+    p.elapsed = spent();
     p.budget = options_.problems.empty() ? options_.seconds : 0;
     p.done = done;
     p.total = options_.problems.size();
@@ -137,22 +132,25 @@ class runner {
   // ---- problems from the generator, for a number of seconds ----
 
   void generated() {
-    while (left() > 0) {
+    while (left() > 0 && !interrupted()) {
       group* g = nullptr;
       for (group& each : groups_) {
         if (std::ranges::all_of(each.members, [](const candidate* c) { return c->retired(); })) continue;
-        const auto cost = [](const group& x) { return x.spent / static_cast<double>(x.members.size()); };
-        if (g == nullptr || cost(each) < cost(*g)) g = &each;
+        if (g == nullptr || each.cost() < g->cost()) g = &each;
       }
       if (g == nullptr) break;
       const clock::time_point began = clock::now();
+      const double aside = aside_;
       std::unique_ptr<pending> next = set_exam(*g);
       drain();
       under_way_ = std::move(next);
       settle_failures();
       if (under_way_ && law_seconds_ < law_share * since(start_)) one_law(*g, *under_way_);
-      g->spent += since(began);
+      if (under_way_ && options_.endurance && endurance_seconds_ < endurance_share * since(start_))
+        one_endurance(*under_way_);
+      g->spent += since(began) - (aside_ - aside);
       report(g->layer + "." + g->pass);
+      checkpoint();
     }
     drain();
     settle_failures();
@@ -184,14 +182,15 @@ class runner {
     how.type = g.type;
     how.layout = identity % 2 == 0 ? layout::nchw : layout::nhwc;
     how.thorough = identity % 8 == 3;
+    how.by = &options_.by;
     auto p = std::make_unique<pending>();
     p->from = &g;
     p->members = takers(g, how);
     if (p->members.empty()) return nullptr;
     std::vector<exam::question> questions;
-    for (const std::string_view r : regime_names)
-      questions.push_back({std::string(r), seed + number * 7919, {}});
-    if (how.thorough)
+    for (const regime r : options_.regimes)
+      questions.push_back({std::string(name_of(r)), seed + number * 7919, {}});
+    if (how.thorough && options_.by.one_change)
       if (auto changed = with_one_change(*l, *pass, questions.front(), g.type, seed))
         questions.push_back(std::move(*changed));
     p->paper = std::make_unique<exam>(l, *pass, how, std::move(questions), run_statistics{});
@@ -252,7 +251,7 @@ class runner {
       if (a.declined.empty() && a.result.elements > 0)
         trusted[who] = trusted[who] || (a.power.rejects_zero && a.power.rejects_lost_term);
     });
-    for (const auto& [who, yes] : trusted) ++(yes ? who->trusted : who->untrusted);
+    for (const auto& [who, yes] : trusted) who->trusted += yes ? 1 : 0;
   }
 
   static void offer(candidate& c, const answer& a, const std::vector<std::string>& classes) {
@@ -278,6 +277,7 @@ class runner {
     ++c.result.cases;
     c.result.calls += a.calls;
     c.result.elements += a.result.elements;
+    c.unbounded += a.result.unbounded;
     c.result.seconds += a.seconds;
     c.result.oracle_escalations += a.result.escalated;
     const std::string& regime = paper.questions()[a.question].regime;
@@ -295,7 +295,7 @@ class runner {
       tally.worst_statistical = std::max(tally.worst_statistical.value_or(0), a.result.worst_statistical);
     tally.worst_proven = std::max(tally.worst_proven.value_or(0), a.result.worst_proven);
     tally.worst_ulps = std::max(tally.worst_ulps, a.result.worst_ulps);
-    if (regime != name_of(regime::zero_mean)) return;
+    if (regime != name_of(regime::zero_mean) || paper.how().type != c.kernel->types.front()) return;
     for (std::size_t i = 0; i < c.ulps.size(); ++i) c.ulps[i] += a.result.ulp_counts[i];
     c.result.detection_power = std::min(
         c.result.detection_power.value_or(std::numeric_limits<double>::infinity()), a.power.smallest_loss);
@@ -308,7 +308,7 @@ class runner {
   }
 
   void tell(const candidate& c, const std::string& family, const std::string& kind) const {
-    if (options_.on_failure) options_.on_failure({c.kernel, family, kind, c.result.cases, since(start_)});
+    if (options_.on_failure) options_.on_failure({c.kernel, family, kind, c.result.cases, spent()});
   }
 
   void note_failure(candidate& c, const failure& f) {
@@ -334,20 +334,30 @@ class runner {
 
   /// Shrinks and describes what failed since the last call. Nothing may be under way in the last arena.
   void settle_failures() {
+    if (failures_.empty()) return;
+    drain();  // a fresh worker may be asked for below
     auto waiting = std::move(failures_);
     failures_.clear();
+    const clock::time_point began = clock::now();
     for (auto& [who, f] : waiting) {
       report("shrinking a counterexample of " + who->kernel->name);
       shrunk_case smallest{f.conditions, 0, false};
       const auto fails_when = [&](bool thorough) {
-        return [this, thorough](const test_case& c) {
+        return [this, thorough, who = who](const test_case& c) {
+          if (plumb::bind(c.problem)->find_pass(who->kernel->pass) == nullptr) return false;
           const single_case again = examine(box_, c, thorough);
           return again.result.wrong && again.result.wrong->verdict != verdict::inconclusive;
         };
       };
       if (options_.shrink) {
         const bool plainly = fails_when(false)(f.conditions);
-        smallest = options_.shrink(f.conditions, fails_when(!plainly), time_to_shrink(waiting.size()));
+        const auto still_fails = fails_when(!plainly);
+        smallest = options_.shrink(f.conditions, still_fails, time_to_shrink(waiting.size()));
+        // What fails only after other calls in the same process is no counterexample: it must fail in a fresh one.
+        if (f.verdict == verdict::crashed && smallest.steps > 0) {
+          box_.restart();
+          if (!still_fails(smallest.smallest)) smallest = {f.conditions, smallest.steps, false};
+        }
       }
       record::counterexample seen = describe_failure(box_, f, smallest);
       seen.occurrences = 1 + waiting_counts_[{who, f.kind}];
@@ -355,12 +365,14 @@ class runner {
       const bool known = std::ranges::any_of(
           who->result.counterexamples, [&](const record::counterexample& k) { return k.kind == seen.kind; });
       if (!known) who->result.counterexamples.push_back(std::move(seen));
-      if (options_.stop_at_first_failure) who->failures = failures_until_retired;
+      if (options_.stop_at_first_failure) who->failures = candidate::failures_until_retired;
     }
+    aside_ += since(began);
   }
 
   /// A counterexample deserves some seconds, but not the whole run.
   double time_to_shrink(std::size_t waiting) const {
+    if (!stopped_.empty()) return 0.2;
     if (!options_.problems.empty()) return 6;
     return std::clamp(left() / static_cast<double>(1 + waiting), 1.0, 6.0);
   }
@@ -402,6 +414,7 @@ class runner {
       break;
     }
     law_seconds_ += since(began);
+    aside_ += since(began);
   }
 
   void judge_law(const law& each, candidate& who, const exam& paper, std::uint64_t seed) {
@@ -421,20 +434,88 @@ class runner {
         ++known.occurrences;
         return;
       }
-    record::counterexample c;
-    c.kind = "law";
-    c.law = each.name;
-    c.message = each.name + " (" + each.statement + "): " + v.message;
-    test_case conditions;
-    conditions.kernel = who.kernel->name;
-    conditions.problem = c.problem = c.original_problem = paper.about().canonical().print();
-    conditions.layout = paper.how().layout;
-    conditions.type = paper.how().type;
-    conditions.regime = c.regime = "law:" + each.name;
-    conditions.seed = seed;
-    c.replay = c.original_replay = print(conditions);
     if (who.result.counterexamples.size() < most_counterexamples)
-      who.result.counterexamples.push_back(std::move(c));
+      who.result.counterexamples.push_back(broken_law(each, who, paper, seed, v));
+    if (options_.stop_at_first_failure) who.failures = candidate::failures_until_retired;
+  }
+
+  record::counterexample broken_law(const law& each, const candidate& who, const exam& paper,
+                                    std::uint64_t seed, const law_verdict& v) {
+    test_case drawn = paper.case_of(*who.kernel, 0);
+    drawn.regime = std::string(test_case::law_regime) + each.name;
+    drawn.seed = seed;
+    drawn.data.clear();
+    std::string message = v.message;
+    const auto breaks = [&](const test_case& c) {
+      const law_verdict again = replay_law(box_, options_.laws, c);
+      if (again.applicable && !again.holds) message = again.message;
+      return again.applicable && !again.holds;
+    };
+    return without_data("law", each.name, each.name + " (" + each.statement + "): ", drawn, breaks, message);
+  }
+
+  /// A failure that is not shown by the data of one call: only its problem is shrunk.
+  record::counterexample without_data(const std::string& kind, const std::string& law,
+                                      const std::string& preface, const test_case& drawn,
+                                      const std::function<bool(const test_case&)>& fails,
+                                      const std::string& message) {
+    shrunk_case smallest{drawn, 0, false};
+    if (options_.shrink) smallest = options_.shrink(drawn, fails, time_to_shrink(1));
+    fails(smallest.smallest);  // for its message
+    record::counterexample c;
+    c.kind = kind;
+    c.law = law;
+    c.message = preface + message;
+    c.problem = smallest.smallest.problem;
+    c.original_problem = drawn.problem;
+    c.regime = drawn.regime;
+    c.replay = print(smallest.smallest);
+    c.original_replay = print(drawn);
+    c.shrink_steps = smallest.steps;
+    c.minimal = smallest.minimal;
+    return c;
+  }
+
+  // ---- thousands of calls in a row ----
+
+  void one_endurance(const pending& p) {
+    const exam& paper = *p.paper;
+    if (!(work_of(paper.about(), paper.pass()) <= 2e4) ||
+        paper.how().type != p.members.front()->kernel->types.front())
+      return;
+    for (candidate* c : p.members) {
+      if (c->endured || c->retired() || c->result.cases < cases_before_endurance ||
+          c->kernel->device != "cpu")
+        continue;
+      const clock::time_point began = clock::now();
+      c->endured = true;
+      test_case drawn = paper.case_of(*c->kernel, 0);
+      drawn.regime = test_case::endurance;
+      drawn.data.clear();
+      const endurance e = endure(box_, drawn);
+      calls_ += e.calls;
+      c->result.calls += e.calls;
+      c->result.endured = e.calls;
+      if (!e.left_behind.empty()) note_leak(*c, drawn, e);
+      endurance_seconds_ += since(began);
+      aside_ += since(began);
+      return;
+    }
+  }
+
+  void note_leak(candidate& c, const test_case& drawn, const endurance& seen) {
+    ++c.failures;
+    tell(c, "endurance", seen.kind);
+    if (c.worst_verdict == verdict::pass) c.worst_verdict = verdict::fail;
+    std::string message = seen.left_behind;
+    const auto leaks = [&](const test_case& smaller) {
+      const endurance again = endure(box_, smaller);
+      if (!again.left_behind.empty()) message = again.left_behind;
+      return !again.left_behind.empty();
+    };
+    c.result.counterexamples.push_back(
+        without_data(seen.kind, "leaves nothing behind", "", drawn, leaks, message));
+    if (options_.stop_at_first_failure) c.failures = candidate::failures_until_retired;
   }
 
   // ---- a list of problems ----
@@ -453,6 +534,9 @@ class runner {
         if (pass != nullptr) judge_problem(g, l, *pass, done);
       }
       report(text, ++done);
+      done_ = done;
+      if (interrupted()) return;
+      checkpoint();
     }
   }
 
@@ -470,6 +554,7 @@ class runner {
       how.threads = large ? 2 : 1;
       how.thorough = !large;
       how.oracle_threads = 2;
+      how.by = &options_.by;
       const exam::question q{std::string(name_of(r)), options_.seed, {}};
       exam paper(l, pass, how, {q}, run_statistics{});
       for (const layout order : {layout::nchw, layout::nhwc}) {
@@ -529,21 +614,21 @@ class runner {
       result.certified = certifying == 3;
       result.verdict = trusted ? verdict::pass : verdict::mistrusted;
       result.reason = trusted ? "" : "no check would have seen a tensor of zeros or a lost term";
-      ++(trusted ? who.trusted : who.untrusted);
+      who.trusted += trusted ? 1 : 0;
     }
     who.result.problems.push_back(std::move(result));
   }
 
   // ---- the record ----
 
-  record::verify_section finish() {
+  record::verify_section section_so_far() const {
     record::verify_section section;
-    for (candidate& c : candidates_) close(c);
-    for (candidate& c : candidates_) section.kernels.push_back(std::move(c.result));
+    for (const candidate& c : candidates_)
+      section.kernels.push_back(close(c, {options_.problems.empty(), options_.by.most_unbounded}));
     section.cases = cases_;
     section.calls = calls_;
-    section.seconds = since(start_);
-    std::map<std::string, record::trigger> all;
+    section.seconds = spent();
+    std::map<std::string, record::trigger> all = triggers_before_;
     for (const group& g : groups_) {
       if (!options_.all_triggers) break;
       for (const std::string& name : options_.all_triggers(g.layer)) {
@@ -551,7 +636,7 @@ class runner {
         t.name = name;
         const auto found = g.triggers.find(name);
         t.drawn += found == g.triggers.end() ? 0 : found->second;
-        t.applicable += static_cast<std::int64_t>(g.drawn);
+        t.applicable += static_cast<std::int64_t>(g.drawn - g.drawn_before);
       }
     }
     for (auto& [name, t] : all)
@@ -559,88 +644,69 @@ class runner {
     return section;
   }
 
-  void close(candidate& c) {
-    record::kernel_result& r = c.result;
-    const kernel_info& k = *c.kernel;
-    r.name = k.name;
-    r.layer = k.layer;
-    r.pass = k.pass;
-    r.arithmetic = k.arithmetic;
-    r.determinism = k.determinism == determinism::none         ? "none"
-                    : k.determinism == determinism::repeatable ? "repeatable"
-                                                               : "thread invariant";
-    r.device = k.device;
-    r.origin = k.plugin.empty() ? "built in" : k.plugin;
-    r.peer = k.peer;
-    for (auto& [name, tally] : c.regimes) r.regimes.push_back(tally);
-    for (auto& [name, tally] : c.laws) r.laws.push_back(tally);
-    for (auto& [name, coverage] : c.coverage) r.coverage.push_back(coverage);
-    for (auto& [reason, count] : c.declined) r.declined.push_back({reason, count});
-    if (r.detection_power && !std::isfinite(*r.detection_power)) r.detection_power.reset();
-    add_histogram(c);
-    decide(c);
-    if (c.worst_case && !record::is_bad(r.verdict)) r.heat = heat_of(box_, *c.worst_case);
-    for (const record::counterexample& f : r.counterexamples)
-      if (!r.heat && f.kind.starts_with("wrong")) r.heat = heat_of(box_, parse_case(f.original_replay));
-  }
-
-  void decide(candidate& c) const {
-    record::kernel_result& r = c.result;
-    const bool timed = options_.problems.empty();
-    if (!c.kernel->unavailable.empty()) {
-      r.verdict = verdict::skipped;
-      r.reason = c.kernel->unavailable;
-    } else if (!c.kernel->floating_point.empty()) {
-      r.verdict = verdict::fail;
-      r.reason = "loading the library changes the floating-point environment: " + c.kernel->floating_point;
-    } else if (c.worst_verdict != verdict::pass) {
-      r.verdict = c.worst_verdict;
-      r.reason = r.counterexamples.empty() ? "fails" : r.counterexamples.front().kind;
-    } else if (r.accepted == 0) {
-      r.verdict = verdict::inconclusive;
-      r.reason = fmt::format("accepted none of {} problems{}", r.offered,
-                             r.declined.empty() ? "" : ": " + r.declined.front().reason);
-    } else if (c.undecided) {
-      r.verdict = verdict::inconclusive;
-      r.reason = "some elements could not be decided";
-    } else if (timed && r.cases < fewest_cases) {
-      r.verdict = verdict::inconclusive;
-      r.reason = fmt::format("{} cases, fewer than {}: give more --time", r.cases, fewest_cases);
-    } else if (c.trusted == 0) {
-      r.verdict = verdict::mistrusted;
-      r.reason = "no check would have seen a tensor of zeros or a lost term";
-    } else {
-      r.verdict = verdict::pass;
-      const auto judged = [&](regime which) {
-        const auto found = c.regimes.find(std::string(name_of(which)));
-        return found != c.regimes.end() && found->second.cases > 0;
-      };
-      r.certified = judged(regime::zero_mean) && judged(regime::positive) &&
-                    std::ranges::all_of(r.problems, [](const record::problem_result& p) {
-                      return p.certified || p.verdict == verdict::skipped;
-                    });
+  void draw_heat(record::verify_section& section) {
+    for (std::size_t i = 0; i < candidates_.size(); ++i) {
+      record::kernel_result& r = section.kernels[i];
+      const auto& worst = candidates_[i].worst_case;
+      if (worst && !record::is_bad(r.verdict)) r.heat = heat_of(box_, *worst);
+      for (const record::counterexample& f : r.counterexamples)
+        if (!r.heat && f.kind.starts_with("wrong")) r.heat = heat_of(box_, parse_case(f.original_replay));
     }
   }
 
-  static void add_histogram(candidate& c) {
-    const auto total = [](const auto& counts) {
-      index_t sum = 0;
-      for (const index_t n : counts) sum += n;
-      return sum;
-    };
-    if (total(c.ulps) == 0) return;
-    record::ulp_histogram h;
-    std::size_t used = 1;
-    for (std::size_t i = 0; i < c.ulps.size(); ++i)
-      if (c.ulps[i] > 0 || c.naive_ulps[i] > 0) used = i + 1;
-    h.edges.push_back(0);
-    for (std::size_t i = 0; i < used; ++i) {
-      h.counts.push_back(c.ulps[i]);
-      if (total(c.naive_ulps) > 0) h.naive_counts.push_back(c.naive_ulps[i]);
-      h.edges.push_back(i + 1 == c.ulps.size() ? std::numeric_limits<double>::infinity()
-                                               : std::ldexp(1.0, static_cast<int>(i) - 2));
-    }
-    c.result.ulps = std::move(h);
+  // ---- runs that are cut short ----
+
+  bool interrupted() {
+    if (stopped_.empty() && options_.stop) stopped_ = options_.stop();
+    return !stopped_.empty();
+  }
+
+  bool complete() const { return !options_.problems.empty() && done_ == options_.problems.size(); }
+
+  void checkpoint() {
+    if (!options_.checkpoint || complete() || since(last_checkpoint_) < seconds_between_checkpoints) return;
+    record::verify_section section = section_so_far();
+    section.unfinished = where_it_stands();
+    options_.checkpoint(std::move(section));
+    last_checkpoint_ = clock::now();
+  }
+
+  record::unfinished_run where_it_stands() const {
+    record::unfinished_run u;
+    u.stopped = stopped_;
+    u.budget = options_.seconds;
+    u.shard = options_.shard;
+    u.shards = options_.shards;
+    for (const group& g : groups_)
+      u.drawn.push_back(
+          {g.layer, g.pass, std::string(name_of(g.type)), static_cast<std::int64_t>(g.drawn), g.spent});
+    u.problems.assign(options_.problems.begin() + static_cast<std::ptrdiff_t>(done_),
+                      options_.problems.end());
+    return u;
+  }
+
+  candidate known(const kernel_info& k) const {
+    if (options_.earlier != nullptr)
+      for (const record::kernel_result& r : options_.earlier->kernels)
+        if (r.name == k.name) return reopened(k, r);
+    candidate c;
+    c.kernel = &k;
+    return c;
+  }
+
+  void take_up(const record::verify_section& earlier) {
+    cases_ = earlier.cases;
+    calls_ = earlier.calls;
+    spent_before_ = earlier.seconds;
+    for (const record::trigger& t : earlier.triggers) triggers_before_[t.name] = t;
+    if (!earlier.unfinished) return;
+    for (const record::drawn_problems& d : earlier.unfinished->drawn)
+      for (group& g : groups_)
+        if (g.layer == d.layer && g.pass == d.pass && name_of(g.type) == d.dtype) {
+          g.drawn = static_cast<std::uint64_t>(std::max<std::int64_t>(0, d.drawn));
+          g.spent = d.seconds;
+        }
+    for (group& g : groups_) g.drawn_before = g.drawn;
   }
 
   sandbox& box_;
@@ -658,6 +724,13 @@ class runner {
   int arena_ = 0;
   std::size_t next_law_ = 0;
   double law_seconds_ = 0;
+  double endurance_seconds_ = 0;
+  double aside_ = 0;  ///< seconds for what is no exam: shrinking, laws, endurance
+  std::string stopped_;
+  std::size_t done_ = 0;  ///< problems of the list
+  double spent_before_ = 0;
+  std::map<std::string, record::trigger> triggers_before_;
+  clock::time_point last_checkpoint_;
 };
 
 }  // namespace
@@ -676,6 +749,21 @@ law_verdict check_law(sandbox& box, const law& which, const kernel_info& kernel,
     v.applicable = false;
     return v;
   }
+}
+
+law_verdict replay_law(sandbox& box, const std::vector<law>& laws, const test_case& c) {
+  const std::string name = c.regime.substr(test_case::law_regime.size());
+  const auto each = std::ranges::find(laws, name, &law::name);
+  const auto kernel = std::ranges::find(box.kernels(), c.kernel, &kernel_info::name);
+  if (each == laws.end()) throw text_error(c.regime, 0, "no such law");
+  if (kernel == box.kernels().end()) throw text_error(c.kernel, 0, "no such kernel");
+  const auto l = plumb::bind(c.problem);
+  const pass_spec* const pass = l->find_pass(kernel->pass);  // a problem without bias has none for it
+  if (pass == nullptr || !each->applies(*l, *pass)) return {.applicable = false, .message = {}};
+  conditions how;
+  how.type = c.type;
+  how.layout = c.layout;
+  return check_law(box, *each, *kernel, *l, *pass, how, c.seed);
 }
 
 record::verify_section verify(sandbox& box, const verify_options& options) {

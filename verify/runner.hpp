@@ -52,7 +52,16 @@ struct verify_options {
   std::function<void(const sighting&)> on_failure;
   /// For listed problems of many operations; small ones get every regime.
   std::vector<regime> large_regimes = {regime::zero_mean, regime::positive, regime::lattice};
+  std::vector<regime> regimes = {all_regimes.begin(), all_regimes.end()};  ///< of generated problems
+  bool endurance = true;               ///< thousands of calls in a row, once a kernel
   bool stop_at_first_failure = false;  ///< of each kernel: later cases are not worth their time
+  checks by;                           ///< what answers are held against
+  /// Not empty once the run shall end before its time: why.
+  std::function<std::string()> stop;
+  /// Given the section as it stands, every few seconds.
+  std::function<void(record::verify_section)> checkpoint;
+  /// What an unfinished run with the same kernels, problems and seed found out; this one goes on from there.
+  const record::verify_section* earlier = nullptr;
 };
 
 /// Arenas the runner needs in the sandbox: two in rotation, one for single cases.
@@ -73,6 +82,19 @@ single_case examine(sandbox& box, const test_case& c, bool thorough);
 law_verdict check_law(sandbox& box, const law& which, const kernel_info& kernel, const layer& l,
                       const pass_spec& pass, const conditions& how, std::uint64_t seed,
                       std::int64_t* calls = nullptr);
+
+/// The law that the case names as its regime, `law:NAME`, on its kernel and problem. Throws text_error.
+law_verdict replay_law(sandbox& box, const std::vector<law>& laws, const test_case& c);
+
+/// Ten thousand calls of a kernel in a row, in one thread, with a new plan now and then.
+struct endurance {
+  std::int64_t calls = 0;
+  std::string kind;  ///< `leak`, `work after return`, or how it failed
+  std::string
+      left_behind;  ///< not empty: one sentence on what grew from the first half of the calls to the second
+};
+/// Of the case only kernel, problem, type and layout count. Throws text_error.
+endurance endure(sandbox& box, const test_case& c);
 
 /// A failing (or merely worst) case as the record shows it: tensors, wrong element, heat map.
 record::counterexample describe_failure(sandbox& box, const failure& f, const shrunk_case& smallest);

@@ -1,6 +1,7 @@
 #include "properties/audit/audit.hpp"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -11,7 +12,10 @@
 #include <stdexcept>
 
 #include "properties/audit/fault_table.hpp"
+#include "properties/audit/mutants.hpp"
+#include "properties/audit/noise.hpp"
 #include "properties/audit/practices.hpp"
+#include "properties/minimality.hpp"
 #include "reference/core/registry.hpp"
 #include "reference/layers/catalogue.hpp"
 
@@ -26,12 +30,17 @@ constexpr double least_to_hunt = 0.05;  ///< seconds a fault, even when the time
 constexpr double most_to_hunt = 20;
 constexpr double least_to_shrink = 0.8;  ///< seconds a fault; with less nothing is shrunk
 constexpr double most_to_shrink = 8;
+constexpr double mutants_share = 0.12, noise_share = 0.05;  // of the whole time
+constexpr double most_to_recheck = 3;                       // seconds a counterexample
 constexpr std::size_t problems_for_integers = 50;
 
 sandbox_options faulty_worker() {
   sandbox_options o;
   o.worker = (std::filesystem::read_symlink("/proc/self/exe").parent_path() / "plumb-fault-worker").string();
   if (const char* given = std::getenv("PLUMB_FAULT_WORKER")) o.worker = given;
+  if (::access(o.worker.c_str(), X_OK) != 0)
+    throw sandbox_error("cannot start the audit: there is no program `" + o.worker +
+                        "` (build the target plumb_fault_worker, or set PLUMB_FAULT_WORKER)");
   o.arenas = runner_arenas;
   o.time_limit = std::chrono::seconds(1);
   return o;
@@ -75,6 +84,8 @@ class auditor {
       section_.faults.push_back(hunt(*f, left / static_cast<double>(faults_.size() - done_), left));
       ++done_;
     }
+    try_mutants();
+    lay_noise(specimens);
     if (options_.practices) {
       for (record::fault_result& f : section_.faults) {
         tell("usual practice on " + f.kernel);
@@ -144,7 +155,7 @@ class auditor {
         r.killed = true;
         r.first_family = s.family;
         r.first_kind = s.kind;
-        r.cases = s.cases;
+        r.cases = std::max<std::int64_t>(1, s.cases);
         r.seconds = s.seconds;
       }
       // What the sandbox saw is no merit of the regime.
@@ -169,14 +180,139 @@ class auditor {
                              k.reason.empty() ? "" : ": ", k.reason, k.cases);
     }
     if (!k.counterexamples.empty()) {
-      const record::counterexample& c = k.counterexamples.front();
+      const auto smallest = std::ranges::find(k.counterexamples, true, &record::counterexample::minimal);
+      const record::counterexample& c =
+          smallest == k.counterexamples.end() ? k.counterexamples.front() : *smallest;
       r.problem = c.problem;
       r.replay = c.replay;
       r.shrink_steps = c.shrink_steps;
       r.minimal = c.minimal;
       r.elements = elements_of(c.problem, f.pass);
     }
+    if (r.minimal) look_below(r);
+    if (f.kind == "leak" || f.kind == "crash")
+      faulty_.restart();  // what it left behind is no business of the next one
     return r;
+  }
+
+  /// Every case one step below the counterexample, found without the shrinker, must pass.
+  void look_below(record::fault_result& r) {
+    const clock::time_point began = clock::now();
+    const test_case smallest = parse_case(r.replay);
+    const bool plainly = fails(smallest, false);
+    r.smaller_tried = 0;
+    for (const test_case& c : one_step_reductions(smallest)) {
+      if (since(began) > most_to_recheck) return;
+      ++*r.smaller_tried;
+      if (!pass_is_there(c, r.pass) || !fails(c, !plainly)) continue;
+      r.smaller = print(c);
+      r.minimal = false;
+      return;
+    }
+  }
+
+  /// Without an optional tensor the layer may have one pass less.
+  static bool pass_is_there(const test_case& c, const std::string& pass) {
+    return plumb::bind(std::string_view(c.problem))->find_pass(pass) != nullptr;
+  }
+
+  bool fails(const test_case& c, bool thorough) {
+    if (c.regime == test_case::endurance) return !endure(faulty_, c).left_behind.empty();
+    if (c.regime.starts_with(test_case::law_regime)) {
+      const law_verdict v = replay_law(faulty_, options_.base.laws, c);
+      return v.applicable && !v.holds;
+    }
+    const single_case again = examine(faulty_, c, thorough);
+    return again.result.wrong && again.result.wrong->verdict != record::verdict::inconclusive;
+  }
+
+  // ---- the verifier with a check weakened
+
+  void try_mutants() {
+    std::vector<const mutant*> list;
+    for (const mutant& m : mutants())
+      if (wanted(m.kernel)) list.push_back(&m);
+    for (const mutant* m : list) {
+      tell("mutant: " + m->name);
+      const double seconds = mutants_share * options_.seconds / static_cast<double>(list.size());
+      section_.mutants.push_back(try_mutant(*m, std::clamp(seconds, 0.3, 3.0)));
+    }
+  }
+
+  record::mutant_result try_mutant(const mutant& m, double seconds) {
+    record::mutant_result r;
+    r.name = m.name;
+    r.weakened = m.weakened;
+    r.kernel = m.kernel;
+    r.honest =
+        std::ranges::none_of(fault_table(), [&](const planted_fault& f) { return f.kernel == m.kernel; });
+    const trial whole = try_on(m.kernel, r.honest ? seconds : most_to_hunt, nullptr);
+    const trial weak = try_on(m.kernel, std::max(seconds, 3 * whole.seconds), m.weaken);
+    r.cases = weak.cases;
+    r.first_kind = r.honest ? weak.kind : whole.kind;
+    if (r.honest == whole.failed)
+      r.reason = r.honest ? "the whole verifier accuses it: " + whole.kind
+                          : fmt::format("the whole verifier does not see it in {} cases", whole.cases);
+    else if (r.honest != weak.failed)
+      r.reason = r.honest ? "it is still acquitted" : "the fault is still seen: " + weak.kind;
+    else if (!weak.failed && weak.cases < whole.cases)
+      r.reason = fmt::format("it had time for {} cases only", weak.cases);
+    else
+      r.killed = true;
+    return r;
+  }
+
+  struct trial {
+    bool failed = false;
+    std::string kind;
+    std::int64_t cases = 0;
+    double seconds = 0;
+  };
+  /// Without laws: they compare in ways of their own.
+  trial try_on(const std::string& kernel, double seconds, void (*weaken)(verify_options&)) {
+    trial t;
+    verify_options o = options_.base;
+    o.kernels = {&find(kernel)};
+    o.seconds = seconds;
+    o.laws.clear();
+    o.endurance = false;
+    o.shrink = nullptr;
+    o.progress = nullptr;
+    o.triggers = nullptr;
+    o.all_triggers = nullptr;
+    o.stop_at_first_failure = true;
+    o.on_failure = [&](const sighting& s) {
+      if (std::exchange(t.failed, true)) return;
+      t.kind = s.kind;
+    };
+    if (weaken != nullptr) weaken(o);
+    const record::verify_section v = verify(faulty_, o);
+    t.cases = v.kernels.front().cases;
+    t.seconds = v.seconds;
+    return t;
+  }
+
+  // ---- noise on honest answers
+
+  void lay_noise(const std::vector<const kernel_info*>& specimens) {
+    std::vector<const kernel_info*> list;
+    for (const kernel_info* k : specimens)
+      if (k->name.ends_with("/honest@plain")) list.push_back(k);
+    noise_probe probe;
+    for (const kernel_info* k : list) {
+      tell("noise on " + k->name);
+      verify_options o = options_.base;
+      o.kernels = {k};
+      o.seconds = std::max(0.05, noise_share * options_.seconds / static_cast<double>(list.size()));
+      o.laws.clear();
+      o.progress = nullptr;
+      o.triggers = nullptr;
+      o.all_triggers = nullptr;
+      o.endurance = false;
+      probe.attach(o.by, k->layer);
+      verify(faulty_, o);
+    }
+    section_.noise = probe.results();
   }
 
   // ---- usual practice
@@ -268,6 +404,21 @@ record::audit_section audit(const audit_options& options) { return auditor(optio
 
 std::size_t survivors(const record::audit_section& a) {
   return static_cast<std::size_t>(std::ranges::count_if(a.faults, [](const auto& f) { return !f.killed; }));
+}
+
+std::size_t living_mutants(const record::audit_section& a) {
+  return static_cast<std::size_t>(std::ranges::count_if(a.mutants, [](const auto& m) { return !m.killed; }));
+}
+
+std::size_t noise_misjudged(const record::audit_section& a) {
+  std::int64_t sum = 0;
+  for (const record::noise_result& n : a.noise) sum += n.missed + n.accused;
+  return static_cast<std::size_t>(sum);
+}
+
+std::size_t not_minimal(const record::audit_section& a) {
+  return static_cast<std::size_t>(
+      std::ranges::count_if(a.faults, [](const auto& f) { return f.smaller.has_value(); }));
 }
 
 std::size_t false_alarms(const record::audit_section& a) {

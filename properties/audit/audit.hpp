@@ -22,8 +22,12 @@ struct audit_options {
 /// Throws std::invalid_argument if no kernel matches.
 record::audit_section audit(const audit_options& options);
 
-/// What fails the audit: faults that live, honest kernels of ours that are accused.
+/// What fails the audit: faults that live, honest kernels of ours that are accused, weakened checks that nothing would
+/// miss, noise that was missed or accused, counterexamples above one that fails too.
 std::size_t survivors(const record::audit_section& a);
+std::size_t living_mutants(const record::audit_section& a);
+std::size_t noise_misjudged(const record::audit_section& a);
+std::size_t not_minimal(const record::audit_section& a);
 std::size_t false_alarms(const record::audit_section& a);
 
 }  // namespace plumb

@@ -271,6 +271,8 @@ void register_activations(registry& kernels) {
       .walk("flush_to_zero")
       .walk("leaves_flush_to_zero")
       .walk("no_work")
+      .walk("nan_unwritten")
+      .walk("works_on")
       .walk("late_thread", threads);
   specimen<relu_backward>(kernels, "relu", "backward")
       .honest()
@@ -287,6 +289,9 @@ void register_activations(registry& kernels) {
       .plant<"overflows">({plain, vector})
       .plant<"clipped_at_eight">()
       .plant<"garbage_between_integers">({tail})
+      .walk("honest_to_the_limit")
+      .walk("beyond_the_limit")
+      .walk("beyond_in_f64")
       .walk("isolated_element");
   specimen<map_backward<sigmoid_gate>>(kernels, "sigmoid", "backward").honest().plant<"input_for_output">();
   specimen<tanh_forward>(kernels, "tanh", "forward").honest().plant<"cancels_near_zero">({plain, tail});

@@ -288,6 +288,8 @@ void register_dense(registry& kernels) {
       .walk("packed_once")
       .walk("replay_by_sample")
       .walk("flaky")
+      .walk("leaks_descriptors")
+      .walk("hungry")
       .walk("before_the_start")
       .walk("one_ulp")
       .walk("leaves_rounding_mode")
@@ -312,6 +314,7 @@ void register_dense(registry& kernels) {
       .plant<"pitch_of_other_side">()
       .plant<"depth_tail_lost">({tail})
       .walk("input_as_scratch")
+      .walk("leaks_pages")
       .walk("nan_at_the_end");
 }
 

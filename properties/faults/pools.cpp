@@ -283,7 +283,9 @@ void register_pools(registry& kernels) {
       .plant<"last_cell_forgotten">({plain, tail})
       .plant<"stride_of_other_axis">()
       .walk("dense_reads")
-      .walk("dense_writes");
+      .walk("dense_writes")
+      .walk("added_to_zero")
+      .walk("leaks_threads");
   specimen<max_forward>(kernels, "max_pool1d", "forward")
       .plant<"magnitudes">({vector})
       .walk("past_the_end", vector);

@@ -107,6 +107,7 @@ struct resize_body {
   extents5 x, y;
   std::array<index_t, 3> in{}, out{};
   std::array<double, 3> step{};
+  std::array<long double, 3> fine{};  ///< the same for weights, which keep all digits of double
   bool align = false, exact = false;
 
   static resize_body read(const problem& p) {
@@ -119,7 +120,8 @@ struct resize_body {
     b.align = p.has("align_corners") && p.flag("align_corners");
     b.exact = p.layer().find("exact") != std::string::npos;
     for (std::size_t i = 0; i < 3; ++i)
-      b.step[i] = static_cast<double>(b.in[i]) / static_cast<double>(b.out[i]);
+      b.step[i] = static_cast<double>(b.fine[i] = static_cast<long double>(b.in[i]) /
+                                                  static_cast<long double>(b.out[i]));
     if (p.has("scale")) b.read_scale(p.text("scale"), static_cast<std::size_t>(from.rank() - 2));
     return b;
   }
@@ -128,8 +130,8 @@ struct resize_body {
     std::size_t at = 0;
     for (std::size_t i = 0; i < rank; ++i) {
       const std::size_t end = std::min(text.find('x', at), text.size());
-      const double factor = std::stod(text.substr(at, end - at));
-      if (factor > 0) step[3 - rank + i] = 1 / factor;
+      const long double factor = std::stold(text.substr(at, end - at));
+      if (factor > 0) fine[3 - rank + i] = 1 / factor, step[3 - rank + i] = 1 / static_cast<double>(factor);
       at = std::min(end + 1, text.size());
       if (at == text.size() && i + 1 < rank) at = 0;  // one factor for every axis
     }
@@ -198,27 +200,27 @@ struct nearest_backward : nearest_forward {
 struct linear_body : resize_body {
   struct blend {
     index_t low, high;
-    double weight;  ///< of the high cell
+    long double weight;  ///< of the high cell
   };
   template <name F>
   blend at(std::size_t axis, index_t o) const {
     const index_t last = in[axis] - 1;
     const bool corners = F == "corners_never_aligned" ? false : F == "corners_always_aligned" ? true : align;
-    double s = 0;
+    long double s = 0;
     if (in[axis] == out[axis] && F != "equal_sizes_blended") {
-      s = static_cast<double>(o);
+      s = static_cast<long double>(o);
     } else if (corners) {
-      s = out[axis] > 1
-              ? static_cast<double>(o) * static_cast<double>(last) / static_cast<double>(out[axis] - 1)
-              : 0;
+      s = out[axis] > 1 ? static_cast<long double>(o) * static_cast<long double>(last) /
+                              static_cast<long double>(out[axis] - 1)
+                        : 0;
     } else {
       const std::size_t from = F == "step_of_other_axis" && axis == 2 ? 1 : axis;
-      s = step[from] * (static_cast<double>(o) + 0.5) - 0.5;
-      if constexpr (F == "no_half_pixel") s = step[from] * static_cast<double>(o);
-      s = std::max(s, 0.0);
+      s = fine[from] * (static_cast<long double>(o) + 0.5L) - 0.5L;
+      if constexpr (F == "no_half_pixel") s = fine[from] * static_cast<long double>(o);
+      s = std::max(s, 0.0L);
     }
     const index_t low = std::min(static_cast<index_t>(s), last);
-    return {low, std::min(low + 1, last), s - static_cast<double>(low)};
+    return {low, std::min(low + 1, last), s - static_cast<long double>(low)};
   }
 };
 
@@ -262,8 +264,8 @@ struct linear_backward : linear_body {
     const auto share = [&](std::size_t axis, index_t o, index_t c) {
       const blend b = at<F>(axis, o);
       if constexpr (F == "border_share_lost")
-        if (b.low == b.high) return b.low == c ? 1 - b.weight : 0.0;
-      return (b.low == c ? 1 - b.weight : 0.0) + (b.high == c ? b.weight : 0.0);
+        if (b.low == b.high) return b.low == c ? 1 - b.weight : 0.0L;
+      return (b.low == c ? 1 - b.weight : 0.0L) + (b.high == c ? b.weight : 0.0L);
     };
     const auto holds = [&](std::size_t axis, index_t o, index_t c) {
       const blend b = at<F>(axis, o);
@@ -346,6 +348,7 @@ void register_resampling(registry& kernels) {
       .plant<"always_zero">()
       .plant<"negative_pad_is_none">()
       .plant<"pad_of_other_axis">({plain, vector})
+      .walk("added_to_zero")
       .walk("launch_by_input");
   specimen<pad_forward>(kernels, "reflection_pad2d", "forward")
       .plant<"border_repeated">({plain, tail})
@@ -388,6 +391,7 @@ void register_resampling(registry& kernels) {
   specimen<linear_backward>(kernels, "upsample_linear1d", "backward").plant<"narrow_window">();
   specimen<pixel_shuffle_forward>(kernels, "pixel_shuffle", "forward")
       .honest()
+      .walk("one_ulp")
       .plant<"depth_counts_slowest">()
       .plant<"rows_and_columns_swapped">({plain, tail});
   specimen<channel_shuffle_forward>(kernels, "channel_shuffle", "forward")

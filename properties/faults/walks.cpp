@@ -1,12 +1,16 @@
 // How pieces are walked over, rightly and wrongly. The wrong walks go wrong whatever the layer: pieces left out,
 // memory overrun, strides ignored, results replayed, and the cheats of section F of the list of hazards.
+#include <fcntl.h>
 #include <fenv.h>
 #include <omp.h>
+#include <sys/mman.h>
+#include <unistd.h>
 #include <xmmintrin.h>
 
 #include <atomic>
 #include <chrono>
 #include <map>
+#include <numeric>
 #include <thread>
 
 #include "properties/faults/specimen.hpp"
@@ -226,6 +230,23 @@ void dense_reads(const occasion& o) {
   o.honest(reads, o.call.writes);
 }
 
+/// The order of the axes in memory is seen, the gaps between the elements are not.
+void gaps_ignored(const occasion& o) {
+  std::vector<tensor_ref> reads(o.call.reads.begin(), o.call.reads.end());
+  for (tensor_ref& t : reads) {
+    if (t.data == nullptr) continue;
+    std::vector<int> axes(static_cast<std::size_t>(t.extents.rank()));
+    std::iota(axes.begin(), axes.end(), 0);
+    std::ranges::stable_sort(axes, {}, [strides = t.strides](int axis) { return strides[axis]; });
+    index_t step = 1;
+    for (const int axis : axes) {
+      t.strides[axis] = step;
+      step *= t.extents[axis];
+    }
+  }
+  o.honest(reads, o.call.writes);
+}
+
 /// Only the second tensor read is taken for dense: saved indices, the saved output.
 void dense_second(const occasion& o) {
   std::vector<tensor_ref> reads(o.call.reads.begin(), o.call.reads.end());
@@ -431,6 +452,107 @@ void fixed_shape(const occasion& o) {
   if (o.w.row % lanes != 0 && o.size() > 1) set_value(o.out(), o.size() - 1, value_at(o.out(), o.size() - 2));
 }
 
+// ---- what is left behind
+
+void leaks_memory(const occasion& o) {
+  o.honest();
+  static std::vector<std::unique_ptr<char[]>> kept;
+  kept.push_back(std::make_unique<char[]>(48));
+}
+
+void leaks_pages(const occasion& o) {
+  o.honest();
+  static_cast<void>(::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+}
+
+void leaks_descriptors(const occasion& o) {
+  o.honest();
+  static_cast<void>(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+}
+
+/// Every sixteenth call starts a thread that waits for work which never comes (and so gives up after some seconds).
+void leaks_threads(const occasion& o) {
+  o.honest();
+  if (++calls_in_process % 16 == 0)
+    std::thread([] { std::this_thread::sleep_for(std::chrono::seconds(3)); }).detach();
+}
+
+/// Goes on computing when it has returned, for the next call perhaps.
+void works_on(const occasion& o) {
+  o.honest();
+  static std::atomic<bool> at_work{false};
+  if (at_work.exchange(true)) return;
+  std::thread([] {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(200);
+    while (std::chrono::steady_clock::now() < end) {
+    }
+    at_work = false;
+  }).detach();
+}
+
+/// Asks for more memory than there is.
+void hungry(const occasion& o) {
+  o.honest();
+  const volatile std::size_t all = std::size_t{1} << 42;
+  if (o.size() > 7) std::vector<char>().reserve(all);
+}
+
+// ---- the edge of what was declared
+
+/// Sigmoids moved up to the last number at most `limit` units in the last place from the truth; in double less far.
+void to_the_limit(const occasion& o, double limit) {
+  o.honest();
+  for (index_t i = 0; i < o.size(); ++i) {
+    const tensor_ref& y = o.out();
+    const double x = value_at(o.call.reads[0], i), honest = value_at(y, i);
+    if (!(std::fabs(x) < 30)) continue;
+    if (y.type == dtype::f64) {
+      set_value(y, i, honest + 2 * std::fabs(one_up(y, honest) - honest));
+      continue;
+    }
+    const double truth = 1 / (1 + std::exp(-x)), unit = std::ldexp(1.0, std::ilogb(truth) - 23);
+    const double moved = std::floor((truth + limit * unit) / unit) * unit;
+    if (std::ilogb(moved) == std::ilogb(truth)) set_value(y, i, moved);
+  }
+}
+void limit_of_four(const occasion& o) { to_the_limit(o, 3.95); }
+void limit_of_five(const occasion& o) { to_the_limit(o, 4.95); }
+
+/// Four units from what is honest, in double only: the error of the honest value comes on top.
+void beyond_in_f64(const occasion& o) {
+  o.honest();
+  for (index_t i = 0; i < o.size() && o.out().type == dtype::f64; ++i) {
+    const double honest = value_at(o.out(), i);
+    set_value(o.out(), i, honest + 4 * (one_up(o.out(), honest) - honest));
+  }
+}
+
+/// Asks for 60 bytes of workspace and uses 64.
+void past_the_workspace(const occasion& o) {
+  o.honest();
+  std::memset(o.call.workspace, 0, 64);
+}
+
+/// What is NaN is not stored.
+void nan_unwritten(const occasion& o) {
+  const std::vector<double> before = values_of(o.call.writes);
+  o.honest();
+  for (index_t i = 0; i < o.size(); ++i)
+    if (std::isnan(value_at(o.out(), i))) {
+      std::byte* const at = address(o.out(), i);
+      if (std::isnan(before[static_cast<std::size_t>(i)]))
+        std::memset(at, 0xff, size_of(o.out().type));
+      else
+        set_value(o.out(), i, before[static_cast<std::size_t>(i)]);
+    }
+}
+
+/// Copies are added to zeros, which loses the sign of a zero.
+void added_to_zero(const occasion& o) {
+  o.honest();
+  for (index_t i = 0; i < o.size(); ++i) set_value(o.out(), i, value_at(o.out(), i) + 0.0);
+}
+
 struct row {
   std::string_view name;
   wrong_walk run;
@@ -449,6 +571,7 @@ constexpr row wrong_walks[] = {{"skipped_tail", skipped_tail},
                                {"scratch_not_cleared", scratch_not_cleared, 64},
                                {"scratch_kept", scratch_kept, 64},
                                {"dense_reads", dense_reads},
+                               {"gaps_ignored", gaps_ignored},
                                {"dense_second", dense_second},
                                {"dense_writes", dense_writes},
                                {"zeros", zeros},
@@ -472,7 +595,19 @@ constexpr row wrong_walks[] = {{"skipped_tail", skipped_tail},
                                {"random_bits", random_bits},
                                {"bits_by_team", bits_by_team},
                                {"nan_at_the_end", nan_at_the_end},
-                               {"fixed_shape", fixed_shape}};
+                               {"fixed_shape", fixed_shape},
+                               {"leaks_memory", leaks_memory},
+                               {"leaks_pages", leaks_pages},
+                               {"leaks_descriptors", leaks_descriptors},
+                               {"leaks_threads", leaks_threads},
+                               {"works_on", works_on},
+                               {"hungry", hungry},
+                               {"honest_to_the_limit", limit_of_four},
+                               {"beyond_the_limit", limit_of_five},
+                               {"beyond_in_f64", beyond_in_f64},
+                               {"past_the_workspace", past_the_workspace, 60},
+                               {"nan_unwritten", nan_unwritten},
+                               {"added_to_zero", added_to_zero}};
 
 class walking_plan final : public plan {
  public:
@@ -497,6 +632,11 @@ class walking_plan final : public plan {
 
 std::unique_ptr<plan> make_plan(std::string_view walk, path where, work w) {
   if (walk.empty()) return std::make_unique<walking_plan>(nullptr, where, std::move(w));
+  if (walk == "leaks_plan") {
+    static std::vector<std::shared_ptr<const void>> plans;
+    plans.push_back(w.body);
+    return std::make_unique<walking_plan>(nullptr, where, std::move(w));
+  }
   if (walk == "inside") return std::make_unique<walking_plan>(nullptr, path::plain, std::move(w));
   for (const row& r : wrong_walks)
     if (r.name == walk) return std::make_unique<walking_plan>(&r, where, std::move(w));

@@ -89,6 +89,9 @@ struct pass_spec {
     std::string a, b, addend;
   };
   std::optional<contraction_spec> contraction = {};
+  /// Every element written is a copy of one element read, or a constant: nothing is computed, so even the sign of a
+  /// zero is settled.
+  bool selects = false;
 };
 
 struct signature {

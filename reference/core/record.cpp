@@ -133,7 +133,8 @@ void visit(S& s, F&& f) {
   f("determinism", s.determinism), f("device", s.device), f("origin", s.origin), f("peer", s.peer);
   f("planted", s.planted), f("verdict", s.verdict), f("reason", s.reason), f("certified", s.certified);
   f("cases", s.cases), f("calls", s.calls), f("elements", s.elements);
-  f("oracle_escalations", s.oracle_escalations), f("seconds", s.seconds), f("offered", s.offered);
+  f("oracle_escalations", s.oracle_escalations), f("unbounded", s.unbounded), f("trusted", s.trusted);
+  f("endured", s.endured), f("seconds", s.seconds), f("offered", s.offered);
   f("accepted", s.accepted), f("declined", s.declined), f("coverage", s.coverage), f("regimes", s.regimes);
   f("laws", s.laws), f("detection_power", s.detection_power), f("worst", s.worst), f("heat", s.heat);
   f("ulps", s.ulps), f("counterexamples", s.counterexamples), f("problems", s.problems);
@@ -144,10 +145,21 @@ void visit(S& s, F&& f) {
   f("name", s.name), f("drawn", s.drawn), f("applicable", s.applicable);
 }
 
+template <is<drawn_problems> S, class F>
+void visit(S& s, F&& f) {
+  f("layer", s.layer), f("pass", s.pass), f("dtype", s.dtype), f("drawn", s.drawn), f("seconds", s.seconds);
+}
+
+template <is<unfinished_run> S, class F>
+void visit(S& s, F&& f) {
+  f("stopped", s.stopped), f("budget", s.budget), f("shard", s.shard), f("shards", s.shards);
+  f("drawn", s.drawn), f("problems", s.problems);
+}
+
 template <is<verify_section> S, class F>
 void visit(S& s, F&& f) {
   f("cases", s.cases), f("calls", s.calls), f("seconds", s.seconds), f("triggers", s.triggers);
-  f("kernels", s.kernels);
+  f("kernels", s.kernels), f("unfinished", s.unfinished);
 }
 
 template <is<agreement> S, class F>
@@ -261,7 +273,8 @@ void visit(S& s, F&& f) {
   f("reason", s.reason), f("first_family", s.first_family), f("first_kind", s.first_kind);
   f("cases", s.cases), f("seconds", s.seconds), f("families", s.families), f("problem", s.problem);
   f("replay", s.replay), f("elements", s.elements), f("shrink_steps", s.shrink_steps);
-  f("minimal", s.minimal), f("practices", s.practices);
+  f("minimal", s.minimal), f("smaller_tried", s.smaller_tried), f("smaller", s.smaller);
+  f("practices", s.practices);
 }
 
 template <is<honest_result> S, class F>
@@ -276,9 +289,22 @@ void visit(S& s, F&& f) {
   f("honest", s.honest), f("rejected", s.rejected);
 }
 
+template <is<mutant_result> S, class F>
+void visit(S& s, F&& f) {
+  f("name", s.name), f("weakened", s.weakened), f("kernel", s.kernel), f("honest", s.honest);
+  f("killed", s.killed), f("reason", s.reason), f("first_kind", s.first_kind), f("cases", s.cases);
+}
+
+template <is<noise_result> S, class F>
+void visit(S& s, F&& f) {
+  f("regime", s.regime), f("layers", s.layers), f("twice", s.twice), f("missed", s.missed);
+  f("half", s.half), f("accused", s.accused), f("example", s.example);
+}
+
 template <is<audit_section> S, class F>
 void visit(S& s, F&& f) {
   f("seconds", s.seconds), f("faults", s.faults), f("honest", s.honest), f("practices", s.practices);
+  f("mutants", s.mutants), f("noise", s.noise);
 }
 
 template <is<run> S, class F>

@@ -37,7 +37,7 @@ namespace record {
 
 /// The schema this build writes, and the newest one it reads. What a newer schema added is optional, so that
 /// older records are read as they are (docs/record.md lists the additions).
-inline constexpr int schema_version = 2;
+inline constexpr int schema_version = 3;
 
 enum class verdict : std::uint8_t { pass, fail, mistrusted, inconclusive, skipped, crashed, timeout };
 std::string_view name_of(verdict v);
@@ -224,8 +224,11 @@ struct kernel_result {
   bool certified = false;
   std::int64_t cases = 0;
   std::int64_t calls = 0;
-  std::int64_t elements = 0;            ///< output elements compared with the oracle
-  std::int64_t oracle_escalations = 0;  ///< elements where double could not decide
+  std::int64_t elements = 0;              ///< output elements compared with the oracle
+  std::int64_t oracle_escalations = 0;    ///< elements where double could not decide
+  std::optional<std::int64_t> unbounded;  ///< elements that passed though nothing bounds their error
+  std::optional<std::int64_t> trusted;    ///< problems on which zeros or a lost term would have been seen
+  std::optional<std::int64_t> endured;    ///< calls in a row that left nothing behind
   double seconds = 0;
   std::int64_t offered = 0;  ///< problems put to `supports`
   std::int64_t accepted = 0;
@@ -249,12 +252,32 @@ struct trigger {
   std::int64_t applicable = 0;  ///< problems in which it could have been drawn
 };
 
+/// How many problems of one layer, pass and element type were drawn: the next one has that number.
+struct drawn_problems {
+  std::string layer;
+  std::string pass;
+  std::string dtype;
+  std::int64_t drawn = 0;
+  double seconds = 0;
+};
+
+/// Where a run stopped that did not get to its end, so that `--resume` can go on.
+struct unfinished_run {
+  std::string stopped;  ///< `SIGINT`, or empty: the record was written on the way
+  double budget = 0;    ///< seconds that it was given
+  std::int64_t shard = 0;
+  std::int64_t shards = 1;
+  std::vector<drawn_problems> drawn;
+  std::vector<std::string> problems;  ///< of a list, those still to be judged
+};
+
 struct verify_section {
   std::int64_t cases = 0;
   std::int64_t calls = 0;
   double seconds = 0;
   std::vector<trigger> triggers;
   std::vector<kernel_result> kernels;
+  std::optional<unfinished_run> unfinished;
 };
 
 // ---------------------------------------------------------------------------------------------- gradcheck
@@ -457,6 +480,9 @@ struct fault_result {
   std::int64_t elements = 0;      ///< of all tensors that it reads
   std::int64_t shrink_steps = 0;  ///< reductions that were tried
   bool minimal = false;           ///< none of them still fails
+  std::optional<std::int64_t>
+      smaller_tried;                   ///< cases one step below it, tried without the shrinker: none fails
+  std::optional<std::string> smaller;  ///< unless this one does
   std::vector<std::string>
       practices;  ///< for each of audit_section::practices: found, missed, or why not asked
 };
@@ -482,11 +508,37 @@ struct practice_result {
   std::int64_t rejected = 0;  ///< and rejected all the same
 };
 
+/// The verifier with one of its checks weakened, put to kernels that the whole one judges rightly.
+struct mutant_result {
+  std::string name;
+  std::string weakened;  ///< what was done to the check
+  std::string kernel;    ///< that notices
+  bool honest = false;   ///< it has no fault: the mutant is noticed if it is accused, else if it is not
+  bool killed = false;
+  std::string reason;      ///< why it survived
+  std::string first_kind;  ///< what the whole verifier says of the kernel, or the mutant of an honest one
+  std::int64_t cases = 0;  ///< put to the mutant
+};
+
+/// Noise laid on one element of honest answers, in one regime.
+struct noise_result {
+  std::string regime;
+  std::int64_t layers = 0;
+  std::int64_t twice =
+      0;  ///< elements given twice the threshold, or one unit in the last place where bits count
+  std::int64_t missed = 0;   ///< of these, not seen
+  std::int64_t half = 0;     ///< elements given half of the proven bound
+  std::int64_t accused = 0;  ///< of these, held to break it
+  std::string example;       ///< of one that was missed or accused
+};
+
 struct audit_section {
   double seconds = 0;
   std::vector<fault_result> faults;
   std::vector<honest_result> honest;
   std::vector<practice_result> practices;
+  std::vector<mutant_result> mutants;
+  std::vector<noise_result> noise;
 };
 
 // ---------------------------------------------------------------------------------------------- the whole

@@ -15,6 +15,7 @@ namespace plumb {
 template <class Gate>
 struct activation {
   static constexpr std::string_view saved = "x";
+  static constexpr bool selects = false;  ///< y is x or a limit, dx is dy or 0
   bool operator==(const activation&) const = default;
 
   static void attributes(auto&, auto&&) {}
@@ -22,11 +23,12 @@ struct activation {
   signature describe() const {
     return {.inputs = {{.name = "x"}},
             .outputs = {{.name = "y"}},
-            .passes = {{.name = "forward", .reads = {"x"}, .writes = {"y"}},
+            .passes = {{.name = "forward", .reads = {"x"}, .writes = {"y"}, .selects = Gate::selects},
                        {.name = "backward",
                         .reads = {"dy", std::string(Gate::saved)},
                         .writes = {"dx"},
-                        .linear_in = {{"dy"}}}}};
+                        .linear_in = {{"dy"}},
+                        .selects = Gate::selects}}};
   }
 
   /// Throws shape_error if the gate's attributes contradict each other.

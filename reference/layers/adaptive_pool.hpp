@@ -141,7 +141,7 @@ struct adaptive_max_pool : adaptive_windows<Rank> {
                          .differentiable = false,
                          .axes = letters_of_windows[Rank - 1]}},
             .passes = {
-                {.name = "forward", .reads = {"x"}, .writes = {"y", "indices"}},
+                {.name = "forward", .reads = {"x"}, .writes = {"y", "indices"}, .selects = true},
                 {.name = "backward", .reads = {"dy", "indices"}, .writes = {"dx"}, .linear_in = {{"dy"}}}}};
   }
 

@@ -63,7 +63,7 @@ struct fractional_max_pool {
                          .differentiable = false,
                          .axes = letters_of_windows[Rank - 1]}},
             .passes = {
-                {.name = "forward", .reads = {"x", "u"}, .writes = {"y", "indices"}},
+                {.name = "forward", .reads = {"x", "u"}, .writes = {"y", "indices"}, .selects = true},
                 {.name = "backward", .reads = {"dy", "indices"}, .writes = {"dx"}, .linear_in = {{"dy"}}}}};
   }
 

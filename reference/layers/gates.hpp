@@ -77,7 +77,11 @@ struct two_inputs {
 struct add_gate : gates::two_inputs {
   static constexpr std::string_view formula = "y = x0 + x1";
   bool operator==(const add_gate&) const = default;
-  static signature describe() { return reading({}, {{"x0", "x1"}}); }
+  static signature describe() {
+    signature s = reading({}, {{"x0", "x1"}});
+    s.passes[1].selects = true;
+    return s;
+  }
 
   template <class T>
   void forward(const bundle<const T>& in, const bundle<T>& out) const {
@@ -128,7 +132,11 @@ struct mul_gate : gates::two_inputs {
 struct max_gate : gates::two_inputs {
   static constexpr std::string_view formula = "y = max(x0, x1), the first of equals wins";
   bool operator==(const max_gate&) const = default;
-  static signature describe() { return reading({"x0", "x1"}, {}); }
+  static signature describe() {
+    signature s = reading({"x0", "x1"}, {});
+    s.passes[0].selects = s.passes[1].selects = true;
+    return s;
+  }
 
   template <class T>
   void forward(const bundle<const T>& in, const bundle<T>& out) const {
@@ -275,7 +283,11 @@ struct copy_gate {
         .inputs = {{.name = "x"}},
         .outputs = {{.name = "y0"}, {.name = "y1"}},
         .passes = {
-            {.name = "forward", .reads = {"x"}, .writes = {"y0", "y1"}, .linear_in = {{"x"}}},
+            {.name = "forward",
+             .reads = {"x"},
+             .writes = {"y0", "y1"},
+             .linear_in = {{"x"}},
+             .selects = true},
             {.name = "backward", .reads = {"dy0", "dy1"}, .writes = {"dx"}, .linear_in = {{"dy0", "dy1"}}}}};
   }
   static shape_map output_shapes(const shape_map& in) {

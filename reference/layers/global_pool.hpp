@@ -98,9 +98,12 @@ struct global_max_pool {
     return {.inputs = {{.name = "x", .axes = "nc*"}},
             .outputs = {{.name = "y", .axes = "nc*"},
                         {.name = "indices", .kind = element::index, .differentiable = false, .axes = "nc*"}},
-            .passes = {
-                {.name = "forward", .reads = {"x"}, .writes = {"y", "indices"}},
-                {.name = "backward", .reads = {"dy", "indices"}, .writes = {"dx"}, .linear_in = {{"dy"}}}}};
+            .passes = {{.name = "forward", .reads = {"x"}, .writes = {"y", "indices"}, .selects = true},
+                       {.name = "backward",
+                        .reads = {"dy", "indices"},
+                        .writes = {"dx"},
+                        .linear_in = {{"dy"}},
+                        .selects = true}}};
   }
 
   shape_map output_shapes(const shape_map& in) const {

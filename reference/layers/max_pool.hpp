@@ -61,7 +61,7 @@ struct max_pool {
                          .differentiable = false,
                          .axes = letters_of_y[Rank - 1]}},
             .passes = {
-                {.name = "forward", .reads = {"x"}, .writes = {"y", "indices"}},
+                {.name = "forward", .reads = {"x"}, .writes = {"y", "indices"}, .selects = true},
                 {.name = "backward", .reads = {"dy", "indices"}, .writes = {"dx"}, .linear_in = {{"dy"}}}}};
   }
 

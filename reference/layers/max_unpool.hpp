@@ -48,9 +48,16 @@ struct max_unpool {
                         .differentiable = false,
                         .axes = letters_of_windows[Rank - 1]}},
             .outputs = {{.name = "y", .axes = letters_of_input[Rank - 1]}},
-            .passes = {
-                {.name = "forward", .reads = {"x", "indices"}, .writes = {"y"}, .linear_in = {{"x"}}},
-                {.name = "backward", .reads = {"dy", "indices"}, .writes = {"dx"}, .linear_in = {{"dy"}}}}};
+            .passes = {{.name = "forward",
+                        .reads = {"x", "indices"},
+                        .writes = {"y"},
+                        .linear_in = {{"x"}},
+                        .selects = true},
+                       {.name = "backward",
+                        .reads = {"dy", "indices"},
+                        .writes = {"dx"},
+                        .linear_in = {{"dy"}},
+                        .selects = true}}};
   }
 
   /// Throws shape_error naming the axis, the numbers and the rule.

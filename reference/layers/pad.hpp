@@ -154,9 +154,11 @@ struct pad_layer {
     signature s = {
         .inputs = {{.name = "x", .axes = letters_of_x[Rank - 1]}},
         .outputs = {{.name = "y", .axes = letters_of_y[Rank - 1]}},
-        .passes = {{.name = "forward", .reads = {"x"}, .writes = {"y"}, .linear_in = {{"x"}}},
-                   {.name = "backward", .reads = {"dy"}, .writes = {"dx"}, .linear_in = {{"dy"}}}}};
+        .passes = {
+            {.name = "forward", .reads = {"x"}, .writes = {"y"}, .linear_in = {{"x"}}, .selects = true},
+            {.name = "backward", .reads = {"dy"}, .writes = {"dx"}, .linear_in = {{"dy"}}}}};
     if (value.numerator != 0) s.passes[0].linear_in.clear();  // affine
+    s.passes[1].selects = fills;                              // else cells repeated add up
     return s;
   }
 

@@ -61,6 +61,7 @@ struct hard_tanh : activation<hard_tanh> {
   decimal min = {-1, 1};
   decimal max = {1, 1};
 
+  static constexpr bool selects = true;
   static constexpr std::string_view formula = "y = min(max(x, min), max)";
   static constexpr bool rational = true;
   static constexpr int degree = 1;
@@ -100,6 +101,7 @@ struct clamp : activation<clamp> {
   decimal min = not_given;
   decimal max = not_given;
 
+  static constexpr bool selects = true;
   static constexpr std::string_view formula = "y = min(max(x, min), max)";
   static constexpr bool rational = true;
   static constexpr int degree = 1;

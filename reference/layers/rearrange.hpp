@@ -24,10 +24,12 @@ namespace plumb {
 namespace rearrangement {
 
 inline signature of_one(int batch_axis_of_x, int batch_axis_of_y) {
-  return {.inputs = {{.name = "x", .batch_axis = batch_axis_of_x}},
-          .outputs = {{.name = "y", .batch_axis = batch_axis_of_y}},
-          .passes = {{.name = "forward", .reads = {"x"}, .writes = {"y"}, .linear_in = {{"x"}}},
-                     {.name = "backward", .reads = {"dy"}, .writes = {"dx"}, .linear_in = {{"dy"}}}}};
+  return {
+      .inputs = {{.name = "x", .batch_axis = batch_axis_of_x}},
+      .outputs = {{.name = "y", .batch_axis = batch_axis_of_y}},
+      .passes = {
+          {.name = "forward", .reads = {"x"}, .writes = {"y"}, .linear_in = {{"x"}}, .selects = true},
+          {.name = "backward", .reads = {"dy"}, .writes = {"dx"}, .linear_in = {{"dy"}}, .selects = true}}};
 }
 
 inline shape_map only(const shape& y) {
@@ -212,10 +214,12 @@ struct concat {
 
   signature describe() const {
     const int batch = axis == 0 ? tensor_spec::no_batch : 0;
-    signature s = {.inputs = {},
-                   .outputs = {{.name = "y", .batch_axis = batch}},
-                   .passes = {{.name = "forward", .reads = {}, .writes = {"y"}, .linear_in = {{}}},
-                              {.name = "backward", .reads = {"dy"}, .writes = {}, .linear_in = {{"dy"}}}}};
+    signature s = {
+        .inputs = {},
+        .outputs = {{.name = "y", .batch_axis = batch}},
+        .passes = {
+            {.name = "forward", .reads = {}, .writes = {"y"}, .linear_in = {{}}, .selects = true},
+            {.name = "backward", .reads = {"dy"}, .writes = {}, .linear_in = {{"dy"}}, .selects = true}}};
     for (index_t i = 0; i < count; ++i) {
       s.inputs.push_back({.name = piece(i), .batch_axis = batch});
       s.passes[0].reads.push_back(piece(i));
@@ -304,10 +308,11 @@ struct split {
 
   signature describe() const {
     const int batch = axis == 0 ? tensor_spec::no_batch : 0;
-    signature s = {.inputs = {{.name = "x", .batch_axis = batch}},
-                   .outputs = {},
-                   .passes = {{.name = "forward", .reads = {"x"}, .writes = {}, .linear_in = {{"x"}}},
-                              {.name = "backward", .reads = {}, .writes = {"dx"}, .linear_in = {{}}}}};
+    signature s = {
+        .inputs = {{.name = "x", .batch_axis = batch}},
+        .outputs = {},
+        .passes = {{.name = "forward", .reads = {"x"}, .writes = {}, .linear_in = {{"x"}}, .selects = true},
+                   {.name = "backward", .reads = {}, .writes = {"dx"}, .linear_in = {{}}, .selects = true}}};
     for (std::size_t i = 0; i < sizes.size(); ++i) {
       s.outputs.push_back({.name = piece(i), .batch_axis = batch});
       s.passes[0].writes.push_back(piece(i));

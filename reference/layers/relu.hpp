@@ -21,8 +21,12 @@ struct relu {
   signature describe() const {
     return {.inputs = {{.name = "x"}},
             .outputs = {{.name = "y"}},
-            .passes = {{.name = "forward", .reads = {"x"}, .writes = {"y"}},
-                       {.name = "backward", .reads = {"dy", "x"}, .writes = {"dx"}, .linear_in = {{"dy"}}}}};
+            .passes = {{.name = "forward", .reads = {"x"}, .writes = {"y"}, .selects = true},
+                       {.name = "backward",
+                        .reads = {"dy", "x"},
+                        .writes = {"dx"},
+                        .linear_in = {{"dy"}},
+                        .selects = true}}};
   }
 
   shape_map output_shapes(const shape_map& in) const {

@@ -30,10 +30,12 @@ struct pixel_shuffling {
   static void attributes(auto& self, auto&& visit) { visit("factor", self.factor, range{1, 65536}); }
 
   signature describe() const {
-    return {.inputs = {{.name = "x", .axes = "nchw"}},
-            .outputs = {{.name = "y", .axes = "nkpq"}},
-            .passes = {{.name = "forward", .reads = {"x"}, .writes = {"y"}, .linear_in = {{"x"}}},
-                       {.name = "backward", .reads = {"dy"}, .writes = {"dx"}, .linear_in = {{"dy"}}}}};
+    return {
+        .inputs = {{.name = "x", .axes = "nchw"}},
+        .outputs = {{.name = "y", .axes = "nkpq"}},
+        .passes = {
+            {.name = "forward", .reads = {"x"}, .writes = {"y"}, .linear_in = {{"x"}}, .selects = true},
+            {.name = "backward", .reads = {"dy"}, .writes = {"dx"}, .linear_in = {{"dy"}}, .selects = true}}};
   }
 
   /// Throws shape_error naming the axis, the numbers and the rule.
@@ -122,10 +124,12 @@ struct channel_shuffle {
   static void attributes(auto& self, auto&& visit) { visit("groups", self.groups, at_least(1)); }
 
   signature describe() const {
-    return {.inputs = {{.name = "x", .axes = "nc*"}},
-            .outputs = {{.name = "y", .axes = "nc*"}},
-            .passes = {{.name = "forward", .reads = {"x"}, .writes = {"y"}, .linear_in = {{"x"}}},
-                       {.name = "backward", .reads = {"dy"}, .writes = {"dx"}, .linear_in = {{"dy"}}}}};
+    return {
+        .inputs = {{.name = "x", .axes = "nc*"}},
+        .outputs = {{.name = "y", .axes = "nc*"}},
+        .passes = {
+            {.name = "forward", .reads = {"x"}, .writes = {"y"}, .linear_in = {{"x"}}, .selects = true},
+            {.name = "backward", .reads = {"dy"}, .writes = {"dx"}, .linear_in = {{"dy"}}, .selects = true}}};
   }
 
   /// Throws shape_error naming the axis, the numbers and the rule.

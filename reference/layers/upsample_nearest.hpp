@@ -27,6 +27,12 @@ struct upsample_by_copying : resize<Rank> {
   static constexpr int degree = 1;
   bool operator==(const upsample_by_copying&) const = default;
 
+  static signature describe() {
+    signature s = resize<Rank>::describe();
+    s.passes[0].selects = true;
+    return s;
+  }
+
   // Definition 1: the formula -------------------------------------------------------------------------------
 
   template <class Scalar>

@@ -169,11 +169,11 @@ TEST(record, refuses_lists_that_do_not_match) {
 }
 
 TEST(record, refuses_a_newer_schema) {
-  EXPECT_EQ(refusal(with("\"schema\": 2", "\"schema\": 3")),
-            "r.json has record schema 3, but this build reads up to 2; use a newer plumb");
-  EXPECT_EQ(refusal(with("\"schema\": 2", "\"schema\": 0")),
-            "r.json has record schema 0, but this build reads up to 2");
-  EXPECT_EQ(refusal(with("\"schema\": 2,", "")), "r.json is not a Plumb record: it has no field schema");
+  EXPECT_EQ(refusal(with("\"schema\": 3", "\"schema\": 4")),
+            "r.json has record schema 4, but this build reads up to 3; use a newer plumb");
+  EXPECT_EQ(refusal(with("\"schema\": 3", "\"schema\": 0")),
+            "r.json has record schema 0, but this build reads up to 3");
+  EXPECT_EQ(refusal(with("\"schema\": 3,", "")), "r.json is not a Plumb record: it has no field schema");
   EXPECT_EQ(refusal("[]"), "r.json is not a Plumb record: it has no field schema");
 }
 
@@ -222,7 +222,7 @@ TEST_F(saved_record, is_valid_by_the_schema_and_a_broken_one_is_not) {
   EXPECT_EQ(validated(scratch("r.json")), "$.provenance");
   std::ofstream(scratch("r.json")) << with("\"verdict\": \"pass\"", "\"verdict\": \"fine\"");
   EXPECT_EQ(validated(scratch("r.json")), "$.verify.kernels[0].verdict");
-  std::ofstream(scratch("r.json")) << with("\"schema\": 2", "\"schema\": 3");
+  std::ofstream(scratch("r.json")) << with("\"schema\": 3", "\"schema\": 4");
   EXPECT_EQ(validated(scratch("r.json")), "$.schema");
 }
 

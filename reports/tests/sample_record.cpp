@@ -164,6 +164,9 @@ std::vector<kernel_result> sample_kernels() {
   using enum record::verdict;
   std::vector<kernel_result> kernels;
   kernel_result good = base_kernel("conv2d.forward/im2col@cpu", pass);
+  good.unbounded = 12;
+  good.trusted = 512;
+  good.endured = 10201;
   good.certified = true;
   good.worst = {sample_element(0.4999999, 0.5), sample_element(-1.25e-8, -1.2e-8)};
   good.heat = sample_heat(7, 8, 6, false);
@@ -368,6 +371,7 @@ audit_section sample_audit() {
   caught.elements = 4;
   caught.shrink_steps = 31;
   caught.minimal = true;
+  caught.smaller_tried = 12;
   caught.practices = {"missed", "found"};
   fault_result survivor = caught;
   survivor.kernel = "relu.backward/keeps_nan@plain";
@@ -383,6 +387,12 @@ audit_section sample_audit() {
       {"conv2d.forward/onednn@cpu", "peer", 5000, 900000, 2, "subnormals are flushed", caught.replay}};
   audit.practices = {{"allclose", "one shape, rtol 1e-3", 2, 0, 1, 0},
                      {"integers", "small integers", 2, 1, 1, 0}};
+  audit.mutants = {
+      {"bounds doubled", "every bound is twice what it is", caught.kernel, false, true, "", "wrong value",
+       410},
+      {"no poison", "memory is not looked at", survivor.kernel, false, false, "it is still seen", "", 12}};
+  audit.noise = {{"zero_mean", 52, 1300, 0, 740, 0, ""},
+                 {"special", 52, 1200, 1, 700, 0, "relu: y[3] is 2, expected 1"}};
   return audit;
 }
 
@@ -397,7 +407,8 @@ record::run rich_run() {
       143280,
       13.7,
       {{"groups with unequal channel blocks", 412, 4100}, {"stride larger than the filter", 3, 4100}},
-      sample_kernels()};
+      sample_kernels(),
+      unfinished_run{"SIGINT", 60, 0, 1, {{"conv2d", "forward", "f32", 4100, 9.5}}, {small_problem}}};
   r.gradcheck = gradcheck_section{
       50,
       {sample_layer("conv2d", "conv2d x=1x2x5x6 weight=3x2x3x2 stride=2x1 pad=1", record::verdict::pass),
@@ -444,6 +455,8 @@ record::run hostile_run() {
   }
   for (honest_result& h : r.audit->honest) h.kernel = h.message = h.replay = evil;
   for (practice_result& p : r.audit->practices) p.name = p.settings = evil;
+  for (mutant_result& m : r.audit->mutants) m.name = m.weakened = m.kernel = m.reason = m.first_kind = evil;
+  for (noise_result& n : r.audit->noise) n.regime = n.example = evil;
   for (layer_check& layer : r.gradcheck->layers) {
     layer.layer = layer.problem = layer.reason = evil;
     for (agreement& a : layer.agreements) a.first = a.second = a.derivative = a.scalar = a.reason = evil;

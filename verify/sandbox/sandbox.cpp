@@ -1,5 +1,7 @@
 #include "verify/sandbox/sandbox.hpp"
 
+#include <signal.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -41,8 +43,8 @@ std::string find_worker(const std::string& asked) {
   return beside;
 }
 
-/// Writes the runs of a batch into the arena's command area.
-void encode_runs(const std::vector<kernel_run>& runs, const arena& a) {
+/// Writes the runs of a batch into the arena's command area; those that are settled are not to be run.
+void encode_runs(const std::vector<kernel_run>& runs, const std::vector<bool>& settled, const arena& a) {
   wire::writer out(a.commands(), wire::command_bytes);
   out.put(static_cast<std::uint32_t>(runs.size()));
   const auto put_tensors = [&](const std::vector<placed_tensor>& tensors) {
@@ -60,14 +62,16 @@ void encode_runs(const std::vector<kernel_run>& runs, const arena& a) {
       out.put(r);
     }
   };
-  for (const kernel_run& run : runs) {
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    const kernel_run& run = runs[i];
     out.put(run.kernel);
     out.put(run.resolved);
     out.put(run.canonical);
     out.put(wire::run_record{run.layout, run.type, run.threads, static_cast<std::int32_t>(run.reads.size()),
-                             static_cast<std::int32_t>(run.writes.size()), run.workspace.skew,
+                             static_cast<std::int32_t>(run.writes.size()), run.workspace.skew, run.repeat,
                              run.workspace.at_end, static_cast<unsigned char>(run.workspace_fill),
-                             run.workspace_kept, run.reuse_plan, run.keep_plan, run.prepare, run.query});
+                             run.workspace_kept, run.reuse_plan, run.keep_plan, run.prepare, run.query,
+                             settled[i]});
     put_tensors(run.reads);
     put_tensors(run.writes);
   }
@@ -98,6 +102,9 @@ run_result read_result(const wire::result_record& record) {
   result.cpu_seconds = record.cpu_seconds;
   result.workspace_bytes = record.workspace_bytes;
   result.first_in_process = record.first_in_process != 0;
+  result.repeated = record.repeated;
+  result.grown = record.grown;
+  result.idle_cpu_seconds = record.idle_cpu_seconds;
   if (record.fp_before != record.fp_after)
     result.floating_point = describe_floating_point_change(record.fp_before, record.fp_after);
   if (record.workspace_damage != 0)
@@ -129,7 +136,8 @@ struct sandbox::body {
     std::vector<run_result> results;
     std::vector<bool> settled;  ///< decided here (a crash, a timeout), not by the worker's record
     std::uint32_t serial = 0;
-    std::uint32_t first = 0;  ///< where a fresh worker has to go on
+    std::uint32_t first = 0;             ///< where a fresh worker has to go on
+    std::uint32_t again = wire::no_run;  ///< the run that is tried again, its worker having been killed
   };
 
   explicit body(sandbox_options o);
@@ -143,6 +151,7 @@ struct sandbox::body {
   void replace_worker(bool timed_out);
   void settle(batch& b, int number, std::uint32_t run, bool timed_out, int wait_status,
               const std::string& output);
+  void spare_the_others(batch& b, int number, std::uint32_t run);
   double seconds_left() const;
   const wire::result_record& record(int number, std::uint32_t run) const {
     return reinterpret_cast<const wire::result_record*>(
@@ -276,7 +285,12 @@ void sandbox::body::replace_worker(bool timed_out) {
   const std::uint32_t run = words.run.load();
   batch* const b = under_way.empty() ? nullptr : &batches[static_cast<std::size_t>(under_way.front())];
   const bool begun = b != nullptr && words.batch.load() == b->serial && run != wire::no_run;
-  if (begun && (at == wire::phase::running || at == wire::phase::releasing)) {
+  // Killed by somebody else (kernels die of other signals): the run was not at fault, unless it happens again.
+  const bool killed = !timed_out && WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGKILL;
+  if (killed && begun && at == wire::phase::running && b->again != run) {
+    b->again = b->first = run;
+    strays.push_back({words.subject, "the worker was killed from outside; the call was repeated"});
+  } else if (begun && (at == wire::phase::running || at == wire::phase::releasing)) {
     settle(*b, under_way.front(), run, timed_out, wait_status, output);
     b->first = at == wire::phase::running ? run + 1 : static_cast<std::uint32_t>(b->runs.size());
     vain_starts = 0;
@@ -295,6 +309,18 @@ void sandbox::body::replace_worker(bool timed_out) {
   start_spares();
 }
 
+/// A kernel that did not come back is not called again on the same problem: each call would take the whole limit.
+void sandbox::body::spare_the_others(batch& b, int number, std::uint32_t run) {
+  const kernel_run hung = b.runs[run];
+  for (std::size_t i = run + 1; i < b.runs.size(); ++i)
+    if (!b.settled[i] && b.runs[i].kernel == hung.kernel && b.runs[i].resolved == hung.resolved) {
+      b.results[i] = b.results[run];
+      b.results[i].text = "was not called again, since an earlier call did not come back";
+      b.settled[i] = true;
+    }
+  encode_runs(b.runs, b.settled, *arenas[static_cast<std::size_t>(number)]);
+}
+
 void sandbox::body::settle(batch& b, int number, std::uint32_t run, bool timed_out, int wait_status,
                            const std::string& output) {
   run_result& result = b.results[run];
@@ -307,6 +333,7 @@ void sandbox::body::settle(batch& b, int number, std::uint32_t run, bool timed_o
     char text[64];
     std::snprintf(text, sizeof text, "did not finish within %g s", options.time_limit.count());
     result.text = text + when(words);
+    spare_the_others(b, number, run);
     return;
   }
   crash_report report = explain_crash(words, wait_status, output, &b.runs[run], number, &record(number, run));
@@ -328,13 +355,14 @@ void sandbox::submit(arena& a, std::vector<kernel_run> runs) {
   if (a.busy) throw std::logic_error("a batch of this arena is under way already");
   if (runs.size() > max_runs)
     throw std::length_error("more than " + std::to_string(max_runs) + " runs in a batch");
-  encode_runs(runs, a);
+  encode_runs(runs, std::vector<bool>(runs.size(), false), a);
   body::batch& b = body_->batches[static_cast<std::size_t>(a.number())];
   b.results.assign(runs.size(), {});
   b.settled.assign(runs.size(), false);
   b.runs = std::move(runs);
   b.serial = ++body_->serial;
   b.first = 0;
+  b.again = wire::no_run;
   a.busy = true;
   body_->counters.runs += static_cast<long>(b.runs.size());
   ++body_->counters.batches;

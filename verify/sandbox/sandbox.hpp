@@ -16,6 +16,7 @@
 
 #include "verify/sandbox/arena.hpp"
 #include "verify/sandbox/kernel_info.hpp"
+#include "verify/sandbox/wire.hpp"
 
 namespace plumb {
 
@@ -50,6 +51,7 @@ struct kernel_run {
   bool reuse_plan = false;
   bool keep_plan = false;  ///< do not release the plan at the end of the batch; one plan at a time is kept
   bool prepare = true;     ///< call the plan's `prepare`; always done for a new plan
+  int repeat = 0;  ///< call it so many times more, with a new plan now and then, and see what is left behind
   bool query = false;  ///< only ask: supported? how much workspace? which implementation? Needs no tensors.
 };
 
@@ -90,6 +92,9 @@ struct run_result {
   double seconds = 0;            ///< wall time of `run`
   double cpu_seconds = 0;        ///< of all threads
   std::size_t workspace_bytes = 0;
+  std::int64_t repeated = 0;      ///< calls beyond the first; fewer than asked for if they took long
+  wire::holdings grown;           ///< in each half of the repeated calls at least so much
+  double idle_cpu_seconds = 0;    ///< spent while nothing was called, in 1/50 s after the last one
   bool first_in_process = false;  ///< no other kernel had run in that worker before
 };
 

@@ -94,6 +94,14 @@ struct token {
 
 enum class outcome : std::uint32_t { none, ok, declined, failed };
 
+/// What a process holds, or how much more it holds than before.
+struct holdings {
+  std::int64_t bytes = 0;  ///< allocated on the main thread's heap
+  std::int64_t pages = 0;  ///< private writable memory
+  std::int64_t threads = 0;
+  std::int64_t descriptors = 0;
+};
+
 struct result_record {
   outcome what;
   std::uint32_t first_in_process;
@@ -103,6 +111,9 @@ struct result_record {
   std::uint64_t workspace_offset;  ///< within its slot
   std::int64_t workspace_damage;   ///< > 0: bytes past its end, < 0: bytes before its start
   std::uint32_t fp_before, fp_after;
+  std::int64_t repeated;    ///< calls beyond the first
+  holdings grown;           ///< in both halves of the repeated calls at least so much
+  double idle_cpu_seconds;  ///< spent while nothing was called, in 1/50 s after the last one
   char text[512];
   char implementation[128];
 };
@@ -172,10 +183,12 @@ struct run_record {
   std::int32_t threads;
   std::int32_t read_count, write_count;
   std::int32_t workspace_skew;  ///< elements of 64 bytes
+  std::int32_t repeat;          ///< calls beyond the first
   bool workspace_at_end;
   unsigned char workspace_fill;
   bool workspace_kept;
   bool reuse_plan, keep_plan, prepare, query;
+  bool skip;  ///< decided already
 };
 
 // ---- the two ends must come from the same sources ----

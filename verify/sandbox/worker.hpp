@@ -52,7 +52,9 @@ class executor {
   const kernel_problem& problem_of(const decoded_run& run);
   live_plan* find_plan(const decoded_run& run);
   live_plan* make_plan(const decoded_run& run, const kernel& k, wire::result_record& result);
-  void call(const decoded_run& run, plan& p, mapped_arena& arena, wire::result_record& result);
+  void call(const decoded_run& run, const kernel& k, plan& p, mapped_arena& arena,
+            wire::result_record& result);
+  void endure(const decoded_run& run, const kernel& k, const kernel_call& c, wire::result_record& result);
   void release_plans();
   void enter(wire::phase at, std::uint32_t run, std::string_view subject);
 

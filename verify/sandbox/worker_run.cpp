@@ -1,8 +1,11 @@
+#include <dirent.h>
+#include <malloc.h>
 #include <omp.h>
 #include <sys/mman.h>
 #include <time.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <exception>
 #include <system_error>
 
@@ -23,6 +26,29 @@ std::int64_t nanoseconds(clockid_t clock) {
   timespec t{};
   ::clock_gettime(clock, &t);
   return std::int64_t{t.tv_sec} * 1'000'000'000 + t.tv_nsec;
+}
+
+std::int64_t entries_of(const char* directory) {
+  std::int64_t count = 0;
+  if (DIR* const d = ::opendir(directory)) {
+    while (::readdir(d) != nullptr) ++count;
+    ::closedir(d);
+  }
+  return count;
+}
+
+wire::holdings holdings_now() {
+  wire::holdings h;
+  const struct mallinfo2 heap = ::mallinfo2();
+  h.bytes = static_cast<std::int64_t>(heap.uordblks + heap.hblkhd);
+  if (std::FILE* const file = std::fopen("/proc/self/statm", "r")) {
+    long data = 0;
+    if (std::fscanf(file, "%*d %*d %*d %*d %*d %ld", &data) == 1) h.pages = data;
+    std::fclose(file);
+  }
+  h.threads = entries_of("/proc/self/task");
+  h.descriptors = entries_of("/proc/self/fd");
+  return h;
 }
 
 template <std::size_t Size>
@@ -127,7 +153,7 @@ void executor::run_batch(mapped_arena& arena, std::uint32_t serial, std::uint32_
   decoded_run run;
   for (std::uint32_t i = 0; i < count; ++i) {
     decode(in, run, arena);
-    if (i < first) continue;  // done already, by the worker that this one replaces
+    if (i < first || run.how.skip) continue;  // done already, by the worker that this one replaces
     wire::result_record& result = arena.results()[i];
     enter(wire::phase::running, i, run.kernel);
     execute(run, i, arena, result);
@@ -209,7 +235,7 @@ void executor::execute(const decoded_run& run, std::uint32_t index, mapped_arena
       control_.in.store(wire::stage::prepare, std::memory_order_relaxed);
       if (made_now || run.how.prepare) p.prepare(run.reads);
       control_.in.store(wire::stage::run, std::memory_order_relaxed);
-      call(run, p, arena, result);
+      call(run, *k, p, arena, result);
     }
     if (const std::string failure = p.failure(); !failure.empty()) throw std::runtime_error(failure);
     result.what = wire::outcome::ok;
@@ -220,7 +246,8 @@ void executor::execute(const decoded_run& run, std::uint32_t index, mapped_arena
   }
 }
 
-void executor::call(const decoded_run& run, plan& p, mapped_arena& arena, wire::result_record& result) {
+void executor::call(const decoded_run& run, const kernel& k, plan& p, mapped_arena& arena,
+                    wire::result_record& result) {
   std::optional<workspace> scratch;
   if (result.workspace_bytes != 0) {
     std::byte* const slot = arena.slot(wire::workspace_slot);
@@ -244,6 +271,48 @@ void executor::call(const decoded_run& run, plan& p, mapped_arena& arena, wire::
   result.fp_before = before;
   result.fp_after = after;
   if (scratch) result.workspace_damage = scratch->damage();
+  if (run.how.repeat > 0) endure(run, k, c, result);
+}
+
+/// Plans are made anew every hundred calls, so that what only they leave behind shows too. Both halves of the calls must
+/// have grown: a cache that fills once is no leak.
+void executor::endure(const decoded_run& run, const kernel& k, const kernel_call& c,
+                      wire::result_record& result) {
+  constexpr int calls_of_a_plan = 100, most_handles = 64;
+  constexpr double most_seconds = 0.4;
+  constexpr timespec idle{0, 20'000'000};
+  const std::uint32_t state = floating_point_state();
+  const std::int64_t start = nanoseconds(CLOCK_MONOTONIC);
+  const auto repeat = [&](int calls, std::int64_t stop, const wire::holdings& before) {
+    int done = 0;
+    while (done < calls && nanoseconds(CLOCK_MONOTONIC) < stop) {
+      const std::unique_ptr<plan> fresh = k.make_plan(problem_of(run));
+      fresh->prepare(run.reads);
+      for (int i = 0; i < calls_of_a_plan && done < calls; ++i, ++done) fresh->run(c);
+      const wire::holdings now = holdings_now();  // one that takes more each time must be stopped
+      if (now.threads > before.threads + most_handles || now.descriptors > before.descriptors + most_handles)
+        break;
+    }
+    result.repeated += done;
+  };
+  const auto after = [start](double share) {
+    return start + static_cast<std::int64_t>(share * most_seconds * 1e9);
+  };
+  repeat(2 * calls_of_a_plan, after(0.2), holdings_now());
+  const wire::holdings before = holdings_now();
+  repeat(run.how.repeat / 2, after(0.6), before);
+  const wire::holdings halfway = holdings_now();
+  repeat(run.how.repeat / 2, after(1), halfway);
+  restore_floating_point_state(state);
+  const wire::holdings end = holdings_now();
+  const auto grown = [](std::int64_t a, std::int64_t b, std::int64_t c_) { return std::min(b - a, c_ - b); };
+  result.grown = {grown(before.bytes, halfway.bytes, end.bytes),
+                  grown(before.pages, halfway.pages, end.pages),
+                  grown(before.threads, halfway.threads, end.threads),
+                  grown(before.descriptors, halfway.descriptors, end.descriptors)};
+  const std::int64_t cpu = nanoseconds(CLOCK_PROCESS_CPUTIME_ID);
+  ::nanosleep(&idle, nullptr);
+  result.idle_cpu_seconds = static_cast<double>(nanoseconds(CLOCK_PROCESS_CPUTIME_ID) - cpu) * 1e-9;
 }
 
 void executor::release_plans() {

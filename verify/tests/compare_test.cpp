@@ -158,6 +158,56 @@ TEST(compare, zeros_are_equal_and_their_signs_are_counted) {
   EXPECT_EQ(f.result.zero_signs, 2);
 }
 
+/// Says of every zero whether its sign is settled.
+struct sign_keeper final : refiner {
+  bool settled = true;
+  refinement refine(std::size_t, index_t, double) override { return {}; }
+  bool zero_sign_settled(std::size_t, index_t) override { return settled; }
+};
+
+TEST(compare, a_pass_that_selects_copies_the_sign_of_zero) {
+  for (const double bound : {0.0, 1e-3}) {
+    fixture f({3, 5}, bound, bound);
+    sign_keeper more;
+    f.t.value[4] = 0;
+    f.t.value[5] = -0.0;
+    f.reset();
+    f.t.selects = true;
+    EXPECT_TRUE(f.run(&more).passed());
+    for (const index_t at : {4, 5}) {
+      f.reset();
+      f.got[at] = -f.got[at];
+      EXPECT_EQ(f.run(&more).failures, 1);
+      EXPECT_EQ(f.result.worst.at, at);
+      EXPECT_EQ(f.result.zero_signs, 1);
+      more.settled = false;  // the choice fell between zeros of either sign
+      EXPECT_TRUE(f.run(&more).passed());
+      more.settled = true;
+      f.t.selects = false;  // a sum
+      EXPECT_TRUE(f.run(&more).passed());
+      f.t.selects = true;
+    }
+  }
+}
+
+TEST(compare, what_nothing_bounds_is_counted) {
+  fixture f;
+  f.t.contraction = false;
+  f.bounds.statistical[3] = f.bounds.proven[3] = infinity;
+  f.t.size[4] = infinity;
+  EXPECT_EQ(f.run().unbounded, 1);
+  f.got[3] = 1e30F;
+  EXPECT_TRUE(f.run().passed());
+  EXPECT_EQ(f.result.unbounded, 1);
+  f.got[4] = static_cast<float>(infinity);  // an intermediate result may have left the range
+  EXPECT_TRUE(f.run().passed());
+  EXPECT_EQ(f.result.unbounded, 2);
+  f.t.value[3] = nan;  // judged as a class, which is a judgement
+  f.t.size[3] = 1;
+  f.got[3] = static_cast<float>(nan);
+  EXPECT_EQ(f.run().unbounded, 1);
+}
+
 TEST(compare, nan_belongs_where_the_truth_is_nan) {
   fixture f;
   f.t.value[4] = nan;

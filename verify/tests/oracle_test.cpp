@@ -265,5 +265,32 @@ TEST(oracle, non_finite_data_have_the_class_of_ieee_arithmetic) {
   EXPECT_EQ(r.value, infinity);
 }
 
+/// relu(x) over ±0 and what lies beside it: only the maximum of -0 and +0 may have either sign.
+TEST(oracle, knows_which_zeros_have_a_sign) {
+  const auto l = plumb::bind(std::string_view("relu x=4"));
+  const pass_spec& forward = l->describe().passes[0];
+  tensor_set<double> reads;
+  reads.add("x", tensor<double>(shape{4}, {-3, 0.0, -0.0, 2}));
+  oracle o;
+  ASSERT_TRUE(o.evaluate(*l, forward, reads, dtype::f32)[0].selects);
+  EXPECT_TRUE(o.zero_sign_settled(0, 0));
+  EXPECT_TRUE(o.zero_sign_settled(0, 1));
+  EXPECT_FALSE(o.zero_sign_settled(0, 2));
+  const auto pool = plumb::bind(std::string_view("max_pool1d x=1x1x6 window=2"));
+  tensor_set<double> cells;
+  cells.add("x", tensor<double>(shape{1, 1, 6}, {-0.0, -1, 0.0, -0.0, -0.0, -0.0}));
+  const truths& y = o.evaluate(*pool, pool->describe().passes[0], cells, dtype::f32)[0];
+  EXPECT_TRUE(std::signbit(y.value[0]));
+  EXPECT_TRUE(o.zero_sign_settled(0, 0));
+  EXPECT_FALSE(o.zero_sign_settled(0, 1));
+  EXPECT_TRUE(o.zero_sign_settled(0, 2));
+  const auto sum = plumb::bind(std::string_view("add x0=1 x1=1"));
+  tensor_set<double> addends;
+  addends.add("x0", tensor<double>(shape{1}, {0.0}));
+  addends.add("x1", tensor<double>(shape{1}, {0.0}));
+  o.evaluate(*sum, sum->describe().passes[0], addends, dtype::f32);
+  EXPECT_FALSE(o.zero_sign_settled(0, 0));
+}
+
 }  // namespace
 }  // namespace plumb
