@@ -265,6 +265,27 @@ void print_audit(writer& w, const audit_section& a) {
          a.honest.size(), thousands(cases), thousands(elements), a.seconds);
 }
 
+void print_fingerprints(writer& w, const fingerprint_section& section) {
+  std::size_t width = 10;
+  for (const fingerprint_result& f : section.kernels) width = std::max(width, f.kernel.size());
+  for (const fingerprint_result& f : section.kernels) {
+    if (f.words.empty()) {
+      w.line("{} {:<{}} {}", w.paint(f.verdict), f.kernel, width, f.reason);
+      continue;
+    }
+    std::string text = f.words + "; " + f.repeats;
+    if (!f.tree.empty()) text = f.tree + "; " + text;
+    if (!f.tail_tree.empty()) text += "; last output: " + f.tail_tree;
+    w.line("{} {:<{}} {}", w.paint(f.verdict), f.kernel, width, text);
+    if (f.measured_bound > 0 && f.measured_bound < f.any_order_bound)
+      w.line(
+          "{:<12} {:<{}} {} terms, {} roundings: proven bound {:.2e}·S, {:.1f} times tighter than for any "
+          "order",
+          "", "", width, f.terms, f.roundings, f.measured_bound, f.any_order_bound / f.measured_bound);
+    if (!f.reason.empty()) w.line("{:<12} {:<{}} {}", "", "", width, f.reason);
+  }
+}
+
 }  // namespace
 
 std::string render_console(const record::run& r, console_style style) {
@@ -273,6 +294,7 @@ std::string render_console(const record::run& r, console_style style) {
   if (r.gradcheck) print_gradcheck(w, *r.gradcheck);
   if (r.bench) print_bench(w, *r.bench);
   if (r.audit) print_audit(w, *r.audit);
+  if (r.fingerprint) print_fingerprints(w, *r.fingerprint);
   return w.take();
 }
 

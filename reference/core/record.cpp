@@ -281,10 +281,28 @@ void visit(S& s, F&& f) {
   f("seconds", s.seconds), f("faults", s.faults), f("honest", s.honest), f("practices", s.practices);
 }
 
+template <is<fingerprint_result> S, class F>
+void visit(S& s, F&& f) {
+  f("kernel", s.kernel), f("layer", s.layer), f("pass", s.pass), f("origin", s.origin), f("peer", s.peer);
+  f("arithmetic", s.arithmetic), f("problem", s.problem), f("implementation", s.implementation);
+  f("verdict", s.verdict), f("reason", s.reason), f("words", s.words), f("tree", s.tree);
+  f("tail_tree", s.tail_tree), f("tree_kind", s.tree_kind), f("terms", s.terms), f("lanes", s.lanes);
+  f("block", s.block), f("roundings", s.roundings), f("input_bits", s.input_bits), f("products", s.products);
+  f("accumulator_bits", s.accumulator_bits), f("truncates", s.truncates);
+  f("flushes_inputs", s.flushes_inputs), f("flushes_results", s.flushes_results), f("repeats", s.repeats);
+  f("any_order_bound", s.any_order_bound), f("measured_bound", s.measured_bound), f("calls", s.calls);
+}
+
+template <is<fingerprint_section> S, class F>
+void visit(S& s, F&& f) {
+  f("kernels", s.kernels);
+}
+
 template <is<run> S, class F>
 void visit(S& s, F&& f) {
   f("schema", s.schema), f("command", s.command), f("provenance", s.provenance), f("verify", s.verify);
   f("gradcheck", s.gradcheck), f("bench", s.bench), f("audit", s.audit);
+  f("fingerprint", s.fingerprint);
 }
 
 // ---------------------------------------------------------------------------------------------- writing

@@ -428,6 +428,44 @@ struct bench_section {
   std::vector<set_total> sets;
 };
 
+// ---------------------------------------------------------------------------------------------- fingerprint
+
+/// What a kernel's arithmetic was seen to be, from questions and answers alone.
+struct fingerprint_result {
+  std::string kernel;
+  std::string layer;
+  std::string pass;
+  std::string origin;
+  bool peer = false;
+  std::string arithmetic;  ///< declared
+  std::string problem;     ///< on which it was measured
+  std::string implementation;
+  record::verdict verdict = record::verdict::inconclusive;
+  std::string reason;           ///< what contradicts the declaration, or why nothing was measured
+  std::string words;            ///< all but the tree, in words
+  std::string tree;             ///< in words, or why there is none
+  std::string tail_tree;        ///< of the output answered last in memory, where it is another one
+  std::string tree_kind;        ///< sequential, lanes, blocked, pairwise, split, irregular, unknown
+  std::int64_t terms = 0;       ///< of the sum
+  std::int64_t lanes = 0;       ///< or parts of a split
+  std::int64_t block = 0;       ///< terms in a lane, block or part
+  std::int64_t roundings = 0;   ///< most from any term to the sum: the height of the tree and a product
+  std::vector<int> input_bits;  ///< significant bits kept of each factor
+  std::string products;         ///< fused, rounded, mixed, exact, unknown
+  int accumulator_bits = 0;     ///< 0: no rounding was seen, or nothing measured
+  bool truncates = false;       ///< the accumulator rounds toward zero
+  bool flushes_inputs = false;  ///< subnormal numbers are taken for zero
+  bool flushes_results = false;
+  std::string repeats;         ///< in words, over 12 runs with 1, 2, 3 and 7 threads
+  double any_order_bound = 0;  ///< proven bound in units of S = sum of |a||b|, any order of additions
+  double measured_bound = 0;   ///< and for the tree that was measured
+  std::int64_t calls = 0;
+};
+
+struct fingerprint_section {
+  std::vector<fingerprint_result> kernels;
+};
+
 // ---------------------------------------------------------------------------------------------- audit
 
 /// What one check family saw of a planted fault: a regime, a law (`law:NAME`) or the sandbox (`write outside`, …).
@@ -499,6 +537,7 @@ struct run {
   std::optional<gradcheck_section> gradcheck;
   std::optional<bench_section> bench;
   std::optional<audit_section> audit;
+  std::optional<fingerprint_section> fingerprint;
 };
 
 std::string to_json(const run& r);
