@@ -102,7 +102,7 @@ class fingerprinter {
     fill(seen);
     blame(contradiction(seen, kernel_.arithmetic, type));
     machine.only_the_last();
-    traits last = examine(machine, format_of(type).precision);
+    const traits last = examine(machine, format_of(type).precision, seen.tree ? &*seen.tree : nullptr);
     blame(contradiction(last, kernel_.arithmetic, type));
     if (seen.tree && last.tree && last.shape.text != seen.shape.text) out_.tail_tree = last.shape.text;
     if (last.roundings() > seen.roundings()) out_.roundings = last.roundings();

@@ -25,6 +25,11 @@ class kernel_summation final : public summation {
   bool has_b() const override { return !b_name_.empty(); }
   /// Throws no_answer.
   std::vector<double> answer(std::span<const question> questions) override;
+  bool narrow_down() override {
+    const bool several = slots_.size() > 1;
+    slots_.resize(1);
+    return several;
+  }
 
   /// From now on every question goes to the output that is answered last in memory alone: the tail of every loop.
   void only_the_last();

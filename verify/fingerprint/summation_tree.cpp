@@ -227,10 +227,27 @@ class describer {
       if (size(s.way[level + 1]) + 1 < block) break;
       parts.push_back(s.beside[level++][0]);
     }
-    if (parts.size() < 2 || !fits(size(s.way[level]))) return {};
+    if (parts.size() < 2 || !fits(size(s.way[level]))) return uneven(s);
     parts.push_back(s.way[level]);
     std::ranges::reverse(parts);
     return parts;
+  }
+
+  /// Stretches of any length, each added in turn and the first the longest: blocks whose rest was shared out.
+  std::vector<int> uneven(const spine& s) const {
+    constexpr index_t least = 8;
+    std::vector<int> parts;
+    std::size_t level = 0;
+    const auto stretch = [&](int node) {
+      return size(node) >= least && tree_.at(node).high - tree_.at(node).low + 1 == size(node) &&
+             in_turn(spine_of(tree_, node));
+    };
+    while (level < s.beside.size() && s.beside[level].size() == 1 && stretch(s.beside[level][0]))
+      parts.push_back(s.beside[level++][0]);
+    if (parts.size() < 2 || !stretch(s.way[level])) return {};
+    parts.push_back(s.way[level]);
+    std::ranges::reverse(parts);
+    return size(parts.front()) >= size(parts[1]) ? parts : std::vector<int>();
   }
 
   /// The parts of a balanced tree: its halves, their halves, … down to what is added in turn.
@@ -259,15 +276,19 @@ class describer {
     shape.fused = inner.fused;
     const bool contiguous =
         std::ranges::all_of(parts, [&](int p) { return tree_.at(p).high - tree_.at(p).low + 1 == size(p); });
+    const bool even =
+        std::ranges::all_of(parts, [&](int p) { return p == parts.back() || size(p) + 1 >= shape.block; });
     if (shape.block <= 3 && shape.paired)
       shape.what = kind::pairwise;
+    else if (!even && contiguous)
+      shape.what = kind::blocked;
     else if (!contiguous)
       shape.what = kind::lanes;
     else if (shape.paired && shape.parts > shape.block)
       shape.what = kind::pairwise;
     else
       shape.what = shape.parts <= 16 && shape.block > 2 * shape.parts ? kind::split : kind::blocked;
-    shape.inside = inner.text;
+    shape.inside = (even ? "" : "up to ") + inner.text;
     shape.text = in_words(shape);
     return shape;
   }

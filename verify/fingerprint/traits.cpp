@@ -17,8 +17,8 @@ using question = summation::question;
 
 class examiner {
  public:
-  examiner(summation& machine, int precision)
-      : machine_(machine), precision_(precision), n_(machine.terms()) {}
+  examiner(summation& machine, int precision, const summation_tree* likely)
+      : machine_(machine), precision_(precision), n_(machine.terms()), likely_(likely) {}
 
   traits run() {
     seen_.terms = n_;
@@ -122,13 +122,20 @@ class examiner {
     large_ = narrow ? 0x1p15 : 0x1p100;
     one_ = narrow ? 0x1p-24 : 1;
     const meeting_sizes measure = [&](auto pairs) { return measured(pairs); };
-    seen_.tree = build_tree(leaves_, measure);
-    if (seen_.tree && !agrees(*seen_.tree, measure)) seen_.tree.reset();
+    if (likely_ != nullptr && likely_->size() == leaves_ && agrees(*likely_, measure)) seen_.tree = *likely_;
+    if (!seen_.tree) grow(measure);
     if (seen_.tree)
       seen_.shape = describe(*seen_.tree);
     else
       seen_.no_tree =
           "the answers fit no tree over the terms: other sums are formed first, as Winograd's and Fourier's";
+  }
+
+  void grow(const meeting_sizes& measure) {
+    do {
+      seen_.tree = build_tree(leaves_, measure);
+      if (seen_.tree && !agrees(*seen_.tree, measure)) seen_.tree.reset();
+    } while (!seen_.tree && machine_.narrow_down());
   }
 
   std::vector<index_t> measured(std::span<const std::pair<index_t, index_t>> pairs) {
@@ -155,7 +162,7 @@ class examiner {
   /// Pairs that had no part in building it.
   bool agrees(const summation_tree& found, const meeting_sizes& measure) const {
     std::vector<std::pair<index_t, index_t>> pairs;
-    for (index_t k = 0; k < 64; ++k) {
+    for (index_t k = 0; k < 128; ++k) {
       const index_t i = k * 7919 % leaves_, j = (k * 104'729 + 1) % leaves_;
       if (i != j) pairs.emplace_back(i, j);
     }
@@ -208,6 +215,7 @@ class examiner {
   summation& machine_;
   int precision_;
   index_t n_, leaves_ = 0;
+  const summation_tree* likely_;
   double base_ = 1, large_ = 0, one_ = 1;
   traits seen_;
 };
@@ -275,7 +283,9 @@ std::string_view name_of(products p) {
   return names[static_cast<std::size_t>(p)];
 }
 
-traits examine(summation& machine, int precision) { return examiner(machine, precision).run(); }
+traits examine(summation& machine, int precision, const summation_tree* likely) {
+  return examiner(machine, precision, likely).run();
+}
 
 declared_sum parse_declared(std::string_view arithmetic) {
   declared_sum sum;

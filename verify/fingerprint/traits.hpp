@@ -23,6 +23,8 @@ class summation {
   virtual index_t terms() const = 0;
   virtual bool has_b() const = 0;  ///< false: every b is 1 and cannot be chosen
   virtual std::vector<double> answer(std::span<const question> questions) = 0;
+  /// Answers may have come from several places that add in different orders: from now on from one. False: they already do.
+  virtual bool narrow_down() { return false; }
 };
 
 enum class products { fused, rounded, mixed, exact, unknown };
@@ -47,8 +49,9 @@ struct traits {
   index_t roundings() const { return tree ? tree->height() + 1 : terms + 1; }
 };
 
-/// `precision` is the significand of the element type: 24 or 53.
-traits examine(summation& machine, int precision);
+/// `precision` is the significand of the element type: 24 or 53. With `likely`, a tree that probably is the machine's,
+/// pairs drawn at random are compared with it, and only if they disagree is another one built.
+traits examine(summation& machine, int precision, const summation_tree* likely = nullptr);
 
 /// What a name such as `f32(lanes=16)` promises beside the format: a tree. `f32` promises none.
 struct declared_sum {

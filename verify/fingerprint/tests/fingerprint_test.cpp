@@ -188,6 +188,16 @@ TEST(summation_tree, blocks_and_splits_are_told_apart_by_a_shorter_sum) {
   EXPECT_EQ(s.parts, 4);
 }
 
+TEST(summation_tree, a_rest_that_is_shared_out) {
+  const traits t = seen(260, [](const numbers& a, const numbers& b) {
+    const unit u;
+    double sum = in_turn(u, a, b, 0, 120);
+    sum = u.plus(sum, in_turn(u, a, b, 120, 190));
+    return u.plus(sum, in_turn(u, a, b, 190, 260));
+  });
+  EXPECT_EQ(t.shape.text, "3 blocks of up to 120 terms in turn, joined in turn");
+}
+
 TEST(summation_tree, lanes_within_blocks_and_fused_blocks) {
   const traits t = seen(256, [](const numbers& a, const numbers& b) {
     double sum = 0;
