@@ -3,7 +3,10 @@
 
 #include <algorithm>
 
+#include "cli/captured.hpp"
 #include "cli/commands.hpp"
+#include "cli/emit.hpp"
+#include "cli/huge.hpp"
 #include "cli/judging.hpp"
 #include "properties/laws/laws.hpp"
 #include "properties/regressions.hpp"
@@ -19,8 +22,8 @@ const fs::path own_regressions = fs::path(".plumb") / "regressions";
 
 struct verify_command {
   std::vector<std::string> words, plugins;
-  std::string problems, time = "10s", shard;
-  bool with_builtin = false, strict = false, keep_regressions = true;
+  std::string problems, time = "10s", shard, in;
+  bool with_builtin = false, strict = false, keep_regressions = true, huge = false;
   common_options common;
 
   void add_to(CLI::App& app) {
@@ -29,6 +32,11 @@ struct verify_command {
     app.add_flag("--with-builtin", with_builtin, "with --plugin: ours too");
     app.add_option("--problems", problems,
                    "a set (see `plumb list problems`), a problem, or a file of problems");
+    app.add_option(
+        "--in", in,
+        "captured data beside the generated: an .npz with the tensors of a pass, or a folder of them");
+    app.add_flag("--huge", huge,
+                 "also tensors of more than 2^31 elements, sampled: the set `huge`, seconds a kernel");
     app.add_option("--time", time, "wall time of the whole run, shared by the kernels")
         ->capture_default_str();
     app.add_option("--shard", shard, "i/n: the i-th of n disjoint parts of the generated problems");
@@ -41,6 +49,8 @@ struct verify_command {
     const double seconds = parse_seconds(time);
     sandbox box(judging(plugins));
     const selection s = select(box, words, problems, !plugins.empty() && !with_builtin);
+    const std::vector<captured_sample> samples =
+        in.empty() ? std::vector<captured_sample>() : load_captured(in, s);
     progress_line line(common.quiet);
     verify_options o = runner_options(common, line);
     o.kernels = s.kernels;
@@ -50,6 +60,8 @@ struct verify_command {
     o.regressions = load_regressions(own_regressions);
     record::run r = new_record("verify", common);
     r.verify = verify(box, o);
+    judge_captured(box, samples, s, o, *r.verify);
+    if (huge) add_huge_cases(box, s, line, *r.verify);
     line.clear();
     remember_failures(*r.verify);
     publish(r, common);
@@ -76,7 +88,8 @@ struct verify_command {
 };
 
 struct replay_command {
-  std::string line, save;
+  std::string line, save, emit;
+  bool gdb = false;
   std::vector<std::string> plugins;
   common_options common;
 
@@ -84,6 +97,8 @@ struct replay_command {
     app.add_option("line", line, "a replay line: KERNEL | PROBLEM | dtype layout regime seed=N …")
         ->required();
     app.add_option("--plugin", plugins, "the shared library of the kernel")->allow_extra_args(false);
+    app.add_option("--emit", emit, "write the case as one C++ file that needs nothing of Plumb");
+    app.add_flag("--gdb", gdb, "the same under gdb, stopped before the kernel is called");
     app.add_option("--save", save, "keep the line in this folder of regressions if it still fails");
     common.add_to(app);
     app.footer(
@@ -96,6 +111,8 @@ struct replay_command {
     sandbox box(judging(plugins));
     record::run r = new_record("replay", common);
     const bool is_law = c.regime.starts_with("law:");
+    if (is_law && (!emit.empty() || gdb))
+      throw usage_error("--emit: `" + c.regime + "` compares several calls; expected a case of one call");
     const bool failed = is_law ? replay_law(box, c) : replay_case(box, c, r);
     if (failed && !save.empty()) save_regression(save, c);
     if (!is_law && (!common.json.empty() || !common.report.empty())) publish(r, common);
@@ -106,6 +123,7 @@ struct replay_command {
   bool replay_case(sandbox& box, const test_case& c, record::run& r) const {
     const single_case again = examine(box, c, true);
     const answer& a = again.result;
+    if (!emit.empty() || gdb) write_reproducer(box, c, a);
     if (!a.declined.empty()) throw usage_error("`" + c.kernel + "` declines this problem: " + a.declined);
     record::verify_section v;
     record::kernel_result k;
@@ -127,6 +145,17 @@ struct replay_command {
     v.kernels.push_back(std::move(k));
     r.verify = std::move(v);
     return a.wrong.has_value();
+  }
+
+  void write_reproducer(const sandbox& box, const test_case& c, const answer& a) const {
+    if (!a.declined.empty()) return;
+    const auto kernel = std::ranges::find(box.kernels(), c.kernel, &kernel_info::name);
+    const std::string file = emit.empty() ? ".plumb/repro.cpp" : emit;
+    std::error_code ignored;
+    if (emit.empty()) fs::create_directories(".plumb", ignored);
+    write_file(file, reproducer(c, a, library_of(*kernel)));
+    if (!common.quiet) fmt::print("{}: g++ -std=c++17 {} -ldl -o repro && ./repro\n", file, file);
+    if (gdb) debug(file);
   }
 
   static void print_tensors(const record::counterexample& c) {

@@ -286,6 +286,27 @@ void print_fingerprints(writer& w, const fingerprint_section& section) {
   }
 }
 
+void print_sweep(writer& w, const sweep_section& section) {
+  std::size_t width = 10;
+  for (const sweep_result& s : section.kernels) width = std::max(width, s.kernel.size());
+  for (const sweep_result& s : section.kernels) {
+    if (s.inputs == 0) {
+      w.line("{} {:<{}} {}", w.paint(s.verdict), s.kernel, width, s.reason);
+      continue;
+    }
+    w.line(
+        "{} {:<{}} {} inputs, worst {:.4g} ulp at {} (bits 0x{:08x}: {} instead of {}), {} misrounded, {} "
+        "wrong; {:.0f} s",
+        w.paint(s.verdict), s.kernel, width, thousands(s.inputs), s.worst_ulps, s.worst_input, s.worst_bits,
+        s.worst_got, s.worst_truth, thousands(s.misrounded), thousands(s.wrong), s.seconds);
+    if (!s.reason.empty()) w.line("{:<12} {:<{}} {}", "", "", width, s.reason);
+    std::string values;
+    for (const special_value& v : s.special)
+      values += fmt::format("{}{:.3g} -> {:.3g}", values.empty() ? "" : ", ", v.input, v.got);
+    w.line("{:<12} {:<{}} {}", "", "", width, values);
+  }
+}
+
 }  // namespace
 
 std::string render_console(const record::run& r, console_style style) {
@@ -295,6 +316,7 @@ std::string render_console(const record::run& r, console_style style) {
   if (r.bench) print_bench(w, *r.bench);
   if (r.audit) print_audit(w, *r.audit);
   if (r.fingerprint) print_fingerprints(w, *r.fingerprint);
+  if (r.sweep) print_sweep(w, *r.sweep);
   return w.take();
 }
 

@@ -298,11 +298,34 @@ void visit(S& s, F&& f) {
   f("kernels", s.kernels);
 }
 
+template <is<special_value> S, class F>
+void visit(S& s, F&& f) {
+  f("input", s.input), f("got", s.got), f("truth", s.truth);
+}
+
+template <is<sweep_result> S, class F>
+void visit(S& s, F&& f) {
+  f("kernel", s.kernel), f("peer", s.peer), f("arithmetic", s.arithmetic);
+  f("declared_ulps", s.declared_ulps), f("problem", s.problem), f("verdict", s.verdict);
+  f("reason", s.reason), f("first", s.first), f("last", s.last), f("next", s.next), f("inputs", s.inputs);
+  f("seconds", s.seconds), f("worst_ulps", s.worst_ulps), f("worst_input", s.worst_input);
+  f("worst_bits", s.worst_bits), f("worst_got", s.worst_got), f("worst_truth", s.worst_truth);
+  f("misrounded", s.misrounded), f("escalated", s.escalated), f("wrong", s.wrong);
+  f("first_wrong_input", s.first_wrong_input), f("first_wrong_bits", s.first_wrong_bits);
+  f("first_wrong_got", s.first_wrong_got), f("first_wrong_truth", s.first_wrong_truth);
+  f("special", s.special);
+}
+
+template <is<sweep_section> S, class F>
+void visit(S& s, F&& f) {
+  f("kernels", s.kernels);
+}
+
 template <is<run> S, class F>
 void visit(S& s, F&& f) {
   f("schema", s.schema), f("command", s.command), f("provenance", s.provenance), f("verify", s.verify);
   f("gradcheck", s.gradcheck), f("bench", s.bench), f("audit", s.audit);
-  f("fingerprint", s.fingerprint);
+  f("fingerprint", s.fingerprint), f("sweep", s.sweep);
 }
 
 // ---------------------------------------------------------------------------------------------- writing

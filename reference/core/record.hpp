@@ -466,6 +466,48 @@ struct fingerprint_section {
   std::vector<fingerprint_result> kernels;
 };
 
+// ---------------------------------------------------------------------------------------------- sweep
+
+/// What a kernel makes of zero, a subnormal number, an infinity, …
+struct special_value {
+  double input = 0;
+  double got = 0;
+  double truth = 0;
+};
+
+/// An element-wise kernel over a range of floats, by their bits. `inconclusive`: not finished, `next` is where to go on.
+struct sweep_result {
+  std::string kernel;
+  bool peer = false;
+  std::string arithmetic;
+  double declared_ulps = 0;
+  std::string problem;  ///< of one call
+  record::verdict verdict = record::verdict::inconclusive;
+  std::string reason;
+  std::int64_t first = 0;  ///< bits of the first input
+  std::int64_t last = 0;   ///< and of the last
+  std::int64_t next = 0;   ///< of the first that is not judged yet
+  std::int64_t inputs = 0;
+  double seconds = 0;
+  double worst_ulps = 0;
+  double worst_input = 0;
+  std::int64_t worst_bits = 0;
+  double worst_got = 0;
+  double worst_truth = 0;
+  std::int64_t misrounded = 0;  ///< answers that are not the truth rounded once
+  std::int64_t escalated = 0;   ///< where that took 100 digits
+  std::int64_t wrong = 0;       ///< answers outside the bound
+  double first_wrong_input = 0;
+  std::int64_t first_wrong_bits = 0;
+  double first_wrong_got = 0;
+  double first_wrong_truth = 0;
+  std::vector<special_value> special;
+};
+
+struct sweep_section {
+  std::vector<sweep_result> kernels;
+};
+
 // ---------------------------------------------------------------------------------------------- audit
 
 /// What one check family saw of a planted fault: a regime, a law (`law:NAME`) or the sandbox (`write outside`, …).
@@ -538,6 +580,7 @@ struct run {
   std::optional<bench_section> bench;
   std::optional<audit_section> audit;
   std::optional<fingerprint_section> fingerprint;
+  std::optional<sweep_section> sweep;
 };
 
 std::string to_json(const run& r);

@@ -410,6 +410,24 @@ fingerprint_section sample_fingerprints() {
   return {{f}};
 }
 
+sweep_section sample_sweep() {
+  sweep_result s;
+  s.kernel = "sigmoid.forward/flat@avx3";
+  s.arithmetic = "f32";
+  s.declared_ulps = 4;
+  s.problem = "sigmoid x=1048576";
+  s.verdict = record::verdict::pass;
+  s.last = 0xffffffff;
+  s.next = s.inputs = std::int64_t{1} << 32;
+  s.seconds = 93;
+  s.worst_ulps = 2.25;
+  s.worst_input = -87.5;
+  s.worst_bits = 0xc2af0000;
+  s.misrounded = 12345;
+  s.special = {{0, 0.5, 0.5}, {std::numeric_limits<double>::infinity(), 1, 1}};
+  return {{s}};
+}
+
 }  // namespace
 
 record::run rich_run() {
@@ -430,6 +448,7 @@ record::run rich_run() {
   r.bench = sample_bench();
   r.audit = sample_audit();
   r.fingerprint = sample_fingerprints();
+  r.sweep = sample_sweep();
   return r;
 }
 
