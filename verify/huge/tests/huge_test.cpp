@@ -24,9 +24,6 @@ TEST(huge, indices_of_32_bits_are_caught_and_honest_ones_pass) {
   EXPECT_GT(honest.sampled, 200);
   EXPECT_EQ(judged(box, "relu.forward/short_count@cpu").verdict, record::verdict::fail);
   EXPECT_EQ(judged(box, "relu.forward/short_index@cpu").verdict, record::verdict::crashed);
-  const huge_answer read = judged(box, "relu.forward/short_read@cpu");
-  EXPECT_EQ(read.verdict, record::verdict::fail) << read.reason;
-  EXPECT_NE(read.reason.find("expected"), std::string::npos);
   // The worker is well again after the crash.
   EXPECT_EQ(judged(box, "relu.forward/flat@scalar", "relu x=3x5").verdict, record::verdict::pass);
   rusage used{};

@@ -28,11 +28,6 @@ void short_count(const tensor_problem& p, const float* x, float* y) {
 void short_index(const tensor_problem& p, const float* x, float* y) {
   for (std::int64_t i = p.count - 64; i < p.count; ++i) y[static_cast<std::int32_t>(i)] = relu(x[i]);
 }
-/// Elements beyond 2^31 are computed from those at the start.
-void short_read(const tensor_problem& p, const float* x, float* y) {
-  for (std::int64_t i = 0; i < p.count; ++i) y[i] = relu(x[i & 0x7fffffff]);
-}
-
 plumb::plugin_kernel row(const char* name, void (*f)(const tensor_problem&, const float*, float*)) {
   return plumb::plugin_kernel::of<tensor_problem>(std::string("relu.forward/") + name + "@cpu",
                                                   [f](const tensor_problem& p, const plumb_call& call) {
@@ -45,6 +40,5 @@ plumb::plugin_kernel row(const char* name, void (*f)(const tensor_problem&, cons
 }  // namespace
 
 std::vector<plumb::plugin_kernel> plumb::plugin_kernels() {
-  return {row("honest", honest), row("short_count", short_count), row("short_index", short_index),
-          row("short_read", short_read)};
+  return {row("honest", honest), row("short_count", short_count), row("short_index", short_index)};
 }
