@@ -161,7 +161,26 @@ void print_gradcheck(writer& w, const gradcheck_section& g) {
   }
 }
 
+void print_oracle(writer& w, const std::vector<oracle_timing>& list) {
+  double worst = 0;
+  for (const oracle_timing& o : list) {
+    if (!(o.ratio > 0)) {
+      w.line("{} {:<72} {}", w.paint(o.verdict), o.problem, o.reason);
+      continue;
+    }
+    worst = std::max(worst, o.ratio);
+    w.line(
+        "{} {:<72} {:>11} outputs of {:>5} terms  oracle {:>7.3f} s  dgemm {:>7.3f} s ({:>3.0f} GFLOP/s)  "
+        "ratio {:.2f}",
+        w.paint(o.verdict), o.problem, thousands(o.certified), o.terms, o.seconds, o.gemm_seconds,
+        o.gemm_gflops, o.ratio);
+  }
+  w.line("the oracle takes at most {:.2f} times as long as dgemm on the same matrix shape ({} problems)",
+         worst, list.size());
+}
+
 void print_bench(writer& w, const bench_section& b) {
+  if (!b.oracle.empty()) return print_oracle(w, b.oracle);
   std::size_t width = 10;
   std::size_t problem_width = 10;
   for (const timing& t : b.timings) {

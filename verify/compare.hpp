@@ -61,6 +61,14 @@ struct comparison {
   bool passed() const { return elements > 0 && failures == 0 && undecided == 0; }
 };
 
+/// What a tensor is certified by (oracle::certify).
+struct certify_terms {
+  arithmetic how;
+  accuracy declared;
+  regime drawn = regime::zero_mean;
+  run_statistics run = {};
+};
+
 /// Compares one tensor. `got` has the shape of the truths, any strides, and type f32, f64, bf16, f16 or i64
 /// (index tensors). `which` is the tensor's number among the truths of `more`, which is asked where the
 /// radius cannot decide; without it such elements are undecided. `out` is overwritten.

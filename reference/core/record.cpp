@@ -243,10 +243,18 @@ void visit(S& s, F&& f) {
   f("ratio", s.ratio);
 }
 
+template <is<oracle_timing> S, class F>
+void visit(S& s, F&& f) {
+  f("problem", s.problem), f("set", s.set), f("kernel", s.kernel), f("verdict", s.verdict);
+  f("reason", s.reason), f("elements", s.elements), f("certified", s.certified), f("terms", s.terms);
+  f("worst_proven", s.worst_proven), f("seconds", s.seconds), f("gemm_seconds", s.gemm_seconds);
+  f("gemm_gflops", s.gemm_gflops), f("ratio", s.ratio);
+}
+
 template <is<bench_section> S, class F>
 void visit(S& s, F&& f) {
   f("baseline", s.baseline), f("threads", s.threads), f("roof", s.roof), f("timings", s.timings);
-  f("sets", s.sets);
+  f("sets", s.sets), f("oracle", s.oracle);
 }
 
 template <is<family_tally> S, class F>

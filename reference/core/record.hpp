@@ -420,12 +420,30 @@ struct set_total {
   std::optional<time_ratio> ratio;
 };
 
+/// The oracle's time for every output of a problem, beside dgemm on the matrix product of the same shape.
+struct oracle_timing {
+  std::string problem;
+  std::string set;
+  std::string kernel;  ///< whose outputs were certified, on zero-mean and on positive data
+  record::verdict verdict = record::verdict::inconclusive;
+  std::string reason;
+  std::int64_t elements = 0;   ///< outputs
+  std::int64_t certified = 0;  ///< compared with the truth
+  std::int64_t terms = 0;      ///< of a full output
+  double worst_proven = 0;
+  double seconds = 0;       ///< truth, bounds and comparison of all outputs, best of some
+  double gemm_seconds = 0;  ///< best of as many
+  double gemm_gflops = 0;
+  double ratio = 0;  ///< seconds over gemm_seconds
+};
+
 struct bench_section {
   std::string baseline;
   int threads = 1;
   record::roof roof;
   std::vector<timing> timings;
   std::vector<set_total> sets;
+  std::vector<oracle_timing> oracle;
 };
 
 // ---------------------------------------------------------------------------------------------- fingerprint

@@ -342,6 +342,19 @@ bench_section sample_bench() {
                 {"resnet50", "conv2d.forward/onednn@cpu", true, 4, 0.0062, std::nullopt},
                 {"resnet50", "conv2d.forward/openblas@cpu", true, 4, 0.0088,
                  time_ratio{bench.baseline, 1.43, 1.4, 1.46, comparison::ambiguous}}};
+  bench.oracle = {{.problem = small_problem,
+                   .set = "resnet50",
+                   .kernel = "conv2d.forward/auto@avx3",
+                   .verdict = record::verdict::pass,
+                   .reason = "",
+                   .elements = 12,
+                   .certified = 12,
+                   .terms = 18,
+                   .worst_proven = 0.2,
+                   .seconds = 0.5,
+                   .gemm_seconds = 0.125,
+                   .gemm_gflops = 40,
+                   .ratio = 4}};
   return bench;
 }
 
