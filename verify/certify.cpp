@@ -26,8 +26,50 @@ class block_refiner final : public refiner {
   const panel_plan::block& block_;
 };
 
+/// |got - sum - c| against share·S, and S = size + |c|, for a column of a block: how many are not surely within, and the
+/// largest error in units of S. Positive form: a NaN is not within.
+[[gnu::target_clones("avx512f", "avx2", "default")]] index_t not_within(const float* got, const double* sum,
+                                                                        const double* size, double c,
+                                                                        index_t rows, double share,
+                                                                        double& worst) {
+  index_t within = 0;
+  double most = worst;
+  for (index_t r = 0; r < rows; ++r) {
+    const double whole = size[r] + std::fabs(c);
+    const double error = std::fabs(static_cast<double>(got[r]) - (sum[r] + c));
+    within += error <= share * whole ? 1 : 0;
+    const double relative = error / whole;
+    most = relative > most ? relative : most;
+  }
+  worst = most;
+  return rows - within;
+}
+
+/// Every threshold of sums of n terms is at least this many times S, where the data are no lattice: bounds grow with S,
+/// so it is found between two sizes.
+struct slopes {
+  double terms = -1, statistical = 0, proven = 0;
+
+  void find(double n, const certify_terms& terms_of, const truths& common) {
+    if (n == terms) return;
+    terms = n;
+    truths probe = common;
+    probe.extents = shape{2};
+    probe.value = {0, 0};
+    probe.radius = {0, 0};
+    probe.size = {0x1p30, 0x1p31};
+    probe.terms = {n, n};
+    probe.largest = {0, 0};
+    thresholds t;
+    evaluate_thresholds(probe, terms_of.how, terms_of.declared, terms_of.drawn, terms_of.run, t);
+    statistical = (t.statistical[1] - t.statistical[0]) * 0x1p-30 * (1 - 0x1p-30);
+    proven = (t.proven[1] - t.proven[0]) * 0x1p-30;
+  }
+};
+
 /// What one thread keeps from block to block.
 struct desk {
+  slopes slope;
   truths truth;
   thresholds bounds;
   std::vector<float> got;
@@ -96,16 +138,35 @@ bool oracle::certify(const layer& l, const pass_spec& pass, const tensor_set<dou
     desk& d = desks[static_cast<std::size_t>(thread)];
     truths& t = d.truth;
     const index_t count = b.rows * b.width;
-    t.extents = shape{count};
-    for (auto* list : {&t.value, &t.radius, &t.size, &t.terms, &t.largest})
-      list->resize(static_cast<std::size_t>(count));
     d.got.resize(static_cast<std::size_t>(count));
+    for (index_t col = 0, i = 0; col < b.width; ++col)
+      for (index_t r = 0; r < b.rows; ++r)
+        d.got[static_cast<std::size_t>(i++)] = values[b.first[r] + col * b.step];
     const bool addend = b.addend >= 0 && addend_.data != nullptr;
     const double n = b.terms + (addend ? 1 : 0);
     const double share = common.integral ? 0 : (n + 2) * unit * slack;
+    const auto addend_of = [&](index_t col) {
+      return addend ? addend_.data[b.addend + col * b.addend_step] : 0;
+    };
+    if (!common.integral && !common.non_finite) {
+      d.slope.find(n, terms, common);
+      double worst = 0;
+      index_t open = 0;
+      for (index_t col = 0; col < b.width; ++col)
+        open += not_within(d.got.data() + col * b.rows, b.sum + col * b.rows, b.size + col * b.rows,
+                           addend_of(col), b.rows, d.slope.statistical - share, worst);
+      if (open == 0) {
+        d.all.elements += count;
+        d.all.worst_statistical = std::max(d.all.worst_statistical, worst / d.slope.statistical);
+        d.all.worst_proven = std::max(d.all.worst_proven, worst / d.slope.proven);
+        return;
+      }
+    }
+    t.extents = shape{count};
+    for (auto* list : {&t.value, &t.radius, &t.size, &t.terms, &t.largest})
+      list->resize(static_cast<std::size_t>(count));
     for (index_t col = 0, i = 0; col < b.width; ++col) {
-      const double c = addend ? addend_.data[b.addend + col * b.addend_step] : 0;
-      const float* const from = values + col * b.step;
+      const double c = addend_of(col);
       for (index_t r = 0; r < b.rows; ++r, ++i) {
         const auto at = static_cast<std::size_t>(i);
         const double sum = b.sum[i] + c, size = b.size[i] + std::fabs(c);
@@ -113,7 +174,6 @@ bool oracle::certify(const layer& l, const pass_spec& pass, const tensor_set<dou
         t.size[at] = size;
         t.radius[at] = std::isfinite(sum) ? share * size : 0;
         t.terms[at] = n;
-        d.got[at] = from[b.first[r]];
       }
     }
     block_refiner again(
