@@ -159,6 +159,7 @@ std::vector<record::oracle_timing> time_oracle(sandbox& box, const oracle_speed_
   if (!gemm.there()) throw sandbox_error("there is no libopenblas to compare with");
   for (const problem_set& set : options.sets)
     for (const set_problem& each : set.problems) {
+      if (each.problem.layer() != options.kernel->layer) continue;
       const std::string text = each.problem.print();
       if (options.progress) options.progress(list.size(), total, text);
       list.push_back(contest(box, options, text).run(gemm));

@@ -15,8 +15,10 @@
 #pragma once
 
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <vector>
 
 #include "reference/core/kernel.hpp"
@@ -60,6 +62,19 @@ struct comparison {
 
   bool passed() const { return elements > 0 && failures == 0 && undecided == 0; }
 };
+
+/// The error of one sum in two factors: what the kernel did, |got - truth| / S, and what the data make of it, S / |truth|,
+/// where S is the sum of magnitudes. Nothing where S or the truth is 0 or not finite.
+struct error_split {
+  std::optional<double> backward, condition;
+};
+inline error_split split_error(const judged_element& e, double size) {
+  error_split split;
+  if (size > 0 && std::isfinite(size) && std::isfinite(e.error)) split.backward = std::fabs(e.error) / size;
+  if (split.backward && e.expected != 0 && std::isfinite(e.expected))
+    split.condition = size / std::fabs(e.expected);
+  return split;
+}
 
 /// What a tensor is certified by (oracle::certify).
 struct certify_terms {

@@ -63,7 +63,7 @@ void visit(S& s, F&& f) {
   f("problem", s.problem), f("regime", s.regime), f("seed", s.seed), f("replay", s.replay);
   f("tensor", s.tensor), f("coordinates", s.coordinates), f("got", s.got), f("truth", s.truth);
   f("ulps", s.ulps), f("error", s.error), f("statistical_bound", s.statistical_bound);
-  f("proven_bound", s.proven_bound);
+  f("proven_bound", s.proven_bound), f("backward_error", s.backward_error), f("condition", s.condition);
 }
 
 template <is<tensor_dump> S, class F>

@@ -96,6 +96,9 @@ struct element {
   double error = 0;              ///< got - truth, signed
   double statistical_bound = 0;  ///< 0: the check had none (it compared bits)
   double proven_bound = 0;       ///< 0: bits were compared
+  std::optional<double>
+      backward_error;               ///< |got - truth| / S, S the sum of magnitudes: what the kernel added
+  std::optional<double> condition;  ///< S / |truth|: what the data make of it
 };
 
 enum class tensor_role : std::uint8_t { input, got, expected };
