@@ -23,6 +23,8 @@ int dispatch(int argc, char** argv) {
   add_eval(app, code);
   add_judge(app, code);
   add_audit(app, code);
+  add_fingerprint(app, code);
+  add_sweep(app, code);
   add_replay(app, code);
   add_report(app, code);
   add_list(app, code);

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "bench/bench.hpp"
+#include "bench/oracle_speed.hpp"
 #include "cli/commands.hpp"
 #include "cli/judging.hpp"
 #include "reference/core/problem_set.hpp"
@@ -15,7 +16,7 @@ struct bench_command {
   std::vector<std::string> words, problems, plugins, layouts = {"nchw"};
   std::string against, time = "30s";
   int threads = 0;
-  bool strict = false;
+  bool strict = false, oracle = false;
   common_options common;
 
   void add_to(CLI::App& app) {
@@ -30,6 +31,10 @@ struct bench_command {
         ->allow_extra_args(false);
     app.add_option("--threads", threads, "0: all cores")->capture_default_str();
     app.add_option("--time", time, "wall time of the whole run")->capture_default_str();
+    app.add_flag("--oracle", oracle,
+                 "time the oracle instead: certify every output of the first kernel, beside OpenBLAS dgemm "
+                 "on the same "
+                 "matrix shape");
     app.add_flag("--strict", strict, "peers count for the exit code");
     common.add_to(app);
     app.footer("example: plumb bench 'conv2d.forward/*' --problems resnet50 --report bench.html");
@@ -41,13 +46,37 @@ struct bench_command {
     sandbox box(options);
     progress_line line(common.quiet);
     record::run r = new_record("bench", common);
-    r.bench = bench(box, line);
+    r.bench = oracle ? oracle_bench(box, line) : bench(box, line);
     line.clear();
     publish(r, common);
     const auto bad = [&](const record::timing& t) {
       return record::is_bad(t.verdict) && (!t.peer || strict);
     };
+    const auto uncertified = [](const record::oracle_timing& o) { return record::is_bad(o.verdict); };
+    if (std::ranges::any_of(r.bench->oracle, uncertified)) return exit_fail;
     return std::ranges::any_of(r.bench->timings, bad) ? exit_fail : exit_pass;
+  }
+
+  record::bench_section oracle_bench(sandbox& box, progress_line& line) const {
+    oracle_speed_options o;
+    const selection s = select(box, words, "", false);
+    o.kernel = s.kernels.front();
+    for (const std::string& each : problems) o.sets.push_back(load_problems(each));
+    for (const std::string& text : s.problems) o.sets.push_back(load_problems(text));
+    if (o.sets.empty())
+      throw usage_error("bench --oracle needs problems: expected --problems SET, a file, or a problem");
+    if (threads > 0) o.threads = threads;
+    o.seed = common.seed;
+    const auto start = std::chrono::steady_clock::now();
+    o.progress = [&](std::size_t done, std::size_t total, const std::string& now) {
+      const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+      line.show(progress_line::progress{done, total, "problems", 0, elapsed.count(), 0, now});
+    };
+    record::bench_section section;
+    section.baseline = "dgemm";
+    section.threads = o.threads;
+    section.oracle = time_oracle(box, o);
+    return section;
   }
 
   record::bench_section bench(sandbox& box, progress_line& line) const {

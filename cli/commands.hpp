@@ -12,6 +12,8 @@ void add_bench(CLI::App& app, int& code);
 void add_eval(CLI::App& app, int& code);
 void add_judge(CLI::App& app, int& code);
 void add_audit(CLI::App& app, int& code);
+void add_fingerprint(CLI::App& app, int& code);
+void add_sweep(CLI::App& app, int& code);
 void add_replay(CLI::App& app, int& code);
 void add_report(CLI::App& app, int& code);
 void add_list(CLI::App& app, int& code);

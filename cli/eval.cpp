@@ -256,13 +256,15 @@ struct judge_command {
                e->is_index ? dtype::i64 : dtype::f32, e->extents(), row_major(e->extents())},
               expected, bounds, &truth, t, c);
       pass_all = pass_all && c.passed();
+      const judged_element& shown = c.wrong.empty() ? c.worst : c.wrong.front();
+      const std::string split = in_factors(expected, shown);
       if (c.passed())
-        fmt::print("pass: {} elements of {}, worst {:.3g} of the proven bound, {:.3g} ulp\n", c.elements,
-                   expected.name, c.worst_proven, c.worst_ulps);
+        fmt::print("pass: {} elements of {}, worst {:.3g} of the proven bound, {:.3g} ulp{}\n", c.elements,
+                   expected.name, c.worst_proven, c.worst_ulps, split);
       else if (!c.wrong.empty())
-        fmt::print("fail: {} is {}, expected {}; {} of {} elements are outside the bound\n",
+        fmt::print("fail: {} is {}, expected {}; {} of {} elements are outside the bound{}\n",
                    element_name(*l, expected.name, c.wrong.front().at), c.wrong.front().got,
-                   c.wrong.front().expected, c.failures, c.elements);
+                   c.wrong.front().expected, c.failures, c.elements, split);
       else
         fmt::print("inconclusive: {} holds {} elements, {} undecided\n", expected.name, c.elements,
                    c.undecided);
@@ -271,6 +273,14 @@ struct judge_command {
   }
 
  private:
+  /// `; backward error 3e-08 at condition 12`, for the element of a sum.
+  static std::string in_factors(const truths& t, const judged_element& e) {
+    if (!t.contraction || e.at < 0) return {};
+    const error_split split = split_error(e, t.size[static_cast<std::size_t>(e.at)]);
+    if (!split.condition) return {};
+    return fmt::format("; backward error {:.2g} at condition {:.3g}", *split.backward, *split.condition);
+  }
+
   static tensor_set<double> read_tensors(const layer& l, const std::vector<std::string>& pairs,
                                          const std::vector<std::string>& wanted, const std::string& option) {
     tensor_set<double> set;

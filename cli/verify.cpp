@@ -3,7 +3,10 @@
 
 #include <algorithm>
 
+#include "cli/captured.hpp"
 #include "cli/commands.hpp"
+#include "cli/emit.hpp"
+#include "cli/huge.hpp"
 #include "cli/interruption.hpp"
 #include "cli/judging.hpp"
 #include "properties/laws/laws.hpp"
@@ -20,9 +23,9 @@ const fs::path own_regressions = fs::path(".plumb") / "regressions";
 
 struct verify_command {
   std::vector<std::string> words, plugins;
-  std::string problems, time = "10s", shard, resume;
+  std::string problems, time = "10s", shard, resume, in;
   CLI::Option* time_given = nullptr;
-  bool with_builtin = false, strict = false, keep_regressions = true;
+  bool with_builtin = false, strict = false, keep_regressions = true, huge = false;
   common_options common;
 
   void add_to(CLI::App& app) {
@@ -31,6 +34,11 @@ struct verify_command {
     app.add_flag("--with-builtin", with_builtin, "with --plugin: ours too");
     app.add_option("--problems", problems,
                    "a set (see `plumb list problems`), a problem, or a file of problems");
+    app.add_option(
+        "--in", in,
+        "captured data beside the generated: an .npz with the tensors of a pass, or a folder of them");
+    app.add_flag("--huge", huge,
+                 "also tensors of more than 2^31 elements, sampled: the set `huge`, seconds a kernel");
     time_given = app.add_option("--time", time, "wall time of the whole run, shared by the kernels")
                      ->capture_default_str();
     app.add_option(
@@ -51,6 +59,8 @@ struct verify_command {
       throw usage_error("what to verify is missing; expected kernel globs such as 'conv2d.*', or a problem");
     sandbox box(judging(plugins));
     const selection s = select(box, words, problems, !plugins.empty() && !with_builtin);
+    const std::vector<captured_sample> samples =
+        in.empty() ? std::vector<captured_sample>() : load_captured(in, s);
     progress_line line(common.quiet);
     verify_options o = runner_options(common, line);
     o.kernels = s.kernels;
@@ -72,6 +82,8 @@ struct verify_command {
     };
     record::verify_section v = verify(box, o);
     r.verify = std::move(v);
+    judge_captured(box, samples, s, o, *r.verify);
+    if (huge) add_huge_cases(box, s, line, *r.verify);
     line.clear();
     remember_failures(*r.verify);
     publish(r, common);
@@ -129,7 +141,8 @@ struct verify_command {
 };
 
 struct replay_command {
-  std::string line, save;
+  std::string line, save, emit;
+  bool gdb = false;
   std::vector<std::string> plugins;
   common_options common;
 
@@ -137,6 +150,8 @@ struct replay_command {
     app.add_option("line", line, "a replay line: KERNEL | PROBLEM | dtype layout regime seed=N …")
         ->required();
     app.add_option("--plugin", plugins, "the shared library of the kernel")->allow_extra_args(false);
+    app.add_option("--emit", emit, "write the case as one C++ file that needs nothing of Plumb");
+    app.add_flag("--gdb", gdb, "the same under gdb, stopped before the kernel is called");
     app.add_option("--save", save, "keep the line in this folder of regressions if it still fails");
     common.add_to(app);
     app.footer(
@@ -149,6 +164,8 @@ struct replay_command {
     sandbox box(judging(plugins));
     record::run r = new_record("replay", common);
     const bool is_law = c.regime == test_case::endurance || c.regime.starts_with(test_case::law_regime);
+    if (is_law && (!emit.empty() || gdb))
+      throw usage_error("--emit: `" + c.regime + "` compares several calls; expected a case of one call");
     const bool failed = is_law ? replay_law(box, c) : replay_case(box, c, r);
     if (failed && !save.empty()) save_regression(save, c);
     if (!is_law && (!common.json.empty() || !common.report.empty())) publish(r, common);
@@ -159,6 +176,7 @@ struct replay_command {
   bool replay_case(sandbox& box, const test_case& c, record::run& r) const {
     const single_case again = examine(box, c, true);
     const answer& a = again.result;
+    if (!emit.empty() || gdb) write_reproducer(box, c, a);
     if (!a.declined.empty()) throw usage_error("`" + c.kernel + "` declines this problem: " + a.declined);
     record::verify_section v;
     record::kernel_result k;
@@ -180,6 +198,17 @@ struct replay_command {
     v.kernels.push_back(std::move(k));
     r.verify = std::move(v);
     return a.wrong.has_value();
+  }
+
+  void write_reproducer(const sandbox& box, const test_case& c, const answer& a) const {
+    if (!a.declined.empty()) return;
+    const auto kernel = std::ranges::find(box.kernels(), c.kernel, &kernel_info::name);
+    const std::string file = emit.empty() ? ".plumb/repro.cpp" : emit;
+    std::error_code ignored;
+    if (emit.empty()) fs::create_directories(".plumb", ignored);
+    write_file(file, reproducer(c, a, library_of(*kernel)));
+    if (!common.quiet) fmt::print("{}: g++ -std=c++17 {} -ldl -o repro && ./repro\n", file, file);
+    if (gdb) debug(file);
   }
 
   static void print_tensors(const record::counterexample& c) {

@@ -172,7 +172,26 @@ void print_gradcheck(writer& w, const gradcheck_section& g) {
   }
 }
 
+void print_oracle(writer& w, const std::vector<oracle_timing>& list) {
+  double worst = 0;
+  for (const oracle_timing& o : list) {
+    if (!(o.ratio > 0)) {
+      w.line("{} {:<72} {}", w.paint(o.verdict), o.problem, o.reason);
+      continue;
+    }
+    worst = std::max(worst, o.ratio);
+    w.line(
+        "{} {:<72} {:>11} outputs of {:>5} terms  oracle {:>7.3f} s  dgemm {:>7.3f} s ({:>3.0f} GFLOP/s)  "
+        "ratio {:.2f}",
+        w.paint(o.verdict), o.problem, thousands(o.certified), o.terms, o.seconds, o.gemm_seconds,
+        o.gemm_gflops, o.ratio);
+  }
+  w.line("the oracle takes at most {:.2f} times as long as dgemm on the same matrix shape ({} problems)",
+         worst, list.size());
+}
+
 void print_bench(writer& w, const bench_section& b) {
+  if (!b.oracle.empty()) return print_oracle(w, b.oracle);
   std::size_t width = 10;
   std::size_t problem_width = 10;
   for (const timing& t : b.timings) {
@@ -309,6 +328,48 @@ void print_audit(writer& w, const audit_section& a) {
          a.honest.size(), thousands(cases), thousands(elements), a.seconds);
 }
 
+void print_fingerprints(writer& w, const fingerprint_section& section) {
+  std::size_t width = 10;
+  for (const fingerprint_result& f : section.kernels) width = std::max(width, f.kernel.size());
+  for (const fingerprint_result& f : section.kernels) {
+    if (f.words.empty()) {
+      w.line("{} {:<{}} {}", w.paint(f.verdict), f.kernel, width, f.reason);
+      continue;
+    }
+    std::string text = f.words + "; " + f.repeats;
+    if (!f.tree.empty()) text = f.tree + "; " + text;
+    if (!f.tail_tree.empty()) text += "; last output: " + f.tail_tree;
+    w.line("{} {:<{}} {}", w.paint(f.verdict), f.kernel, width, text);
+    if (f.measured_bound > 0 && f.measured_bound < f.any_order_bound)
+      w.line(
+          "{:<12} {:<{}} {} terms, {} roundings: proven bound {:.2e}·S, {:.1f} times tighter than for any "
+          "order",
+          "", "", width, f.terms, f.roundings, f.measured_bound, f.any_order_bound / f.measured_bound);
+    if (!f.reason.empty()) w.line("{:<12} {:<{}} {}", "", "", width, f.reason);
+  }
+}
+
+void print_sweep(writer& w, const sweep_section& section) {
+  std::size_t width = 10;
+  for (const sweep_result& s : section.kernels) width = std::max(width, s.kernel.size());
+  for (const sweep_result& s : section.kernels) {
+    if (s.inputs == 0) {
+      w.line("{} {:<{}} {}", w.paint(s.verdict), s.kernel, width, s.reason);
+      continue;
+    }
+    w.line(
+        "{} {:<{}} {} inputs, worst {:.4g} ulp at {} (bits 0x{:08x}: {} instead of {}), {} misrounded, {} "
+        "wrong; {:.0f} s",
+        w.paint(s.verdict), s.kernel, width, thousands(s.inputs), s.worst_ulps, s.worst_input, s.worst_bits,
+        s.worst_got, s.worst_truth, thousands(s.misrounded), thousands(s.wrong), s.seconds);
+    if (!s.reason.empty()) w.line("{:<12} {:<{}} {}", "", "", width, s.reason);
+    std::string values;
+    for (const special_value& v : s.special)
+      values += fmt::format("{}{:.3g} -> {:.3g}", values.empty() ? "" : ", ", v.input, v.got);
+    w.line("{:<12} {:<{}} {}", "", "", width, values);
+  }
+}
+
 }  // namespace
 
 std::string render_console(const record::run& r, console_style style) {
@@ -317,6 +378,8 @@ std::string render_console(const record::run& r, console_style style) {
   if (r.gradcheck) print_gradcheck(w, *r.gradcheck);
   if (r.bench) print_bench(w, *r.bench);
   if (r.audit) print_audit(w, *r.audit);
+  if (r.fingerprint) print_fingerprints(w, *r.fingerprint);
+  if (r.sweep) print_sweep(w, *r.sweep);
   return w.take();
 }
 

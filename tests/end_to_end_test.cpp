@@ -11,6 +11,7 @@
 
 #include "properties/minimality.hpp"
 #include "reference/core/npy.hpp"
+#include "reference/core/npz.hpp"
 #include "verify/runner.hpp"
 
 namespace plumb {
@@ -161,6 +162,58 @@ TEST_F(EndToEnd, GradientsAgreeExactlyOrToFiftyDigits) {
       "gradcheck 'conv2d x=1x2x4x5 weight=2x1x2x3 bias=2 pad=1,0,0,2 groups=2' 'sigmoid x=5' --kernels ''");
   EXPECT_EQ(o.code, 0) << o.out << o.err;
   EXPECT_NE(o.out.find("exact"), std::string::npos) << o.out;
+}
+
+TEST_F(EndToEnd, AReproducerCompilesByItselfAndFails) {
+  const std::string library = build() + "/examples/libbroken_conv.so";
+  const std::string line =
+      "conv2d.forward/unequal_sides@broken | conv2d x=1x1x1x1 weight=1x1x1x1 pad=0,0,1,0 | f32 nchw given "
+      "x@0=1 "
+      "weight@0=1 align=end threads=1 poison=nan";
+  EXPECT_EQ(plumb("replay '" + line + "' --plugin '" + library + "' --emit repro.cpp").code, 1);
+  const auto shell = [&](const std::string& command) {
+    const int status = std::system(("cd '" + folder_.string() + "' && " + command).c_str());
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  };
+  ASSERT_EQ(shell("g++ -std=c++17 -Wall -Wextra -Werror repro.cpp -ldl -o repro"), 0);
+  EXPECT_EQ(shell("./repro >out.txt"), 1);
+  EXPECT_EQ(shell("grep -q 'y.n=0 k=0 p=0 q=0. is 1, expected 0.*WRONG' out.txt"), 0);
+  EXPECT_EQ(shell("./repro nothing.so 2>err.txt"), 2);
+  // A kernel of ours through the library that exports them: it is right, so the program says so.
+  EXPECT_EQ(
+      plumb(
+          "replay 'conv2d.forward/direct@scalar | conv2d x=2x3x5x7 weight=4x3x3x3 pad=1 | f32 nhwc zero_mean "
+          "seed=4' --emit right.cpp")
+          .code,
+      0);
+  ASSERT_EQ(shell("g++ -std=c++17 right.cpp -ldl -o right"), 0);
+  EXPECT_EQ(shell("./right >out.txt"), 0);
+}
+
+TEST_F(EndToEnd, CapturedDataAreJudgedBesideTheGenerated) {
+  const std::string text = "conv2d x=1x2x5x6 weight=3x2x3x2 stride=2x1 pad=1";
+  tensor<double> x(shape{1, 2, 5, 6}), weight(shape{3, 2, 3, 2});
+  for (index_t i = 0; i < x.size(); ++i) x[i] = 0.1 * static_cast<double>(i % 7) - 0.25;
+  for (index_t i = 0; i < weight.size(); ++i) weight[i] = 0.3 * static_cast<double>(i % 5) - 0.7;
+  write_npz(folder_ / "step7.npz", {{"x", {dtype::f32, x, {}}}, {"weight", {dtype::f32, weight, {}}}});
+  const std::string library = build() + "/examples/libbroken_conv.so";
+  const outcome good =
+      plumb("verify 'conv2d.forward/plain@cpu' --problems '" + text + "' --in step7.npz --json r.json");
+  EXPECT_EQ(good.code, 0) << good.out << good.err;
+  const record::run r = record::load(folder_ / "r.json");
+  const auto& regimes = r.verify->kernels.front().regimes;
+  EXPECT_TRUE(
+      std::ranges::any_of(regimes, [](const auto& t) { return t.regime == "captured" && t.cases == 1; }));
+  std::ofstream(folder_ / "step7.txt") << "conv2d x=1x2x5x6 weight=3x2x3x2 stride=2x1 pad=0,0,1,0\n";
+  const outcome bad = plumb("verify 'conv2d.forward/unequal_sides*' --plugin '" + library +
+                            "' --problems 'conv2d x=1x1x3x3 weight=1x1x2x2' --in . --json b.json");
+  EXPECT_EQ(bad.code, 1) << bad.out << bad.err;
+  const record::run b = record::load(folder_ / "b.json");
+  ASSERT_FALSE(b.verify->kernels.front().counterexamples.empty());
+  EXPECT_TRUE(b.verify->kernels.front().counterexamples.front().minimal);
+  const outcome none = plumb("verify 'relu.forward/plain@cpu' --problems 'relu x=3' --in step7.npz");
+  EXPECT_EQ(none.code, 2) << none.out;
+  EXPECT_NE(none.err.find("step7"), std::string::npos) << none.err;
 }
 
 }  // namespace

@@ -16,8 +16,10 @@
 #pragma once
 
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <vector>
 
 #include "reference/core/kernel.hpp"
@@ -61,6 +63,27 @@ struct comparison {
   std::array<index_t, bins> ulp_counts{};
 
   bool passed() const { return elements > 0 && failures == 0 && undecided == 0; }
+};
+
+/// The error of one sum in two factors: what the kernel did, |got - truth| / S, and what the data make of it, S / |truth|,
+/// where S is the sum of magnitudes. Nothing where S or the truth is 0 or not finite.
+struct error_split {
+  std::optional<double> backward, condition;
+};
+inline error_split split_error(const judged_element& e, double size) {
+  error_split split;
+  if (size > 0 && std::isfinite(size) && std::isfinite(e.error)) split.backward = std::fabs(e.error) / size;
+  if (split.backward && e.expected != 0 && std::isfinite(e.expected))
+    split.condition = size / std::fabs(e.expected);
+  return split;
+}
+
+/// What a tensor is certified by (oracle::certify).
+struct certify_terms {
+  arithmetic how;
+  accuracy declared;
+  regime drawn = regime::zero_mean;
+  run_statistics run = {};
 };
 
 /// Compares one tensor. `got` has the shape of the truths, any strides, and type f32, f64, bf16, f16 or i64

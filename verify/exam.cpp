@@ -94,6 +94,7 @@ test_case with_data(const test_case& c) {
 }
 
 tensor_set<double> materialise(const layer& l, const pass_spec& pass, const exam::question& q, dtype type) {
+  if (q.captured) return *q.captured;
   if (q.regime != test_case::given) {
     const auto known = parse_regime(q.regime);
     if (!known)

@@ -62,7 +62,8 @@ class exam {
   struct question {
     std::string regime;  ///< a regime's name, or `given`
     std::uint64_t seed = 0;
-    std::vector<datum> data;  ///< with `given`
+    std::vector<datum> data;                                  ///< with `given`
+    std::shared_ptr<const tensor_set<double>> captured = {};  ///< regime `captured`: the data themselves
   };
 
   exam(std::shared_ptr<const layer> l, const pass_spec& pass, conditions how, std::vector<question> questions,

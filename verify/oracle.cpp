@@ -9,15 +9,17 @@
 #include "reference/scalars/exact_accumulator.hpp"
 #include "reference/scalars/float_format.hpp"
 #include "verify/evaluate.hpp"
+#include "verify/panel_sums.hpp"
 
 namespace plumb {
 namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr double unit = 0x1p-53;
-constexpr double slack = 1 + 0x1p-20;          ///< pays for the roundings of S and of the radius itself
-constexpr index_t chunk = 256;                 ///< elements summed by one thread without a break
-constexpr index_t work_for_threads = 200'000;  ///< terms below which a team costs more than it saves
+constexpr double slack = 1 + 0x1p-20;            ///< pays for the roundings of S and of the radius itself
+constexpr index_t chunk = 256;                   ///< elements summed by one thread without a break
+constexpr index_t work_for_panels = 20'000'000;  ///< terms below which the plan costs more than it saves
+constexpr index_t work_for_threads = 200'000;    ///< terms below which a team costs more than it saves
 
 double largest_of(double most, double x) { return x > most ? x : most; }  // a NaN shows in S
 
@@ -147,6 +149,7 @@ void oracle::contract(std::span<const index_t> elements, int threads) {
   t.allowance.clear();
   if (scratch_.size() < static_cast<std::size_t>(std::max(threads, 1)))
     scratch_.resize(static_cast<std::size_t>(std::max(threads, 1)));
+  if (t.at.empty() && !wide_ && work(count) > work_for_panels && contract_panels(threads)) return;
   const bool team = threads > 1 && count > chunk && work(count) > work_for_threads;
 #pragma omp parallel for schedule(dynamic) num_threads(threads) if (team)
   for (index_t first = 0; first < count; first += chunk) {
@@ -161,10 +164,51 @@ void oracle::contract(std::span<const index_t> elements, int threads) {
   t.full_terms = std::max(t.most_terms, static_cast<double>(layer_->full_products(pass_->name)) + addends);
   t.largest_left = a_.largest;
   t.largest_right = b_.largest;
+  settle_lattice(t);
+  if (t.integral) std::ranges::fill(t.radius, 0.0);
+}
+
+void oracle::settle_lattice(truths& t) const {
   t.integral = a_.integral && b_.integral && addend_.integral &&
                t.most_terms * a_.largest * b_.largest + addend_.largest <= 0x1p53;
   t.operand_bits = bits_of(std::max(a_.integral ? a_.largest : 0, b_.integral ? b_.largest : 0));
+}
+
+/// All elements by matrix products; false if the pass is of another form. The largest term is found for some elements
+/// only, the others have 0 there.
+bool oracle::contract_panels(int threads) {
+  const std::optional<panel_plan> plan = panel_plan::make(*layer_, *pass_);
+  if (!plan) return false;
+  truths& t = results_.front();
+  plan->run(a_.data, b_.data, threads, [&](int, const panel_plan::block& b) {
+    const bool has_addend = b.addend >= 0 && addend_.data != nullptr;
+    const double n = b.terms + (has_addend ? 1 : 0);
+    for (index_t col = 0; col < b.width; ++col) {
+      const double c = has_addend ? addend_.data[b.addend + col * b.addend_step] : 0;
+      for (index_t r = 0; r < b.rows; ++r) {
+        product_sums total{b.sum[col * b.rows + r] + c, b.size[col * b.rows + r] + std::fabs(c), 0};
+        store(b.first[r] + col * b.step, n, total, (n + 2) * unit * total.size * slack);
+      }
+    }
+  });
+  const double addends = addend_.data != nullptr ? 1 : 0;
+  t.most_terms = plan->most_terms() + addends;
+  t.full_terms = std::max(t.most_terms, static_cast<double>(layer_->full_products(pass_->name)) + addends);
+  t.largest_left = a_.largest;
+  t.largest_right = b_.largest;
+  settle_lattice(t);
   if (t.integral) std::ranges::fill(t.radius, 0.0);
+  constexpr index_t sampled = 512;
+  product_list& list = scratch_.front().list;
+  list.listed = true;
+  for (index_t k = 0; k < sampled; ++k) {
+    const index_t i = t.extents.size() / sampled * k;
+    layer_->products(pass_->name, i, list);
+    double& largest = t.largest[static_cast<std::size_t>(i)];
+    for (const auto& term : list.terms)
+      largest = largest_of(largest, std::fabs(a_.data[term.a] * b_.data[term.b]));
+  }
+  return true;
 }
 
 /// An estimate of the number of terms of `count` elements.

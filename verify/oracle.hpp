@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "reference/core/dtype.hpp"
+#include "reference/core/kernel.hpp"
 #include "reference/layers/layer.hpp"
 #include "verify/nest_sums.hpp"
 
@@ -73,6 +73,9 @@ class refiner {
 };
 
 /// Reusable: buffers are kept from one evaluation to the next. Not for two threads at once.
+struct certify_terms;
+struct comparison;
+
 class oracle final : public refiner {
  public:
   /// All elements. `l`, `pass` and `reads` must outlive the results; `reads` holds what draw() gives. `type`
@@ -84,6 +87,10 @@ class oracle final : public refiner {
   const std::vector<truths>& evaluate_some(const layer& l, const pass_spec& pass,
                                            const tensor_set<double>& reads, dtype type,
                                            std::span<const index_t> elements, int threads = 1);
+  /// All elements of a contraction judged without keeping their truths: `got` is what a kernel wrote, f32 and row major.
+  /// False if the pass or this processor does not lend itself to it (panel_sums.hpp); then nothing is judged.
+  bool certify(const layer& l, const pass_spec& pass, const tensor_set<double>& reads, const tensor_ref& got,
+               const certify_terms& terms, int threads, comparison& out);
   const std::vector<truths>& results() const { return results_; }
   /// For the tensors written, in the order of results().
   refinement refine(std::size_t tensor, index_t i, double got) override;
@@ -124,6 +131,8 @@ class oracle final : public refiner {
   void begin(const layer& l, const pass_spec& pass, const tensor_set<double>& reads, dtype type);
   static operand survey(const tensor<double>& t);
   void contract(std::span<const index_t> elements, int threads);
+  void settle_lattice(truths& t) const;
+  bool contract_panels(int threads);
   index_t work(index_t count);
   void contract_range(index_t first, index_t last, scratch& s);
   static group* group_for(scratch& s);

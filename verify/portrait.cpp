@@ -131,6 +131,12 @@ record::element element_of(const exam& paper, const answer& a, const judged_elem
   r.error = e.error;
   r.statistical_bound = e.statistical;
   r.proven_bound = e.proven;
+  for (const truths& t : paper.truth(a.question)) {
+    if (t.name != a.worst_tensor || !t.contraction || e.at < 0 || e.at >= std::ssize(t.size)) continue;
+    const error_split split = split_error(e, t.size[static_cast<std::size_t>(e.at)]);
+    r.backward_error = split.backward;
+    r.condition = split.condition;
+  }
   return r;
 }
 

@@ -63,7 +63,7 @@ void visit(S& s, F&& f) {
   f("problem", s.problem), f("regime", s.regime), f("seed", s.seed), f("replay", s.replay);
   f("tensor", s.tensor), f("coordinates", s.coordinates), f("got", s.got), f("truth", s.truth);
   f("ulps", s.ulps), f("error", s.error), f("statistical_bound", s.statistical_bound);
-  f("proven_bound", s.proven_bound);
+  f("proven_bound", s.proven_bound), f("backward_error", s.backward_error), f("condition", s.condition);
 }
 
 template <is<tensor_dump> S, class F>
@@ -255,10 +255,18 @@ void visit(S& s, F&& f) {
   f("ratio", s.ratio);
 }
 
+template <is<oracle_timing> S, class F>
+void visit(S& s, F&& f) {
+  f("problem", s.problem), f("set", s.set), f("kernel", s.kernel), f("verdict", s.verdict);
+  f("reason", s.reason), f("elements", s.elements), f("certified", s.certified), f("terms", s.terms);
+  f("worst_proven", s.worst_proven), f("seconds", s.seconds), f("gemm_seconds", s.gemm_seconds);
+  f("gemm_gflops", s.gemm_gflops), f("ratio", s.ratio);
+}
+
 template <is<bench_section> S, class F>
 void visit(S& s, F&& f) {
   f("baseline", s.baseline), f("threads", s.threads), f("roof", s.roof), f("timings", s.timings);
-  f("sets", s.sets);
+  f("sets", s.sets), f("oracle", s.oracle);
 }
 
 template <is<family_tally> S, class F>
@@ -307,10 +315,51 @@ void visit(S& s, F&& f) {
   f("mutants", s.mutants), f("noise", s.noise);
 }
 
+template <is<fingerprint_result> S, class F>
+void visit(S& s, F&& f) {
+  f("kernel", s.kernel), f("layer", s.layer), f("pass", s.pass), f("origin", s.origin), f("peer", s.peer);
+  f("arithmetic", s.arithmetic), f("problem", s.problem), f("implementation", s.implementation);
+  f("verdict", s.verdict), f("reason", s.reason), f("words", s.words), f("tree", s.tree);
+  f("tail_tree", s.tail_tree), f("tree_kind", s.tree_kind), f("terms", s.terms), f("lanes", s.lanes);
+  f("block", s.block), f("roundings", s.roundings), f("input_bits", s.input_bits), f("products", s.products);
+  f("accumulator_bits", s.accumulator_bits), f("truncates", s.truncates);
+  f("flushes_inputs", s.flushes_inputs), f("flushes_results", s.flushes_results), f("repeats", s.repeats);
+  f("any_order_bound", s.any_order_bound), f("measured_bound", s.measured_bound), f("calls", s.calls);
+}
+
+template <is<fingerprint_section> S, class F>
+void visit(S& s, F&& f) {
+  f("kernels", s.kernels);
+}
+
+template <is<special_value> S, class F>
+void visit(S& s, F&& f) {
+  f("input", s.input), f("got", s.got), f("truth", s.truth);
+}
+
+template <is<sweep_result> S, class F>
+void visit(S& s, F&& f) {
+  f("kernel", s.kernel), f("peer", s.peer), f("arithmetic", s.arithmetic);
+  f("declared_ulps", s.declared_ulps), f("problem", s.problem), f("verdict", s.verdict);
+  f("reason", s.reason), f("first", s.first), f("last", s.last), f("next", s.next), f("inputs", s.inputs);
+  f("seconds", s.seconds), f("worst_ulps", s.worst_ulps), f("worst_input", s.worst_input);
+  f("worst_bits", s.worst_bits), f("worst_got", s.worst_got), f("worst_truth", s.worst_truth);
+  f("misrounded", s.misrounded), f("escalated", s.escalated), f("wrong", s.wrong);
+  f("first_wrong_input", s.first_wrong_input), f("first_wrong_bits", s.first_wrong_bits);
+  f("first_wrong_got", s.first_wrong_got), f("first_wrong_truth", s.first_wrong_truth);
+  f("special", s.special);
+}
+
+template <is<sweep_section> S, class F>
+void visit(S& s, F&& f) {
+  f("kernels", s.kernels);
+}
+
 template <is<run> S, class F>
 void visit(S& s, F&& f) {
   f("schema", s.schema), f("command", s.command), f("provenance", s.provenance), f("verify", s.verify);
   f("gradcheck", s.gradcheck), f("bench", s.bench), f("audit", s.audit);
+  f("fingerprint", s.fingerprint), f("sweep", s.sweep);
 }
 
 // ---------------------------------------------------------------------------------------------- writing

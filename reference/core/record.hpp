@@ -96,6 +96,9 @@ struct element {
   double error = 0;              ///< got - truth, signed
   double statistical_bound = 0;  ///< 0: the check had none (it compared bits)
   double proven_bound = 0;       ///< 0: bits were compared
+  std::optional<double>
+      backward_error;               ///< |got - truth| / S, S the sum of magnitudes: what the kernel added
+  std::optional<double> condition;  ///< S / |truth|: what the data make of it
 };
 
 enum class tensor_role : std::uint8_t { input, got, expected };
@@ -443,12 +446,110 @@ struct set_total {
   std::optional<time_ratio> ratio;
 };
 
+/// The oracle's time for every output of a problem, beside dgemm on the matrix product of the same shape.
+struct oracle_timing {
+  std::string problem;
+  std::string set;
+  std::string kernel;  ///< whose outputs were certified, on zero-mean and on positive data
+  record::verdict verdict = record::verdict::inconclusive;
+  std::string reason;
+  std::int64_t elements = 0;   ///< outputs
+  std::int64_t certified = 0;  ///< compared with the truth
+  std::int64_t terms = 0;      ///< of a full output
+  double worst_proven = 0;
+  double seconds = 0;       ///< truth, bounds and comparison of all outputs, best of some
+  double gemm_seconds = 0;  ///< best of as many
+  double gemm_gflops = 0;
+  double ratio = 0;  ///< seconds over gemm_seconds
+};
+
 struct bench_section {
   std::string baseline;
   int threads = 1;
   record::roof roof;
   std::vector<timing> timings;
   std::vector<set_total> sets;
+  std::vector<oracle_timing> oracle;
+};
+
+// ---------------------------------------------------------------------------------------------- fingerprint
+
+/// What a kernel's arithmetic was seen to be, from questions and answers alone.
+struct fingerprint_result {
+  std::string kernel;
+  std::string layer;
+  std::string pass;
+  std::string origin;
+  bool peer = false;
+  std::string arithmetic;  ///< declared
+  std::string problem;     ///< on which it was measured
+  std::string implementation;
+  record::verdict verdict = record::verdict::inconclusive;
+  std::string reason;           ///< what contradicts the declaration, or why nothing was measured
+  std::string words;            ///< all but the tree, in words
+  std::string tree;             ///< in words, or why there is none
+  std::string tail_tree;        ///< of the output answered last in memory, where it is another one
+  std::string tree_kind;        ///< sequential, lanes, blocked, pairwise, split, irregular, unknown
+  std::int64_t terms = 0;       ///< of the sum
+  std::int64_t lanes = 0;       ///< or parts of a split
+  std::int64_t block = 0;       ///< terms in a lane, block or part
+  std::int64_t roundings = 0;   ///< most from any term to the sum: the height of the tree and a product
+  std::vector<int> input_bits;  ///< significant bits kept of each factor
+  std::string products;         ///< fused, rounded, mixed, exact, unknown
+  int accumulator_bits = 0;     ///< 0: no rounding was seen, or nothing measured
+  bool truncates = false;       ///< the accumulator rounds toward zero
+  bool flushes_inputs = false;  ///< subnormal numbers are taken for zero
+  bool flushes_results = false;
+  std::string repeats;         ///< in words, over 12 runs with 1, 2, 3 and 7 threads
+  double any_order_bound = 0;  ///< proven bound in units of S = sum of |a||b|, any order of additions
+  double measured_bound = 0;   ///< and for the tree that was measured
+  std::int64_t calls = 0;
+};
+
+struct fingerprint_section {
+  std::vector<fingerprint_result> kernels;
+};
+
+// ---------------------------------------------------------------------------------------------- sweep
+
+/// What a kernel makes of zero, a subnormal number, an infinity, …
+struct special_value {
+  double input = 0;
+  double got = 0;
+  double truth = 0;
+};
+
+/// An element-wise kernel over a range of floats, by their bits. `inconclusive`: not finished, `next` is where to go on.
+struct sweep_result {
+  std::string kernel;
+  bool peer = false;
+  std::string arithmetic;
+  double declared_ulps = 0;
+  std::string problem;  ///< of one call
+  record::verdict verdict = record::verdict::inconclusive;
+  std::string reason;
+  std::int64_t first = 0;  ///< bits of the first input
+  std::int64_t last = 0;   ///< and of the last
+  std::int64_t next = 0;   ///< of the first that is not judged yet
+  std::int64_t inputs = 0;
+  double seconds = 0;
+  double worst_ulps = 0;
+  double worst_input = 0;
+  std::int64_t worst_bits = 0;
+  double worst_got = 0;
+  double worst_truth = 0;
+  std::int64_t misrounded = 0;  ///< answers that are not the truth rounded once
+  std::int64_t escalated = 0;   ///< where that took 100 digits
+  std::int64_t wrong = 0;       ///< answers outside the bound
+  double first_wrong_input = 0;
+  std::int64_t first_wrong_bits = 0;
+  double first_wrong_got = 0;
+  double first_wrong_truth = 0;
+  std::vector<special_value> special;
+};
+
+struct sweep_section {
+  std::vector<sweep_result> kernels;
 };
 
 // ---------------------------------------------------------------------------------------------- audit
@@ -551,6 +652,8 @@ struct run {
   std::optional<gradcheck_section> gradcheck;
   std::optional<bench_section> bench;
   std::optional<audit_section> audit;
+  std::optional<fingerprint_section> fingerprint;
+  std::optional<sweep_section> sweep;
 };
 
 std::string to_json(const run& r);

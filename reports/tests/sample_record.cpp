@@ -345,6 +345,19 @@ bench_section sample_bench() {
                 {"resnet50", "conv2d.forward/onednn@cpu", true, 4, 0.0062, std::nullopt},
                 {"resnet50", "conv2d.forward/openblas@cpu", true, 4, 0.0088,
                  time_ratio{bench.baseline, 1.43, 1.4, 1.46, comparison::ambiguous}}};
+  bench.oracle = {{.problem = small_problem,
+                   .set = "resnet50",
+                   .kernel = "conv2d.forward/auto@avx3",
+                   .verdict = record::verdict::pass,
+                   .reason = "",
+                   .elements = 12,
+                   .certified = 12,
+                   .terms = 18,
+                   .worst_proven = 0.2,
+                   .seconds = 0.5,
+                   .gemm_seconds = 0.125,
+                   .gemm_gflops = 40,
+                   .ratio = 4}};
   return bench;
 }
 
@@ -396,6 +409,48 @@ audit_section sample_audit() {
   return audit;
 }
 
+fingerprint_section sample_fingerprints() {
+  fingerprint_result f;
+  f.kernel = "conv2d.forward/direct@avx3";
+  f.layer = "conv2d";
+  f.pass = "forward";
+  f.origin = "built in";
+  f.arithmetic = "f32";
+  f.problem = small_problem;
+  f.verdict = record::verdict::pass;
+  f.words = "inputs f32, products fused, sums f32 to nearest, subnormals kept";
+  f.tree = "864 terms in turn";
+  f.tree_kind = "sequential";
+  f.terms = f.roundings = f.block = 864;
+  f.lanes = 1;
+  f.input_bits = {24, 24};
+  f.products = "fused";
+  f.accumulator_bits = 24;
+  f.repeats = "same bits for every thread count";
+  f.any_order_bound = 5.2e-5;
+  f.measured_bound = 5.1e-5;
+  f.calls = 412;
+  return {{f}};
+}
+
+sweep_section sample_sweep() {
+  sweep_result s;
+  s.kernel = "sigmoid.forward/flat@avx3";
+  s.arithmetic = "f32";
+  s.declared_ulps = 4;
+  s.problem = "sigmoid x=1048576";
+  s.verdict = record::verdict::pass;
+  s.last = 0xffffffff;
+  s.next = s.inputs = std::int64_t{1} << 32;
+  s.seconds = 93;
+  s.worst_ulps = 2.25;
+  s.worst_input = -87.5;
+  s.worst_bits = 0xc2af0000;
+  s.misrounded = 12345;
+  s.special = {{0, 0.5, 0.5}, {std::numeric_limits<double>::infinity(), 1, 1}};
+  return {{s}};
+}
+
 }  // namespace
 
 record::run rich_run() {
@@ -416,6 +471,8 @@ record::run rich_run() {
   r.gradcheck->layers[1].reason = "numeric and vjp disagree";
   r.bench = sample_bench();
   r.audit = sample_audit();
+  r.fingerprint = sample_fingerprints();
+  r.sweep = sample_sweep();
   return r;
 }
 

@@ -1,6 +1,7 @@
 // What the worker does besides judged runs. A service gets the kernels and a text, and answers with a text.
 #include "verify/sandbox/worker.hpp"
 #include "verify/sandbox/worker_bench.hpp"
+#include "verify/sandbox/worker_huge.hpp"
 
 namespace plumb {
 namespace {
@@ -13,6 +14,7 @@ const std::vector<service>& services() {
   static const std::vector<service> table = {
       {"echo", echo},
       {"bench", serve_bench},
+      {"huge", run_huge},
   };
   return table;
 }

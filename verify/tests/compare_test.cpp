@@ -464,5 +464,22 @@ TEST(compare, ulps_are_those_of_the_output_type) {
   EXPECT_EQ(f.result.ulp_counts[2], 1);  // [1/2, 1)
 }
 
+TEST(error_split, backward_error_times_condition_is_the_relative_error) {
+  judged_element e;
+  e.expected = 0.5;
+  e.error = -0.125;
+  const error_split split = split_error(e, 8);
+  EXPECT_EQ(split.backward, 0.125 / 8);
+  EXPECT_EQ(split.condition, 16);
+  EXPECT_EQ(*split.backward * *split.condition, 0.125 / 0.5);
+  EXPECT_FALSE(split_error(e, 0).backward);
+  EXPECT_FALSE(split_error(e, std::numeric_limits<double>::quiet_NaN()).backward);
+  e.expected = 0;
+  EXPECT_TRUE(split_error(e, 8).backward);
+  EXPECT_FALSE(split_error(e, 8).condition);
+  e.error = std::numeric_limits<double>::infinity();
+  EXPECT_FALSE(split_error(e, 8).backward);
+}
+
 }  // namespace
 }  // namespace plumb
