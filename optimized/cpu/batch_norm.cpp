@@ -13,6 +13,7 @@
 
 #include "optimized/cpu/aligned_buffer.hpp"
 #include "optimized/cpu/norm_loops.hpp"
+#include "optimized/cpu/past_caches.hpp"
 #include "optimized/kernels.hpp"
 
 namespace plumb {
@@ -54,9 +55,9 @@ class batch_norm_plan final : public plan {
     float* at = w.sums + sums_size();
     for (int i = 0; i < 5; ++i) w.constants[i] = at + i * row();
     forward_ ? bind_forward(call, w) : bind_backward(call, w);
+    w.past = goes_past_caches(w.out, images_ * channels_ * plane_);
     if (!last_) {
-#pragma omp parallel for schedule(static) num_threads(call.threads)
-      for (index_t c = 0; c < channels_; ++c) run_channel(c, w);
+      run_planes(call.threads, w);
       return;
     }
 #pragma omp parallel num_threads(call.threads)
@@ -83,6 +84,7 @@ class batch_norm_plan final : public plan {
           *saved_invstd = nullptr;
     float *dgamma = nullptr, *dbeta = nullptr;
     float* sums = nullptr;
+    bool past = false;  ///< out goes past the caches
     float* constants[5] = {};
   };
 
@@ -156,6 +158,23 @@ class batch_norm_plan final : public plan {
     return (i / per_plane * channels_ + c) * plane_ + i % per_plane * chunk_;
   }
 
+  void run_planes(int threads, const work& w) const {
+    if (sums_needed()) {
+#pragma omp parallel for schedule(static) num_threads(threads)
+      for (index_t c = 0; c < channels_; ++c) run_channel(c, w);
+      return;
+    }
+    for (index_t c = 0; c < channels_; ++c) finish_channel(c, w);
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (index_t i = 0; i < images_ * channels_; ++i) {
+      const index_t c = i % channels_;
+      const float* const constants[] = {w.constants[0] + c, w.constants[1] + c, w.constants[2] + c,
+                                        w.constants[3] + c, w.constants[4] + c};
+      loops_.map_run[map()](w.a + i * plane_, w.b + i * plane_, constants, 1, plane_, w.out + i * plane_,
+                            w.past);
+    }
+  }
+
   void run_channel(index_t c, const work& w) const {
     for (index_t i = 0; i < chunks_ && sums_needed(); ++i) {
       float* sums = sums_of(i, c, w);
@@ -174,7 +193,7 @@ class batch_norm_plan final : public plan {
                                       w.constants[3] + c, w.constants[4] + c};
     for (index_t i = chunks_ - 1; i >= 0; --i)
       loops_.map_run[map()](w.a + place(i, c), w.b + place(i, c), constants, 1, chunk_size(i),
-                            w.out + place(i, c));
+                            w.out + place(i, c), w.past);
   }
 
   /// With running statistics dx does not see x.
@@ -184,7 +203,7 @@ class batch_norm_plan final : public plan {
     // The last chunks are the ones still near.
     const index_t at = (chunks_ - 1 - i) * chunk_ * channels_;
     loops_.map_columns[map()](w.a + at, w.b + at, w.constants, chunk_size(chunks_ - 1 - i), channels_,
-                              w.out + at);
+                              w.out + at, w.past);
   }
 
   void finish_channel(index_t c, const work& w) const {

@@ -3,10 +3,12 @@
 //   sigmoid   e = exp(-|x|) ≤ 1, so nothing overflows; y = (x < 0 ? e : 1) / (1 + e); dx = dy·(1 - y)·y
 // The tail goes through the same vector code from a copy, so that no element can follow another rule.
 // exp is Highway's (1 ulp); with the sum and the division sigmoid stays within 4 ulp.
+#include "optimized/cpu/past_caches.hpp"
 #include "optimized/kernels.hpp"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "optimized/cpu/elementwise_flat.cpp"
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
@@ -49,12 +51,18 @@ struct sigmoid_gradient {
   }
 };
 
-/// out[i] = f(a[i], b[i]); an operation of one operand gets it twice.
+/// out[i] = f(a[i], b[i]); an operation of one operand gets it twice. `past`: a result that no cache can hold goes
+/// past the caches, so that its lines are not fetched first; `out` is then aligned.
 template <class F>
-void map(const float* a, const float* b, float* out, index_t count) {
+void map(const float* a, const float* b, float* out, index_t count, bool past) {
   const numbers d;
   constexpr index_t lanes = HWY_LANES(float);
   index_t i = 0;
+  if (past) {
+    for (; i + lanes <= count; i += lanes)
+      hn::Stream(F()(d, hn::LoadU(d, a + i), hn::LoadU(d, b + i)), d, out + i);
+    hwy::FlushStream();
+  }
   for (; i + lanes <= count; i += lanes)
     hn::StoreU(F()(d, hn::LoadU(d, a + i), hn::LoadU(d, b + i)), d, out + i);
   if (i == count) return;
@@ -69,7 +77,7 @@ void map(const float* a, const float* b, float* out, index_t count) {
 
 }  // namespace
 
-using map_function = void (*)(const float*, const float*, float*, index_t);
+using map_function = void (*)(const float*, const float*, float*, index_t, bool);
 constexpr map_function maps[] = {map<relu>, map<relu_gradient>, map<sigmoid>, map<sigmoid_gradient>};
 
 }  // namespace HWY_NAMESPACE
@@ -80,7 +88,7 @@ HWY_AFTER_NAMESPACE();
 namespace plumb {
 namespace {
 
-using map_function = void (*)(const float*, const float*, float*, index_t);
+using map_function = void (*)(const float*, const float*, float*, index_t, bool);
 
 constexpr index_t worth_a_thread = 4096;
 
@@ -98,10 +106,14 @@ kernel make_kernel(const std::string& layer, const std::string& pass, map_functi
       const auto* b = static_cast<const float*>(call.reads[call.reads.size() - 1].data);
       auto* out = static_cast<float*>(call.writes[0].data);
       const index_t count = call.writes[0].extents.size();
+      const bool past = goes_past_caches(out, count);
+      const auto first = [&](int share) {
+        return share == call.threads ? count : count * share / call.threads / 16 * 16;
+      };
 #pragma omp parallel for num_threads(call.threads) schedule(static) if (count > worth_a_thread)
       for (int share = 0; share < call.threads; ++share) {
-        const index_t begin = count * share / call.threads, end = count * (share + 1) / call.threads;
-        run(a + begin, b + begin, out + begin, end - begin);
+        const index_t begin = first(share);
+        run(a + begin, b + begin, out + begin, first(share + 1) - begin, past);
       }
     });
   };

@@ -1,8 +1,11 @@
 // The loops of norm_loops.hpp, from one source for all instruction sets.
 #include "optimized/cpu/norm_loops.hpp"
 
+#include <cstdint>
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "optimized/cpu/norm_loops.cpp"
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
@@ -112,7 +115,7 @@ void sum_run(const float* a, const float* b, const float* mean, const float* sca
 
 template <class Map>
 void map_run(const float* a, const float* b, const float* const* k, index_t /*rows*/, index_t count,
-             float* out) {
+             float* out, bool past) {
   constexpr index_t lanes = HWY_LANES(float);
   const numbers d;
   const single one;
@@ -123,30 +126,42 @@ void map_run(const float* a, const float* b, const float* const* k, index_t /*ro
     constant[i] = hn::Set(one, *k[i]);
   }
   index_t i = 0;
+  if (past && reinterpret_cast<std::uintptr_t>(out) % 64 == 0)
+    for (; i + lanes <= count; i += lanes)
+      hn::Stream(Map::of(hn::LoadU(d, a + i), hn::LoadU(d, b + i), constants), d, out + i);
   for (; i + lanes <= count; i += lanes)
     hn::StoreU(Map::of(hn::LoadU(d, a + i), hn::LoadU(d, b + i), constants), d, out + i);
   for (; i < count; ++i)
     hn::StoreU(Map::of(hn::LoadU(one, a + i), hn::LoadU(one, b + i), constant), one, out + i);
+  if (past) hwy::FlushStream();
 }
 
-template <class Map, class D>
+template <class Map, bool Past, class D>
 HWY_INLINE void map_columns_from(D d, const float* a, const float* b, const float* const* k, index_t c,
                                  float* out) {
   hn::Vec<D> constants[5];
 #pragma GCC unroll 5
   for (int i = 0; i < 5; ++i) constants[i] = hn::LoadU(d, k[i] + c);
-  hn::StoreU(Map::of(hn::LoadU(d, a + c), hn::LoadU(d, b + c), constants), d, out + c);
+  const auto result = Map::of(hn::LoadU(d, a + c), hn::LoadU(d, b + c), constants);
+  if constexpr (Past)
+    hn::Stream(result, d, out + c);
+  else
+    hn::StoreU(result, d, out + c);
 }
 
 template <class Map>
 void map_columns(const float* a, const float* b, const float* const* k, index_t rows, index_t channels,
-                 float* out) {
+                 float* out, bool past) {
   constexpr index_t lanes = HWY_LANES(float);
+  const bool aligned = past && channels % 16 == 0;
   for (index_t row = 0; row < rows; ++row, a += channels, b += channels, out += channels) {
     index_t c = 0;
-    for (; c + lanes <= channels; c += lanes) map_columns_from<Map>(numbers(), a, b, k, c, out);
-    for (; c < channels; ++c) map_columns_from<Map>(single(), a, b, k, c, out);
+    if (aligned)
+      for (; c + lanes <= channels; c += lanes) map_columns_from<Map, true>(numbers(), a, b, k, c, out);
+    for (; c + lanes <= channels; c += lanes) map_columns_from<Map, false>(numbers(), a, b, k, c, out);
+    for (; c < channels; ++c) map_columns_from<Map, false>(single(), a, b, k, c, out);
   }
+  if (past) hwy::FlushStream();
 }
 
 }  // namespace

@@ -29,11 +29,11 @@ struct norm_target {
   /// first[c], second[c] over `rows` rows of `channels` numbers; mean[c], scale[c].
   void (*sum_columns[3])(const float* a, const float* b, const float* mean, const float* scale, index_t rows,
                          index_t channels, float* first, float* second) = {};
-  /// The constants of channel c are k[0][c] … k[4][c]; of a run, k[0][0] … k[4][0].
+  /// `past`: past the caches; out began on a cache line (past_caches.hpp). The constants of channel c are k[0][c] … k[4][c]; of a run, k[0][0] … k[4][0].
   void (*map_run[2])(const float* a, const float* b, const float* const* k, index_t rows, index_t count,
-                     float* out) = {};
+                     float* out, bool past) = {};
   void (*map_columns[2])(const float* a, const float* b, const float* const* k, index_t rows,
-                         index_t channels, float* out) = {};
+                         index_t channels, float* out, bool past) = {};
 };
 
 /// Every instruction set compiled in, best first.

@@ -79,7 +79,8 @@ struct avg_pool {
     const std::string unknown = kp.problem.first_unknown(
         {"x", "y", "window", "stride", "pad", "ceil_mode", "count_include_pad", "divisor_override"});
     if (!unknown.empty()) return "unknown attribute " + unknown;
-    if (kp.problem.integer("divisor_override") != 0) return "oneDNN has no divisor_override";
+    if (kp.problem.has("divisor_override") && kp.problem.integer("divisor_override") != 0)
+      return "oneDNN has no divisor_override";
     if (kp.problem.flag("ceil_mode")) return "oneDNN counts what a window overhangs";
     return {};
   }
@@ -228,6 +229,7 @@ struct lrn {
   static std::string refusal(const kernel_problem& kp) {
     const std::string unknown = kp.problem.first_unknown({"x", "y", "size", "alpha", "beta", "k"});
     if (!unknown.empty()) return "unknown attribute " + unknown;
+    if (kp.problem.shape_of("x").rank() != 4) return "compared in two dimensions only";
     return kp.problem.integer("size") % 2 == 1 ? "" : "oneDNN has odd windows only";
   }
   static auto forward(const kernel_problem& kp) {
