@@ -7,14 +7,16 @@
 //   forward    strip: for every vector of channels, sums over the taps, stored once
 //   backward   data: the same with dy in the place of x, one grid of dx positions for each residue modulo the stride
 //              (conv_reach.hpp)
-//   weights    dw[r][s][c] += Σ_strip dy·x; the rows of outputs are cut into a fixed number of chunks with sums of their
-//              own, which are added up in order
+//   weights    dw[r][s][c] += Σ_strip dy·x; the rows of outputs are cut into chunks with sums of their own, which are
+//              added up in order; how many depends on the problem only
+//   threads    share the rows, and where there are few, the channels too
 // Each sum has one order, so the thread count cannot change a bit. Zhang, Lo & Lu 2020, "High performance depthwise and
 // pointwise convolutions on mobile devices".
 #include <algorithm>
 
 #include "optimized/cpu/aligned_buffer.hpp"
 #include "optimized/cpu/conv_reach.hpp"
+#include "optimized/cpu/tile.hpp"
 #include "optimized/kernels.hpp"
 
 #undef HWY_TARGET_INCLUDE
@@ -185,7 +187,8 @@ namespace plumb {
 namespace {
 
 enum class direction { forward, backward_data, backward_weights };
-constexpr index_t weight_chunks = 8;
+constexpr index_t line = aligned_buffer::line;
+constexpr index_t most_chunks = 8, chunk_pixels = 1024;
 
 /// One instruction set.
 struct depthwise_target {
@@ -206,11 +209,17 @@ class depthwise_plan final : public plan {
       for (const conv_reach& columns : reaches(a_.width()))
         grids_.push_back({rows, columns, rows.runs(), columns.runs()});
     if (pass != direction::backward_weights) weights_ = aligned_buffer(a_.taps() * a_.c);
+    chunks_ = std::clamp<index_t>(a_.n * a_.out_size() / chunk_pixels, 1, most_chunks);
+    const index_t tasks = pass == direction::backward_weights ? chunks_
+                          : pass == direction::forward        ? a_.n * a_.height().out
+                                                              : a_.n * a_.height().in;
+    parts_ = even_parts((a_.c + line - 1) / line,
+                        tasks >= 8 * kp.threads ? a_.c : (a_.c + 4 * line - 1) / (4 * line));
   }
 
   std::size_t workspace_size() const override {
     return pass_ == direction::backward_weights
-               ? sizeof(float) * static_cast<std::size_t>(weight_chunks * partial())
+               ? sizeof(float) * static_cast<std::size_t>(chunks_ * partial())
                : 0;
   }
 
@@ -231,11 +240,12 @@ class depthwise_plan final : public plan {
     const bool forward = pass_ == direction::forward;
     const index_t rows = forward ? a_.height().out : a_.height().in;
 #pragma omp parallel for schedule(static) num_threads(call.threads)
-    for (index_t i = 0; i < a_.n * rows; ++i)
+    for (index_t i = 0; i < a_.n * rows * parts_.parts; ++i)
       for (const grid& g : grids_) {
-        const index_t n = i / rows, row = i % rows - g.rows.out_first;
+        const index_t n = i / (rows * parts_.parts), part = i % parts_.parts;
+        const index_t row = i / parts_.parts % rows - g.rows.out_first;
         if (row >= 0 && row % g.rows.out_step == 0)
-          run_row(g, row / g.rows.out_step, x + n * in_image(forward), weights_.data(), bias,
+          run_row(g, row / g.rows.out_step, part, x + n * in_image(forward), weights_.data(), bias,
                   y + n * in_image(!forward), target_.forward);
       }
   }
@@ -249,9 +259,9 @@ class depthwise_plan final : public plan {
   index_t partial() const { return aligned_buffer::padded(a_.taps() * a_.c); }
   index_t in_image(bool forward) const { return (forward ? a_.in_size() : a_.out_size()) * a_.c; }
 
-  /// Row number `i` of the grid's outputs of one image.
-  void run_row(const grid& g, index_t i, const float* x, float* w, const float* bias, float* out,
-               void (*strips)(depthwise_strip, index_t)) const {
+  /// Row number `i` of the grid's outputs of one image, the channels of one part.
+  void run_row(const grid& g, index_t i, index_t part, const float* x, float* w, const float* bias,
+               float* out, void (*strips)(depthwise_strip, index_t)) const {
     const auto found = std::ranges::find_if(
         g.row_runs, [i](const conv_reach::run& run) { return i >= run.first && i < run.first + run.count; });
     const index_t in_width = pass_ == direction::backward_data ? a_.width().out : a_.width().in;
@@ -270,7 +280,12 @@ class depthwise_plan final : public plan {
       t.out = out + ((g.rows.out_first + i * g.rows.out_step) * out_width + g.columns.out_first +
                      run.first * g.columns.out_step) *
                         a_.c;
-      t.channels = a_.c;
+      const index_t c = parts_.begin(part) * line;
+      t.channels = std::min(a_.c, parts_.begin(part + 1) * line) - c;
+      t.x += c;
+      t.w += c;
+      t.out += c;
+      if (bias) t.bias = bias + c;
       t.rows = empty ? 0 : r.size();
       t.row_tap = g.rows.in_tap * in_width * a_.c;
       t.columns = empty ? 0 : s.size();
@@ -288,27 +303,30 @@ class depthwise_plan final : public plan {
     const auto* x = static_cast<const float*>(call.reads[1].data);
     auto* dw = static_cast<float*>(call.writes[0].data);
     auto* sums = static_cast<float*>(call.workspace);
-    const index_t rows = a_.n * a_.height().out;
 #pragma omp parallel num_threads(call.threads)
     {
 #pragma omp for schedule(static)
-      for (index_t chunk = 0; chunk < weight_chunks; ++chunk) {
-        float* w = sums + chunk * partial();
-        std::fill_n(w, a_.taps() * a_.c, 0.0F);
-        for (index_t i = rows * chunk / weight_chunks; i < rows * (chunk + 1) / weight_chunks; ++i) {
-          const index_t n = i / a_.height().out;
-          run_row(grids_[0], i % a_.height().out, x + n * in_image(true), w, nullptr,
-                  const_cast<float*>(dy) + n * in_image(false), target_.weights);
-        }
-      }
+      for (index_t i = 0; i < chunks_ * parts_.parts; ++i)
+        sum_chunk(i / parts_.parts, i % parts_.parts, dy, x, sums);
 #pragma omp for schedule(static)
       for (index_t c = 0; c < a_.c; ++c)
         for (index_t t = 0; t < a_.taps(); ++t) {
           float sum = 0;
-          for (index_t chunk = 0; chunk < weight_chunks; ++chunk)
-            sum += sums[chunk * partial() + t * a_.c + c];
+          for (index_t chunk = 0; chunk < chunks_; ++chunk) sum += sums[chunk * partial() + t * a_.c + c];
           dw[c * a_.taps() + t] = sum;
         }
+    }
+  }
+
+  void sum_chunk(index_t chunk, index_t part, const float* dy, const float* x, float* sums) const {
+    float* w = sums + chunk * partial();
+    const index_t rows = a_.n * a_.height().out, c = parts_.begin(part) * line;
+    for (index_t t = 0; t < a_.taps(); ++t)
+      std::fill(w + t * a_.c + c, w + t * a_.c + std::min(a_.c, parts_.begin(part + 1) * line), 0.0F);
+    for (index_t i = rows * chunk / chunks_; i < rows * (chunk + 1) / chunks_; ++i) {
+      const index_t n = i / a_.height().out;
+      run_row(grids_[0], i % a_.height().out, part, x + n * in_image(true), w, nullptr,
+              const_cast<float*>(dy) + n * in_image(false), target_.weights);
     }
   }
 
@@ -316,6 +334,8 @@ class depthwise_plan final : public plan {
   direction pass_;
   conv_arguments a_;
   std::vector<grid> grids_;
+  index_t chunks_ = 1;
+  even_parts parts_{1, 1};  ///< of the lines of channels
   aligned_buffer weights_;
 };
 
