@@ -154,12 +154,17 @@ void nchw_backward(const average_pool& a, const float* dy, float* shares, float*
       shares[p * a.columns.out + q] = dy[p * a.columns.out + q] / a.divisor_of(p, q);
   for (index_t h = 0; h < a.rows.in; ++h) {
     const index_t begin = entry(a.rows.begin, h), end = entry(a.rows.end, h);
+    float* row = dx + h * a.columns.in;
+    if (h > 0 && begin == entry(a.rows.begin, h - 1) && end == entry(a.rows.end, h - 1)) {
+      std::copy_n(row - a.columns.in, a.columns.in, row);  // the same windows hold the row above
+      continue;
+    }
     for (index_t w = 0; w < a.columns.in; ++w) {
       const index_t first = entry(a.columns.begin, w), last = entry(a.columns.end, w);
       float sum = 0;
       for (index_t p = begin; p < end; ++p)
         for (index_t q = first; q < last; ++q) sum += shares[p * a.columns.out + q];
-      dx[h * a.columns.in + w] = sum;
+      row[w] = sum;
     }
   }
 }
