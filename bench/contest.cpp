@@ -265,14 +265,16 @@ void contest::judge(contestant& c, std::size_t place_in_answer) {
 void contest::compare_tensor(contestant& c, std::size_t tensor, std::size_t place_in_answer,
                              const kernel_info& k) {
   const truths& truth = truth_.results()[tensor];
-  const parsed_arithmetic how = parse_arithmetic(k.arithmetic, dtype::f32);
+  parsed_arithmetic how = parse_arithmetic(k.arithmetic, dtype::f32);
+  thresholds bounds;
+  if (how.error.empty())
+    how.error = evaluate_thresholds(*layer_, *pass_, data_, truth, how.value, k.accuracy, regime::zero_mean,
+                                    run_statistics(), bounds, how_.threads);
   if (!how.error.empty()) {
     c.verdict = record::verdict::inconclusive;
     c.reason = how.error;
     return;
   }
-  thresholds bounds;
-  evaluate_thresholds(truth, how.value, k.accuracy, regime::zero_mean, run_statistics(), bounds);
 
   const tensor_place& t = request_.writes[tensor];
   const element_picks& p = request_.picks[tensor];

@@ -21,7 +21,7 @@ struct bench_command {
 
   void add_to(CLI::App& app) {
     app.add_option("what", words, "kernel globs or problems")->required();
-    app.add_option("--problems", problems, "a set, a problem, or a file of problems; may be repeated")
+    app.add_option("--problems", problems, "sets (resnet50,vgg16), a problem, or a file of problems; may be repeated")
         ->allow_extra_args(false);
     app.add_option("--plugin", plugins, "time the kernels of this shared library too")
         ->allow_extra_args(false);
@@ -83,7 +83,8 @@ struct bench_command {
     bench_options o;
     const selection s = select(box, words, "", false);
     o.kernels = s.kernels;
-    for (const std::string& each : problems) o.sets.push_back(load_problems(each));
+    for (const std::string& each : problems)
+      for (problem_set& set : load_problem_sets(each)) o.sets.push_back(std::move(set));
     for (const std::string& text : s.problems) o.sets.push_back(load_problems(text));
     if (o.sets.empty())
       throw usage_error("bench needs problems: expected --problems SET, a file, or a problem");

@@ -247,7 +247,9 @@ struct judge_command {
       const auto* e = written.find(expected.name);
       if (e == nullptr) continue;
       thresholds bounds;
-      evaluate_thresholds(expected, how.value, {}, regime::impulse, {}, bounds);
+      const std::string unknown =
+          evaluate_thresholds(*l, *p, reads, expected, how.value, {}, regime::impulse, {}, bounds);
+      if (!unknown.empty()) throw usage_error("--arithmetic " + arithmetic + ": " + unknown);
       tensor<float> values(e->is_index ? shape{0} : e->extents());
       for (index_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(e->real[i]);
       tensor<index_t> indices = e->index;

@@ -138,10 +138,18 @@ parsed_arithmetic parse_arithmetic(std::string_view text, dtype type) {
     if (text == "tf32") return {round_inputs(how, tf32), {}};
     if (text == "bf16_f32") return {round_inputs(how, format_of(dtype::bf16)), {}};
     if (text == "f16_f32") return {round_inputs(how, format_of(dtype::f16)), {}};
+    for (const int outputs : {2, 4})
+      if (text == "winograd(" + std::to_string(outputs) + ",3)") {
+        arithmetic transformed = how;
+        transformed.winograd = outputs;
+        return {transformed, {}};
+      }
   }
   return {{},
           "no error bound is known for the arithmetic `" + std::string(text) + "` on " +
-              std::string(name_of(type)) + " data; expected exact, f32, f64, tf32, bf16_f32 or f16_f32"};
+              std::string(name_of(type)) +
+              " data; expected exact, f32, f64, tf32, bf16_f32, f16_f32, winograd(2,3) or "
+              "winograd(4,3)"};
 }
 
 void evaluate_thresholds(const truths& t, const arithmetic& how, const accuracy& declared, regime r,
@@ -153,6 +161,7 @@ void evaluate_thresholds(const truths& t, const arithmetic& how, const accuracy&
   out.drawn = r;
   out.output = how.output;
   out.lost_input = how.input_underflow;
+  out.may_spread.clear();
   const bool rounds = how.unit > 0;
   out.has_statistical = rounds && t.contraction && (chance.zero_mean || chance.positive);
   if (t.is_index) return;
@@ -165,6 +174,37 @@ void evaluate_thresholds(const truths& t, const arithmetic& how, const accuracy&
   } else {
     definition_thresholds(t, how, declared, out);
   }
+}
+
+void evaluate_thresholds(const truths& t, const arithmetic& how, winograd_sizes&& sizes, thresholds& out) {
+  out.output = how.output;
+  out.lost_input = 0;
+  out.has_statistical = false;
+  out.exact = 0;
+  out.may_spread = std::move(sizes.may_spread);
+  out.proven.resize(sizes.size.size());
+  const double g = gamma(sizes.roundings, how.unit);
+  for (std::size_t i = 0; i < out.proven.size(); ++i) {
+    // F(2,3) works with quarters of integers; F(4,3) with sixths.
+    const bool exact = how.winograd == 2 && t.integral && 4 * sizes.size[i] <= how.exact_sum;
+    const double bound = g * sizes.size[i] + 2 * sizes.underflow[i] * how.underflow;
+    out.proven[i] = exact || sizes.size[i] == 0 ? 0 : stored(bound, t.value[i], how) * slack;
+    out.exact += out.proven[i] == 0 ? 1 : 0;
+  }
+  out.statistical = out.proven;
+}
+
+std::string thresholds_of(const layer& l, const pass_spec& pass, const tensor_set<double>& reads,
+                          const truths& t, const arithmetic& how, const accuracy& declared, regime r,
+                          const run_statistics& run, thresholds& out, int threads) {
+  if (how.winograd == 0) {
+    evaluate_thresholds(t, how, declared, r, run, out);
+    return {};
+  }
+  winograd_sizes sizes = sizes_of_winograd(l, pass, reads, t, how.winograd, threads);
+  if (!sizes.error.empty()) return sizes.error;
+  evaluate_thresholds(t, how, std::move(sizes), out);
+  return {};
 }
 
 detection detection_power(const truths& t, const thresholds& bounds) {

@@ -12,9 +12,10 @@
 namespace plumb {
 
 struct checks {
-  std::function<void(const truths&, const arithmetic&, const accuracy&, regime, const run_statistics&,
-                     thresholds&)>
-      bounds = evaluate_thresholds;
+  std::function<std::string(const layer&, const pass_spec&, const tensor_set<double>& reads, const truths&,
+                            const arithmetic&, const accuracy&, regime, const run_statistics&, thresholds&,
+                            int threads)>
+      bounds = thresholds_of;
   std::function<void(const tensor_ref& got, const truths&, const thresholds&, refiner*, std::size_t which,
                      comparison&)>
       values = compare;

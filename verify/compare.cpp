@@ -125,6 +125,7 @@ judge::ruling judge::by_class(std::size_t i, double got) {
   const double truth = t_.value[i];
   const auto verdict = [](bool pass) { return ruling{pass, !pass, false, pass ? 0 : infinity}; };
   if (std::isnan(got) && t_.contraction && t_.non_finite && t_.terms[i] < t_.full_terms) return verdict(true);
+  if (!std::isfinite(got) && !bounds_.may_spread.empty() && bounds_.may_spread[i] != 0) return verdict(true);
   const double bound = std::isfinite(bounds_.proven[i]) ? bounds_.proven[i] : 0;
   // A divisor that a kernel may have lost to underflow: no error bound is known, and ±inf may be what comes out.
   const bool unbounded = !t_.contraction && std::isinf(bounds_.proven[i]);

@@ -12,6 +12,7 @@
 //                 sign; a sum of zeros has the sign its order gives it: there differences are counted, not judged
 //   padding       a kernel may multiply the zeros of its padding by an infinite or NaN factor (operators.md
 //                 A.0): elements with fewer terms than the fullest one may then be NaN
+//   Winograd      ±inf and NaN may reach every element of a tile that has one (thresholds::may_spread)
 // Elements that the oracle's radius leaves open are refined; what stays open is `undecided`, and no pass.
 #pragma once
 

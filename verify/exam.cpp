@@ -378,7 +378,12 @@ const exam::declared_bounds& exam::bounds_for(std::size_t q, const kernel_info& 
     b.power.smallest_loss = std::numeric_limits<double>::infinity();
     for (const truths& t : paper_->oracles[q]->results()) {
       thresholds& th = b.tensors.emplace_back();
-      how_.by->bounds(t, parsed.value, k.accuracy, regime_of(questions_[q].regime), statistics_, th);
+      b.error = how_.by->bounds(*layer_, *pass_, paper_->reads[q], t, parsed.value, k.accuracy,
+                                regime_of(questions_[q].regime), statistics_, th, how_.oracle_threads);
+      if (!b.error.empty()) {
+        b.tensors.clear();
+        break;
+      }
       if (t.is_index) continue;
       const detection d = detection_power(t, th);
       b.power.smallest_loss = std::min(b.power.smallest_loss, d.smallest_loss);

@@ -733,6 +733,24 @@ class runner {
   clock::time_point last_checkpoint_;
 };
 
+/// Laws speak of exact sums of small integers. A kernel that transforms its operands has errors there too; where its
+/// bound leaves one integer only, that integer is its answer, and elsewhere the law has nothing to say to it.
+void settle_integers(const kernel_info& kernel, const layer& l, const pass_spec& pass,
+                     const tensor_set<double>& reads, dtype type, tensor_set<double>& written) {
+  const parsed_arithmetic how = parse_arithmetic(kernel.arithmetic, type);
+  if (how.value.winograd == 0) return;
+  oracle o;
+  o.evaluate(l, pass, reads, type);
+  for (const truths& t : o.results()) {
+    thresholds bounds;
+    if (!t.integral ||
+        !evaluate_thresholds(l, pass, reads, t, how.value, {}, regime::lattice, {}, bounds).empty() ||
+        std::ranges::any_of(bounds.proven, [](double b) { return !(b < 0.5); }))
+      throw kernel_declined{"its errors may hide an integer"};
+    for (double& value : written[t.name].values()) value = std::nearbyint(value);
+  }
+}
+
 }  // namespace
 
 law_verdict check_law(sandbox& box, const law& which, const kernel_info& kernel, const layer& l,
@@ -740,7 +758,9 @@ law_verdict check_law(sandbox& box, const law& which, const kernel_info& kernel,
   const evaluator<double> evaluate = [&](const layer& problem, const pass_spec& p,
                                          const tensor_set<double>& reads) {
     if (calls != nullptr) ++*calls;
-    return call_once(box, kernel, problem, p, reads, how);
+    tensor_set<double> written = call_once(box, kernel, problem, p, reads, how);
+    settle_integers(kernel, problem, p, reads, how.type, written);
+    return written;
   };
   try {
     return which.on_kernel(l, pass, seed, evaluate);

@@ -143,6 +143,19 @@ TEST(problem_set, errors_are_one_sentence_with_the_token) {
   }
 }
 
+TEST(problem_set, lists_and_versions_are_several_sets) {
+  const auto names = [](const std::string& what) {
+    std::string list;
+    for (const problem_set& set : load_problem_sets(what)) list += set.name + " ";
+    return list;
+  };
+  EXPECT_EQ(names("vgg16"), "vgg16 ");
+  EXPECT_EQ(names("resnet50,vgg16,alexnet,mobilenet"), "resnet50 vgg16 alexnet mobilenet_v1 mobilenet_v2 ");
+  EXPECT_EQ(load_problem_sets("max_pool2d x=1x1x4x4 window=2 pad=0,0,0,0").size(), 1U);
+  for (const char* bad : {"vgg16,", ",vgg16", "resnet51,vgg16", "mobile"})
+    EXPECT_THROW(load_problem_sets(bad), problem_set_error) << bad;
+}
+
 TEST(problem_set, every_shipped_line_parses_with_a_label) {
   const auto names = problem_set_names();
   ASSERT_GE(names.size(), 6U);

@@ -1,6 +1,7 @@
 // The front of the convolution kernels: for each problem the one of ours that should be fastest, by a count of the
 // cycles its inner loop takes. All of them multiply term by term in f32, so the choice changes no promise.
 //   direct   one cycle a vector of output channels and term; NCHW is transposed on the way in and out
+//   depthwise  one filter a channel in NHWC, whole vectors of channels: whenever it can
 //   rows     one cycle a vector of neighbouring pixels and term, more where few output channels share its loads;
 //            borders are copied, NHWC is transposed
 // The constants are what loads, copies and transposes cost beside a fused multiply-add on a core that starts one a
@@ -50,8 +51,6 @@ double whole(double count, double step) { return std::ceil(count / step) * step;
 
 double direct_cycles(const job& j, const tile_target& t) {
   const double lanes = t.lanes;
-  if (j.nhwc && j.in == 1 && j.out == 1 && std::fmod(j.groups, lanes) == 0)
-    return 1.5 * j.groups / lanes * j.terms;
   const double vectors = whole(j.out, lanes) / lanes;
   const double products = vectors * j.in * j.terms * (vectors < 2 ? 1.3 : 1.0);
   const double transposed = j.nhwc ? 0 : (j.plain ? 0 : 0.4) * j.read * j.in + 0.6 * j.written * j.out;
@@ -89,8 +88,10 @@ kernel front(const registry& kernels, const tile_target& target, const std::stri
   };
   kernel k = named("direct");
   k.name = "conv2d." + pass + "/auto" + isa;
-  k.make_plan = [&target, pass, direct = named("direct"),
+  k.make_plan = [&target, pass, direct = named("direct"), depthwise = named("depthwise"),
                  rows = named(pass == "backward_weights" ? "direct" : "rows")](const kernel_problem& kp) {
+    if (kp.layout == layout::nhwc && depthwise.supports(kp).ok)
+      return std::make_unique<chosen_plan>(depthwise, kp);
     const job j = job_of(kp, pass == "forward");
     const bool along_rows = rows_cycles(j, target) < direct_cycles(j, target);
     return std::make_unique<chosen_plan>(along_rows ? rows : direct, kp);

@@ -174,7 +174,9 @@ void backward(const pool_arguments& a, layout order, const kernel_call& call) {
       backward_plane(a, dy + i * a.out_size(), indices + i * a.out_size(), dx + i * a.in_size());
     return;
   }
-  constexpr index_t stretch = 16;  // channels of a cache line
+  // Whole images, in the order of memory; the channels of one are shared only where there are too few.
+  const index_t line = 16, shares = a.n >= call.threads ? 1 : call.threads;
+  const index_t stretch = std::max<index_t>(line, (a.c + shares * line - 1) / (shares * line) * line);
   const index_t stretches = (a.c + stretch - 1) / stretch;
 #pragma omp parallel for num_threads(call.threads) schedule(static)
   for (index_t i = 0; i < a.n * stretches; ++i) {

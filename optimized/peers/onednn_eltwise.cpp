@@ -21,16 +21,20 @@ memory::desc row_of(const kernel_problem& kp) {
   return {{kp.problem.shape_of("x").size()}, memory::data_type::f32, memory::format_tag::a};
 }
 
+/// swish is x·σ(alpha·x).
+template <algorithm A>
+constexpr float alpha = A == algorithm::eltwise_swish ? 1.0F : 0.0F;
+
 template <algorithm A>
 auto forward_descriptor(const kernel_problem& kp) {
-  return dnnl::eltwise_forward::primitive_desc({dnnl::prop_kind::forward_training, A, row_of(kp), 0.0F, 0.0F},
-                                               dnn::attributes(), dnn::cpu());
+  return dnnl::eltwise_forward::primitive_desc(
+      {dnnl::prop_kind::forward_training, A, row_of(kp), alpha<A>, 0.0F}, dnn::attributes(), dnn::cpu());
 }
 
 template <algorithm A>
 auto backward_descriptor(const kernel_problem& kp) {
-  return dnnl::eltwise_backward::primitive_desc({A, row_of(kp), row_of(kp), 0.0F, 0.0F}, dnn::attributes(),
-                                                dnn::cpu(), forward_descriptor<A>(kp));
+  return dnnl::eltwise_backward::primitive_desc({A, row_of(kp), row_of(kp), alpha<A>, 0.0F},
+                                                dnn::attributes(), dnn::cpu(), forward_descriptor<A>(kp));
 }
 
 /// Points each operand of the primitive at the tensor of the call with the same place.
@@ -115,9 +119,14 @@ constexpr peer_pass relu_passes[] = {pass_of<forward_pass<algorithm::eltwise_rel
 constexpr peer_pass sigmoid_passes[] = {
     pass_of<forward_pass<algorithm::eltwise_logistic>>,
     pass_of<backward_pass<algorithm::eltwise_logistic_use_dst_for_bwd, DNNL_ARG_DST>>};
+constexpr peer_pass tanh_passes[] = {
+    pass_of<forward_pass<algorithm::eltwise_tanh>>,
+    pass_of<backward_pass<algorithm::eltwise_tanh_use_dst_for_bwd, DNNL_ARG_DST>>};
+constexpr peer_pass silu_passes[] = {pass_of<forward_pass<algorithm::eltwise_swish>>,
+                                     pass_of<backward_pass<algorithm::eltwise_swish, DNNL_ARG_SRC>>};
 #else
 constexpr peer_pass relu_passes[] = {{"forward", nullptr, nullptr}, {"backward", nullptr, nullptr}};
-constexpr auto& sigmoid_passes = relu_passes;
+constexpr auto &sigmoid_passes = relu_passes, &tanh_passes = relu_passes, &silu_passes = relu_passes;
 #endif
 
 }  // namespace
@@ -125,6 +134,8 @@ constexpr auto& sigmoid_passes = relu_passes;
 void register_onednn_eltwise(registry& kernels) {
   for (const peer_pass& pass : relu_passes) kernels.add(peer_row("relu", pass, "onednn", "oneDNN"));
   for (const peer_pass& pass : sigmoid_passes) kernels.add(peer_row("sigmoid", pass, "onednn", "oneDNN"));
+  for (const peer_pass& pass : tanh_passes) kernels.add(peer_row("tanh", pass, "onednn", "oneDNN"));
+  for (const peer_pass& pass : silu_passes) kernels.add(peer_row("silu", pass, "onednn", "oneDNN"));
 }
 
 }  // namespace plumb

@@ -13,13 +13,15 @@ constexpr double infinity = std::numeric_limits<double>::infinity();
 /// The bounds as they are, then each one changed.
 template <class Change>
 void change_bounds(verify_options& o, Change change) {
-  o.by.bounds = [change](const truths& t, const arithmetic& how, const accuracy& declared, regime r,
-                         const run_statistics& run, thresholds& out) {
-    evaluate_thresholds(t, how, declared, r, run, out);
+  o.by.bounds = [change](const layer& l, const pass_spec& pass, const tensor_set<double>& reads,
+                         const truths& t, const arithmetic& how, const accuracy& declared, regime r,
+                         const run_statistics& run, thresholds& out, int threads) {
+    const std::string error = thresholds_of(l, pass, reads, t, how, declared, r, run, out, threads);
     for (std::size_t i = 0; i < out.statistical.size(); ++i) {
       out.statistical[i] = change(out.statistical[i], t, i, out);
       out.proven[i] = change(out.proven[i], t, i, out);
     }
+    return error;
   };
 }
 

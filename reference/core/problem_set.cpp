@@ -98,6 +98,24 @@ problem_set load_problems(const std::string& what, const std::vector<fs::path>& 
       "a problem such as `conv2d x=1x3x32x32 weight=10x3x5x5 pad=2`; or a file (with `/` or `.`)");
 }
 
+std::vector<problem_set> load_problem_sets(const std::string& what, const std::vector<fs::path>& directories) {
+  if (what.find_first_of(" =/.") != std::string::npos) return {load_problems(what, directories)};
+  const std::vector<std::string> known = problem_set_names(directories);
+  std::vector<problem_set> sets;
+  for (std::size_t at = 0; at <= what.size();) {
+    const std::size_t end = std::min(what.find(',', at), what.size());
+    const std::string name = what.substr(at, end - at);
+    std::vector<std::string> versions;
+    for (int version = 1; version < 10; ++version)
+      if (std::ranges::find(known, name + "_v" + std::to_string(version)) != known.end())
+        versions.push_back(name + "_v" + std::to_string(version));
+    if (versions.empty() || std::ranges::find(known, name) != known.end()) versions = {name};
+    for (const std::string& each : versions) sets.push_back(load_problems(each, directories));
+    at = end + 1;
+  }
+  return sets;
+}
+
 problem_set parse_problem_set(std::string_view text, const std::string& origin) {
   problem_set set;
   int number = 0;

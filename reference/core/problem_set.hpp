@@ -45,6 +45,11 @@ std::vector<std::string> problem_set_names(
 problem_set load_problems(const std::string& what,
                           const std::vector<std::filesystem::path>& directories = problem_directories());
 
+/// The same for a list `resnet50,vgg16`. A name that is no set itself stands for its versions: `mobilenet` for
+/// mobilenet_v1 and mobilenet_v2. Throws what load_problems throws.
+std::vector<problem_set> load_problem_sets(
+    const std::string& what, const std::vector<std::filesystem::path>& directories = problem_directories());
+
 /// The lines of one file. Throws problem_set_error, naming `origin` and the line.
 problem_set parse_problem_set(std::string_view text, const std::string& origin);
 

@@ -1,0 +1,305 @@
+// Every kernel of a memory-bound layer (activations with exponentials, average pooling, batch norm, softmax) against
+// loops written here in double: awkward shapes, both layouts, guard pages, several threads, results past the caches.
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <random>
+
+#include "optimized/tests/kernel_bench.hpp"
+
+namespace plumb::testing {
+namespace {
+
+values<float> numbers(const shape& s, unsigned seed) {
+  std::mt19937 random(seed);
+  values<float> v(s);
+  for (float& value : v.flat) value = static_cast<float>(static_cast<int>(random() % 65) - 32) / 8.0F;
+  return v;
+}
+
+std::vector<setting> settings() {
+  std::vector<setting> all;
+  for (const layout order : {layout::nchw, layout::nhwc})
+    for (const guard side : {guard::at_end, guard::at_start})
+      for (const int threads : {1, 3}) all.push_back({order, side, threads});
+  return all;
+}
+
+/// The first element farther from the truth than `tolerance`·(1 + |truth|), in words; NaN is near NaN only.
+std::string far_from(const std::vector<double>& truth, const values<float>& got, double tolerance) {
+  for (index_t i = 0; i < got.extents.size(); ++i) {
+    const double t = truth[static_cast<std::size_t>(i)], g = double{got[i]};
+    if (std::isnan(t) ? std::isnan(g)
+                      : std::isfinite(t) && std::fabs(g - t) <= tolerance * (1 + std::fabs(t)))
+      continue;
+    return "at " + coordinates(i, got.extents) + " expected " + std::to_string(t) + ", got " +
+           std::to_string(g);
+  }
+  return {};
+}
+
+TEST(far_from_the_truth, sees_wrong_numbers_and_nan) {
+  values<float> got(shape{1});
+  got[0] = 1;
+  EXPECT_EQ(far_from({1.0}, got, 1e-6), "");
+  for (const double truth : {1.1, 0.0, std::nan(""), HUGE_VAL}) EXPECT_NE(far_from({truth}, got, 1e-6), "");
+  got[0] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_EQ(far_from({std::nan("")}, got, 1e-6), "");
+  EXPECT_NE(far_from({1.0}, got, 1e-6), "");
+}
+
+TEST(activation_kernels, stay_within_the_declared_ulps_over_all_floats) {
+  std::vector<float> points = {0.0F,   -0.0F,  0.625F,  -0.62499997F, 88.8F,
+                               -88.8F, -87.3F, -103.9F, -64.0F,       -64.00001F};
+  for (std::uint32_t bits = 0; bits < 0x7f800000U; bits += 4999)
+    for (const std::uint32_t sign : {0U, 0x80000000U}) points.push_back(std::bit_cast<float>(bits | sign));
+  values<float> x(shape{static_cast<index_t>(points.size())});
+  x.flat = points;
+  for (const std::string layer : {"tanh", "silu"}) {
+    problem p(layer);
+    p.set("x", to_string(x.extents));
+    p.set("y", to_string(x.extents));
+    const auto kernels = kernels_matching(layer + ".forward/*");
+    ASSERT_FALSE(kernels.empty());
+    for (const kernel* k : kernels) {
+      bench b(*k, p, {});
+      b.read(x);
+      b.write<float>(x.extents);
+      b.run();
+      const values<float> y = b.result<float>();
+      for (index_t i = 0; i < x.extents.size(); ++i) {
+        const double v = double{x[i]},
+                     truth = layer == "tanh" ? std::tanh(v)
+                                             : v * std::exp(std::min(v, 0.0)) / (1 + std::exp(-std::fabs(v)));
+        const auto nearest = static_cast<float>(std::fabs(truth));
+        const double ulp = double{std::nextafter(nearest, HUGE_VALF)} - double{nearest};
+        const double allowed = std::max(k->accuracy.ulps * ulp, std::fabs(truth) < 0x1p-125 ? 0x1p-126 : 0);
+        ASSERT_TRUE(std::fabs(double{y[i]} - truth) <= allowed) << k->name << " x=" << x[i] << " y=" << y[i];
+      }
+    }
+  }
+}
+
+TEST(relu_kernels, write_past_the_caches) {
+  const values<float> x = numbers(shape{2, 64, 128, 129}, 5);
+  values<float> y = x;
+  for (float& v : y.flat) v = v > 0 ? v : 0.0F;
+  problem p("relu");
+  p.set("x", to_string(x.extents));
+  p.set("y", to_string(x.extents));
+  for (const kernel* k : kernels_matching("relu.forward/flat@*"))
+    if (k->device == "cpu") {
+      bench b(*k, p, {layout::nchw, guard::at_start, 2});
+      b.read(x);
+      b.write<float>(x.extents);
+      b.run();
+      ASSERT_EQ(difference(y, b.result<float>()), "") << k->name;
+    }
+}
+
+struct average_case {
+  shape x;
+  index_t window, stride, pad;
+  bool counted;
+};
+
+TEST(average_pools, divide_the_sum_of_every_window) {
+  const std::vector<average_case> cases = {{{2, 3, 9, 41}, 3, 2, 1, false},
+                                           {{1, 33, 7, 8}, 2, 2, 0, true},
+                                           {{1, 16, 6, 39}, 3, 1, 1, true},
+                                           {{0, 3, 4, 4}, 2, 2, 0, true},
+                                           {{2, 17, 5, 5}, 4, 3, 2, false}};
+  for (const average_case& t : cases) {
+    const index_t h = t.x[2], w = t.x[3];
+    const shape out{t.x[0], t.x[1], (h + 2 * t.pad - t.window) / t.stride + 1,
+                    (w + 2 * t.pad - t.window) / t.stride + 1};
+    const values<float> x = numbers(t.x, 3), dy = numbers(out, 4);
+    std::vector<double> y(static_cast<std::size_t>(out.size())), dx(static_cast<std::size_t>(t.x.size()));
+    for (index_t i = 0; i < out.size(); ++i) {
+      const shape at = unflatten(i, out);
+      std::vector<std::size_t> cells;
+      for (index_t r = at[2] * t.stride - t.pad; r < at[2] * t.stride - t.pad + t.window; ++r)
+        for (index_t s = at[3] * t.stride - t.pad; s < at[3] * t.stride - t.pad + t.window; ++s)
+          if (r >= 0 && r < h && s >= 0 && s < w)
+            cells.push_back(static_cast<std::size_t>(((at[0] * t.x[1] + at[1]) * h + r) * w + s));
+      const double divisor =
+          t.counted ? static_cast<double>(t.window * t.window) : static_cast<double>(cells.size());
+      for (const std::size_t cell : cells) {
+        y[static_cast<std::size_t>(i)] += double{x.flat[cell]} / divisor;
+        dx[cell] += double{dy[i]} / divisor;
+      }
+    }
+    problem p("avg_pool2d");
+    const auto twice = [](index_t n) { return to_string(shape{n, n}); };
+    p.set("x", to_string(t.x));
+    p.set("y", to_string(out));
+    p.set("window", twice(t.window));
+    p.set("stride", twice(t.stride));
+    const std::string pad = std::to_string(t.pad);
+    p.set("pad", pad + "," + pad + "," + pad + "," + pad);
+    p.set("ceil_mode", "false");
+    p.set("count_include_pad", t.counted ? "true" : "false");
+    for (const kernel* k : kernels_matching("avg_pool2d.*"))
+      for (const setting& s : settings()) {
+        bench b(*k, p, s);
+        const bool forward = k->pass == "forward";
+        b.read(forward ? x : dy);
+        b.write<float>(forward ? out : t.x);
+        b.run();
+        ASSERT_EQ(far_from(forward ? y : dx, b.result<float>(), 1e-6), "") << k->name << ' ' << p.print();
+      }
+  }
+}
+
+struct norm_truth {
+  std::vector<double> mean, invstd, y, dx, dgamma, dbeta;
+};
+
+norm_truth normalised(const values<float>& x, const values<float>& gamma, const values<float>& dy) {
+  const index_t n = x.extents[0], c = x.extents[1], plane = x.extents[2] * x.extents[3];
+  const auto m = static_cast<double>(n * plane);
+  norm_truth t;
+  t.y.resize(x.flat.size());
+  t.dx.resize(x.flat.size());
+  for (index_t k = 0; k < c; ++k) {
+    const auto each = [&](auto&& f) {
+      for (index_t i = 0; i < n; ++i)
+        for (index_t j = 0; j < plane; ++j) f(static_cast<std::size_t>((i * c + k) * plane + j));
+    };
+    double mean = 0, variance = 0, sum = 0, product = 0;
+    each([&](std::size_t i) { mean += double{x.flat[i]} / m; });
+    each([&](std::size_t i) { variance += (double{x.flat[i]} - mean) * (double{x.flat[i]} - mean) / m; });
+    const double invstd = 1 / std::sqrt(variance + 1e-5), scale = double{gamma[k]} * invstd;
+    const auto hat = [&](std::size_t i) { return (double{x.flat[i]} - mean) * invstd; };
+    each([&](std::size_t i) { sum += double{dy.flat[i]}, product += double{dy.flat[i]} * hat(i); });
+    each([&](std::size_t i) {
+      t.y[i] = double{gamma[k]} * hat(i);
+      t.dx[i] = scale * (double{dy.flat[i]} - sum / m - hat(i) * product / m);
+    });
+    t.mean.push_back(mean);
+    t.invstd.push_back(invstd);
+    t.dgamma.push_back(product);
+    t.dbeta.push_back(sum);
+  }
+  return t;
+}
+
+TEST(batch_norm_kernels, agree_with_two_passes_in_double) {
+  for (const shape& extents :
+       {shape{3, 5, 7, 9}, shape{1, 33, 4, 5}, shape{2, 70, 30, 31}, shape{2, 64, 128, 129}}) {
+    const bool large = extents.size() > 1'000'000;
+    const values<float> x = numbers(extents, 1), dy = numbers(extents, 2),
+                        gamma = numbers(shape{extents[1]}, 3);
+    const norm_truth t = normalised(x, gamma, dy);
+    problem p("batch_norm");
+    p.set("x", to_string(extents));
+    p.set("y", to_string(extents));
+    p.set("gamma", std::to_string(extents[1]));
+    p.set("mode", "train");
+    p.set("eps", "0.00001");
+    p.set("momentum", "0.1");
+    for (const kernel* k : kernels_matching("batch_norm.*"))
+      for (const setting& s : settings()) {
+        if (large &&
+            (s.side == guard::at_end || s.threads == 1 || k->name.find("@avx3") == std::string::npos))
+          continue;
+        bench b(*k, p, s);
+        values<float> mean(gamma.extents), invstd(gamma.extents);
+        for (std::size_t c = 0; c < t.mean.size(); ++c) {
+          mean.flat[c] = static_cast<float>(t.mean[c]);
+          invstd.flat[c] = static_cast<float>(t.invstd[c]);
+        }
+        const bool forward = k->pass == "forward";
+        if (!forward) b.read(dy);
+        b.read(x);
+        b.read(gamma, false);
+        if (forward) {
+          for (int absent = 0; absent < 3; ++absent) b.absent();
+        } else {
+          b.read(mean, false);
+          b.read(invstd, false);
+        }
+        b.write<float>(extents);
+        b.write<float>(gamma.extents, false);
+        if (forward) b.write<float>(gamma.extents, false);
+        b.run();
+        ASSERT_EQ(far_from(forward ? t.y : t.dx, b.result<float>(0), 1e-5), "")
+            << k->name << ' ' << p.print();
+        ASSERT_EQ(far_from(forward ? t.mean : t.dgamma, b.result<float>(1), 1e-4), "")
+            << k->name << ' ' << p.print();
+        if (forward) {
+          ASSERT_EQ(far_from(t.invstd, b.result<float>(2), 1e-5), "") << k->name;
+        }
+      }
+  }
+}
+
+/// softmax (or its logarithm) of x along an axis of a four-dimensional tensor, and the gradient for dy.
+void softmax_truth(const values<float>& x, const values<float>& dy, int axis, bool log,
+                   std::vector<double>& y, std::vector<double>& dx) {
+  index_t step = 1;
+  for (int i = axis + 1; i < 4; ++i) step *= x.extents[i];
+  const index_t length = x.extents[axis];
+  y.resize(x.flat.size());
+  dx.resize(x.flat.size());
+  for (index_t line = 0; line < x.extents.size() / length; ++line) {
+    const auto at = [&](index_t c) {
+      return static_cast<std::size_t>(line / step * length * step + c * step + line % step);
+    };
+    double most = -HUGE_VAL, sum = 0, gathered = 0;
+    for (index_t c = 0; c < length; ++c) most = std::max(most, double{x.flat[at(c)]});
+    for (index_t c = 0; c < length; ++c) sum += std::exp(double{x.flat[at(c)]} - most);
+    for (index_t c = 0; c < length; ++c) {
+      const double t = double{x.flat[at(c)]} - most;
+      y[at(c)] = log ? t - std::log(sum) : std::exp(t) / sum;
+      gathered += double{dy.flat[at(c)]} * (log ? 1 : y[at(c)]);
+    }
+    for (index_t c = 0; c < length; ++c)
+      dx[at(c)] = log ? double{dy.flat[at(c)]} - std::exp(y[at(c)]) * gathered
+                      : y[at(c)] * (double{dy.flat[at(c)]} - gathered);
+  }
+}
+
+TEST(softmax_kernels, agree_along_every_axis) {
+  const shape extents{2, 19, 5, 37};
+  values<float> x = numbers(extents, 1);
+  const values<float> dy = numbers(extents, 2);
+  for (const bool special : {false, true}) {
+    if (special) {
+      x[0] = std::numeric_limits<float>::quiet_NaN();
+      x[40] = std::numeric_limits<float>::infinity();
+      x[77] = -std::numeric_limits<float>::infinity();
+    }
+    for (const std::string layer : {"softmax", "log_softmax"})
+      for (int axis = 0; axis < 4; ++axis) {
+        std::vector<double> y, dx;
+        softmax_truth(x, dy, axis, layer == "log_softmax", y, dx);
+        values<float> saved(extents);
+        for (std::size_t i = 0; i < y.size(); ++i) saved.flat[i] = static_cast<float>(y[i]);
+        problem p(layer);
+        p.set("x", to_string(extents));
+        p.set("y", to_string(extents));
+        p.set("axis", std::to_string(axis));
+        for (const kernel* k : kernels_matching(layer + ".*/lines@*"))
+          for (const setting& s : settings()) {
+            const bool forward = k->pass == "forward";
+            if (k->device != "cpu" || (special && !forward)) continue;
+            bench b(*k, p, s);
+            b.read(forward ? x : dy);
+            if (!forward) b.read(saved);
+            b.write<float>(extents);
+            b.run();
+            values<float> got = b.result<float>();
+            std::vector<double> truth = forward ? y : dx;
+            for (std::size_t i = 0; i < truth.size(); ++i)  // an infinity is near itself only
+              if (std::isinf(truth[i]) && double{got.flat[i]} == truth[i]) truth[i] = 0, got.flat[i] = 0;
+            ASSERT_EQ(far_from(truth, got, 1e-5), "") << k->name << ' ' << p.print() << special;
+          }
+      }
+  }
+}
+
+}  // namespace
+}  // namespace plumb::testing
