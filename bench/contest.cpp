@@ -268,8 +268,8 @@ void contest::compare_tensor(contestant& c, std::size_t tensor, std::size_t plac
   parsed_arithmetic how = parse_arithmetic(k.arithmetic, dtype::f32);
   thresholds bounds;
   if (how.error.empty())
-    how.error = evaluate_thresholds(*layer_, *pass_, data_, truth, how.value, k.accuracy, regime::zero_mean,
-                                    run_statistics(), bounds, how_.threads);
+    how.error = thresholds_of(*layer_, *pass_, data_, truth, how.value, k.accuracy, regime::zero_mean,
+                              run_statistics(), bounds, how_.threads);
   if (!how.error.empty()) {
     c.verdict = record::verdict::inconclusive;
     c.reason = how.error;

@@ -248,7 +248,7 @@ struct judge_command {
       if (e == nullptr) continue;
       thresholds bounds;
       const std::string unknown =
-          evaluate_thresholds(*l, *p, reads, expected, how.value, {}, regime::impulse, {}, bounds);
+          thresholds_of(*l, *p, reads, expected, how.value, {}, regime::impulse, {}, bounds);
       if (!unknown.empty()) throw usage_error("--arithmetic " + arithmetic + ": " + unknown);
       tensor<float> values(e->is_index ? shape{0} : e->extents());
       for (index_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(e->real[i]);

@@ -123,7 +123,7 @@ TEST_F(real_reports, bad_records_are_refused_in_one_sentence) {
   std::ofstream(at("newer.json")) << R"({"schema": 99})";
   EXPECT_EQ(plumb("report newer.json"), 2);
   EXPECT_EQ(output_,
-            "plumb: newer.json has record schema 99, but this build reads up to 2; use a newer plumb\n");
+            "plumb: newer.json has record schema 99, but this build reads up to 3; use a newer plumb\n");
   EXPECT_EQ(plumb("report --compare newer.json newer.json"), 2);
   EXPECT_EQ(plumb("report"), 2);
   EXPECT_EQ(output_, "plumb: report: expected either records to render, or --compare OLD NEW\n");

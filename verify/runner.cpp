@@ -744,7 +744,7 @@ void settle_integers(const kernel_info& kernel, const layer& l, const pass_spec&
   for (const truths& t : o.results()) {
     thresholds bounds;
     if (!t.integral ||
-        !evaluate_thresholds(l, pass, reads, t, how.value, {}, regime::lattice, {}, bounds).empty() ||
+        !thresholds_of(l, pass, reads, t, how.value, {}, regime::lattice, {}, bounds).empty() ||
         std::ranges::any_of(bounds.proven, [](double b) { return !(b < 0.5); }))
       throw kernel_declined{"its errors may hide an integer"};
     for (double& value : written[t.name].values()) value = std::nearbyint(value);
