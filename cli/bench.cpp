@@ -21,7 +21,8 @@ struct bench_command {
 
   void add_to(CLI::App& app) {
     app.add_option("what", words, "kernel globs or problems")->required();
-    app.add_option("--problems", problems, "sets (resnet50,vgg16), a problem, or a file of problems; may be repeated")
+    app.add_option("--problems", problems,
+                   "sets (resnet50,vgg16), a problem, or a file of problems; may be repeated")
         ->allow_extra_args(false);
     app.add_option("--plugin", plugins, "time the kernels of this shared library too")
         ->allow_extra_args(false);

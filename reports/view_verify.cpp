@@ -320,9 +320,10 @@ json kernel_card(const kernel_result& k, std::size_t at, chart_book& charts) {
                {"worst", json::array()},
                {"problems", problem_rows(k)},
                {"problem_count", plural(std::ssize(k.problems), "problem")},
-               {"more_problems", k.problems.size() > most_verdicts ? count(static_cast<std::int64_t>(most_verdicts)) +
-                                                                     " of them shown, failing ones first"
-                                                               : ""},
+               {"more_problems",
+                k.problems.size() > most_verdicts
+                    ? count(static_cast<std::int64_t>(most_verdicts)) + " of them shown, failing ones first"
+                    : ""},
                {"heat", k.heat ? heat_figure(*k.heat, charts) : json::array()},
                {"glance", glance(k)},
                {"ulps", json::array()}});
@@ -377,10 +378,11 @@ void view_verify(std::span<const record::run> runs, chart_book& charts, json& vi
   view["findings"] = json::array();
   view["caught"] = json::array();
   view["kernels"] = json::array();
-  view["cut_kernels"] = kernels.size() > most_verdicts
-                            ? plural(std::ssize(kernels) - static_cast<std::int64_t>(most_verdicts), "kernel") +
-                                  " more in the record, none of them worse than those shown"
-                            : "";
+  view["cut_kernels"] =
+      kernels.size() > most_verdicts
+          ? plural(std::ssize(kernels) - static_cast<std::int64_t>(most_verdicts), "kernel") +
+                " more in the record, none of them worse than those shown"
+          : "";
   if (kernels.size() > most_verdicts) kernels.resize(most_verdicts);
   for (std::size_t at = 0; at < kernels.size(); ++at) {
     const kernel_result& k = *kernels[at];

@@ -59,9 +59,9 @@ void decide(const candidate& c, record::kernel_result& r, const closing& how) {
                fmt::format("{} cases, fewer than {}: give more --time", r.cases, fewest_cases));
   if (c.trusted == 0)
     return say(verdict::mistrusted, "no check would have seen a tensor of zeros or a lost term");
-  if (static_cast<double>(c.unbounded) > how.most_unbounded * static_cast<double>(r.elements))
-    return say(verdict::mistrusted,
-               fmt::format("nothing bounds the error of {} of {} elements", c.unbounded, r.elements));
+  if (static_cast<double>(c.ordinary_unbounded) > how.most_unbounded * static_cast<double>(c.ordinary))
+    return say(verdict::mistrusted, fmt::format("nothing bounds the error of {} of {} elements",
+                                                c.ordinary_unbounded, c.ordinary));
   r.verdict = verdict::pass;
   const auto judged = [&](regime which) {
     const auto found = c.regimes.find(std::string(plumb::name_of(which)));

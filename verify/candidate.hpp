@@ -29,7 +29,10 @@ struct candidate {
   std::int64_t crashes = 0;
   std::int64_t trusted = 0;    ///< problems on which a zero tensor or a lost term would have been seen
   std::int64_t unbounded = 0;  ///< elements without a finite bound
-  bool endured = false;        ///< called thousands of times in a row
+  /// Elements of every regime but `special`, whose infinities and extremes leave few sums a bound, and how many of them
+  /// have none. A run that is taken up again counts them anew.
+  std::int64_t ordinary = 0, ordinary_unbounded = 0;
+  bool endured = false;  ///< called thousands of times in a row
   bool undecided = false;
   record::verdict worst_verdict = record::verdict::pass;
 

@@ -281,6 +281,10 @@ class runner {
     c.result.seconds += a.seconds;
     c.result.oracle_escalations += a.result.escalated;
     const std::string& regime = paper.questions()[a.question].regime;
+    if (regime != name_of(regime::special)) {
+      c.ordinary += a.result.elements;
+      c.ordinary_unbounded += a.result.unbounded;
+    }
     record::regime_tally& tally = c.regimes[regime];
     tally.regime = regime;
     ++tally.cases;

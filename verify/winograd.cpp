@@ -250,8 +250,7 @@ winograd_sizes sizes_of_winograd(const layer& l, const pass_spec& pass, const te
   const std::size_t all = tiles.size();
   tiles.push_back(count);
 #pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
-  for (std::size_t i = 0; i < all; ++i)
-    s.judge(entries.data() + tiles[i], entries.data() + tiles[i + 1]);
+  for (std::size_t i = 0; i < all; ++i) s.judge(entries.data() + tiles[i], entries.data() + tiles[i + 1]);
   return result;
 }
 

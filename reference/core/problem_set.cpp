@@ -98,7 +98,8 @@ problem_set load_problems(const std::string& what, const std::vector<fs::path>& 
       "a problem such as `conv2d x=1x3x32x32 weight=10x3x5x5 pad=2`; or a file (with `/` or `.`)");
 }
 
-std::vector<problem_set> load_problem_sets(const std::string& what, const std::vector<fs::path>& directories) {
+std::vector<problem_set> load_problem_sets(const std::string& what,
+                                           const std::vector<fs::path>& directories) {
   if (what.find_first_of(" =/.") != std::string::npos) return {load_problems(what, directories)};
   const std::vector<std::string> known = problem_set_names(directories);
   std::vector<problem_set> sets;
