@@ -117,6 +117,11 @@ candidate reopened(const kernel_info& kernel, const record::kernel_result& earli
   }
   c.trusted = earlier.trusted.value_or(0);
   c.unbounded = earlier.unbounded.value_or(0);
+  if (earlier.verdict == verdict::mistrusted &&
+      c.trusted > 0) {  // for want of bounds: it stays so until more is seen
+    c.ordinary = earlier.elements;
+    c.ordinary_unbounded = c.unbounded;
+  }
   c.endured = earlier.endured.has_value();
   c.undecided = earlier.reason == undecided_elements;
   const bool failed = record::is_bad(earlier.verdict) && earlier.verdict != verdict::mistrusted;

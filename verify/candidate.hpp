@@ -30,7 +30,7 @@ struct candidate {
   std::int64_t trusted = 0;    ///< problems on which a zero tensor or a lost term would have been seen
   std::int64_t unbounded = 0;  ///< elements without a finite bound
   /// Elements of every regime but `special`, whose infinities and extremes leave few sums a bound, and how many of them
-  /// have none. A run that is taken up again counts them anew.
+  /// have none. A run that is taken up again counts them anew, unless it was mistrusted for them.
   std::int64_t ordinary = 0, ordinary_unbounded = 0;
   bool endured = false;  ///< called thousands of times in a row
   bool undecided = false;
