@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <set>
 
 #include "bench/bench.hpp"
 #include "cli/commands.hpp"
@@ -48,16 +47,17 @@ struct demo_command {
   }
 
  private:
-  /// Of each algorithm the fastest target that runs here: the first row registered.
-  static std::vector<const kernel_info*> best_targets(const sandbox& box, std::string_view glob) {
+  /// Of the algorithms of a tour (a matrix product, two direct ones, Winograd's, the peers) the fastest target that runs
+  /// here: the first row registered.
+  static std::vector<const kernel_info*> best_targets(const sandbox& box) {
     std::vector<const kernel_info*> list;
-    std::set<std::string> algorithms;
-    for (const kernel_info& k : box.kernels()) {
-      const std::string algorithm = k.name.substr(0, k.name.find('@'));
-      if (glob_match(glob, k.name) && !k.name.ends_with("/plain@cpu") && k.unavailable.empty() &&
-          k.device == "cpu" && algorithms.insert(algorithm).second)
-        list.push_back(&k);
-    }
+    for (const char* algorithm : {"im2col", "rows", "direct", "winograd4", "onednn", "openblas_im2col"})
+      for (const kernel_info& k : box.kernels())
+        if (glob_match(fmt::format("conv2d.forward/{}@*", algorithm), k.name) && k.unavailable.empty() &&
+            k.device == "cpu") {
+          list.push_back(&k);
+          break;
+        }
     return list;
   }
 
@@ -66,7 +66,7 @@ struct demo_command {
         "1. Judging conv2d kernels on the convolution layers of ResNet-50, VGG-16, AlexNet and LeNet-5\n");
     sandbox box(judging());
     verify_options o = runner_options(common, line);
-    o.kernels = best_targets(box, "conv2d.forward/*");
+    o.kernels = best_targets(box);
     o.large_regimes = {regime::zero_mean, regime::positive};
     for (const char* set : {"lenet5", "alexnet", "resnet50", "vgg16"})
       for (const set_problem& p : load_problems(set).problems)
@@ -117,7 +117,7 @@ struct demo_command {
     fmt::print("\n4. Timing them against each other\n");
     sandbox box(timing());
     bench_options o;
-    o.kernels = best_targets(box, "conv2d.forward/*");
+    o.kernels = best_targets(box);
     o.sets = {load_problems("resnet50"), load_problems("lenet5")};
     for (problem_set& set : o.sets)
       std::erase_if(set.problems, [](const set_problem& p) { return p.problem.layer() != "conv2d"; });

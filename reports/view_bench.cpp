@@ -294,8 +294,9 @@ json bench_card(const record::bench_section& bench, chart_book& charts) {
                {"roofline", roofline(bench, charts)}};
   for (const auto& [set, job] : groups) {
     std::vector<const timing*> part;
-    std::ranges::copy_if(all, std::back_inserter(part),
-                         [&](const timing* t) { return t->set == set && stem(t->kernel) == job; });
+    std::ranges::copy_if(all, std::back_inserter(part), [&, set = set, job = job](const timing* t) {
+      return t->set == set && stem(t->kernel) == job;
+    });
     card["sets"].push_back(set_card(set, job, part, charts));
   }
   for (const std::string& job : jobs) {

@@ -74,7 +74,7 @@ json draw_tensor(const record::tensor_dump& t, const std::vector<bool>& marked) 
   std::vector<std::int64_t> order(static_cast<std::size_t>(planes));
   for (std::int64_t i = 0; i < planes; ++i) order[static_cast<std::size_t>(i)] = i;
   if (planes > most_planes) {  // the planes with wrong elements first
-    std::ranges::stable_partition(order, [&](std::int64_t i) {
+    std::stable_partition(order.begin(), order.end(), [&](std::int64_t i) {
       const auto from = marked.begin() + i * rows * cols;
       return std::find(from, from + rows * cols, true) != from + rows * cols;
     });

@@ -17,7 +17,7 @@ namespace {
 constexpr double infinity = std::numeric_limits<double>::infinity();
 constexpr double unit = 0x1p-53;
 constexpr double slack = 1 + 0x1p-20;            ///< pays for the roundings of S and of the radius itself
-constexpr index_t chunk = 256;                   ///< elements summed by one thread without a break
+[[maybe_unused]] constexpr index_t chunk = 256;  ///< elements summed by one thread without a break
 constexpr index_t work_for_panels = 20'000'000;  ///< terms below which the plan costs more than it saves
 constexpr index_t work_for_threads = 200'000;    ///< terms below which a team costs more than it saves
 

@@ -343,11 +343,12 @@ class runner {
     auto waiting = std::move(failures_);
     failures_.clear();
     const clock::time_point began = clock::now();
-    for (auto& [who, f] : waiting) {
+    for (auto& [whose, f] : waiting) {
+      candidate* const who = whose;
       report("shrinking a counterexample of " + who->kernel->name);
       shrunk_case smallest{f.conditions, 0, false};
       const auto fails_when = [&](bool thorough) {
-        return [this, thorough, who = who](const test_case& c) {
+        return [this, thorough, who](const test_case& c) {
           if (plumb::bind(c.problem)->find_pass(who->kernel->pass) == nullptr) return false;
           const single_case again = examine(box_, c, thorough);
           return again.result.wrong && again.result.wrong->verdict != verdict::inconclusive;

@@ -223,7 +223,7 @@ class rows_plan final : public plan {
     const index_t first = left_ + phase + before * column_phases_;
     const index_t all = !x || first >= in_width_ ? 0 : (in_width_ - 1 - first) / column_phases_ + 1;
     const index_t count = std::min(all, width - before);
-    const float* from = x + first * in_column_step();
+    const float* from = count > 0 ? x + first * in_column_step() : nullptr;
     if (order_ == layout::nhwc && count > 0)
       target_.transpose(from, step, count, in_channels_, to + before, channel_size());
     for (index_t c = 0; c < in_channels_; ++c, to += channel_size()) {

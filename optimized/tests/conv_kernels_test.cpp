@@ -268,7 +268,7 @@ std::vector<conv_case> cases() {
 
 /// Host execution under sanitizers is slow: each case in one layout there, the next case in the other; and they watch
 /// both ends of a buffer at once.
-#ifdef __SANITIZE_ADDRESS__
+#ifdef PLUMB_SANITIZED
 constexpr bool sanitized = true;
 #else
 constexpr bool sanitized = false;

@@ -86,11 +86,17 @@ double ulps(float got, double truth) {
   return error >= 0 ? error : static_cast<double>(infinity);
 }
 
+#ifdef PLUMB_SANITIZED
+constexpr std::uint32_t pattern_step = 16411;  // other prime, same lines of code
+#else
+constexpr std::uint32_t pattern_step = 1009;
+#endif
+
 TEST(sigmoid_kernels, stay_within_the_declared_ulps_over_all_floats) {
-  // Every 1009th bit pattern of either sign, and the neighbourhoods of the interesting points.
+  // Every so manieth bit pattern of either sign, and the neighbourhoods of the interesting points.
   std::vector<float> points = {0.0F,   -0.0F,   infinity, -infinity, 88.8F,   -88.8F,
                                -87.3F, -103.9F, -104.5F,  3.4e38F,   -3.4e38F};
-  for (std::uint32_t bits = 0; bits < 0x7f800000U; bits += 1009)
+  for (std::uint32_t bits = 0; bits < 0x7f800000U; bits += pattern_step)
     for (const std::uint32_t sign : {0U, 0x80000000U}) points.push_back(std::bit_cast<float>(bits | sign));
   values<float> x(shape{static_cast<index_t>(points.size())});
   x.flat = points;

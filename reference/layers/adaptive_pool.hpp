@@ -69,7 +69,7 @@ struct adaptive_avg_pool : adaptive_windows<Rank> {
   void forward(const bundle<const Scalar>& in, const bundle<Scalar>& out) const {
     const auto x = in_three_axes(in["x"]);
     const auto y = in_three_axes(out["y"]);
-    const auto [N, C, D, H, W] = extents_of(x);
+    const index_t D = x.extent(2), H = x.extent(3), W = x.extent(4);
     const index_t O = y.extent(2), P = y.extent(3), Q = y.extent(4);
     for_each_index(y.extents(), [&](const shape& at) {
       const index_t d0 = at[2] * D / O, d1 = ((at[2] + 1) * D + O - 1) / O;
@@ -157,7 +157,7 @@ struct adaptive_max_pool : adaptive_windows<Rank> {
     const auto x = in_three_axes(in["x"]);
     const auto y = in_three_axes(out["y"]);
     const auto indices = in_three_axes(out.indices("indices"));
-    const auto [N, C, D, H, W] = extents_of(x);
+    const index_t D = x.extent(2), H = x.extent(3), W = x.extent(4);
     const index_t O = y.extent(2), P = y.extent(3), Q = y.extent(4);
     for_each_index(y.extents(), [&](const shape& at) {
       Scalar best = Scalar(0);  // starts at the first cell: rationals have no -∞ to start from

@@ -104,7 +104,7 @@ struct lp_pool {
     const auto x = in_three_axes(in["x"]), y = in_three_axes(out["y"]), dy = in_three_axes(cotangent["dy"]);
     const auto dx = in_three_axes(gradient["dx"]);
     for (index_t i = 0; i < dx.size(); ++i) gradient["dx"][i] = Scalar(0);
-    const auto [N, C, D, H, W] = extents_of(x);
+    const index_t D = x.extent(2), H = x.extent(3), W = x.extent(4);
     const three_axes k = in_three_axes<Rank>(window, 1), step = in_three_axes<Rank>(stride, 1);
     for_each_index(y.extents(), [&](const shape& at) {
       const Scalar length = y(at);

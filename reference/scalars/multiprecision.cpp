@@ -62,7 +62,8 @@ multiprecision<Kind>::multiprecision(double v) {
   access::make(*this, v);
 }
 template <class Kind>
-multiprecision<Kind>::multiprecision(long long numerator, long long denominator) requires is_fraction {
+multiprecision<Kind>::multiprecision(long long numerator,
+                                     long long denominator) requires(std::is_same_v<Kind, gmp_fraction>) {
   access::make(*this, numerator, denominator);
 }
 template <class Kind>

@@ -44,7 +44,7 @@ class multiprecision {
   multiprecision(unsigned long long v);                        // NOLINT(google-explicit-constructor)
   multiprecision(double v);                                    // NOLINT(google-explicit-constructor)
   /// A fraction in lowest terms; throws std::overflow_error if the denominator is 0.
-  multiprecision(long long numerator, long long denominator) requires is_fraction;
+  multiprecision(long long numerator, long long denominator) requires(std::is_same_v<Kind, gmp_fraction>);
   /// Decimal digits with or without a point and an exponent, or a fraction `7/3`; throws std::runtime_error for others.
   explicit multiprecision(std::string_view text);
   /// Rounds; a fraction becomes the nearest float.
@@ -55,8 +55,14 @@ class multiprecision {
   multiprecision(multiprecision&& v) noexcept;
   multiprecision& operator=(const multiprecision& v);
   multiprecision& operator=(multiprecision&& v) noexcept;
+#if __cpp_concepts >= 202002L  // clang 14 knows concepts but not this part of them
   ~multiprecision() requires(!Kind::owns_memory) = default;
   ~multiprecision() requires(Kind::owns_memory) { destroy(); }
+#else
+  ~multiprecision() {
+    if constexpr (Kind::owns_memory) destroy();
+  }
+#endif
 
   explicit operator double() const;
   explicit operator float() const;

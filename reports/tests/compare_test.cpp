@@ -72,7 +72,7 @@ const speed_change& find(const std::vector<speed_change>& list, const std::strin
 }
 
 // How often a verdict is right is a matter of statistics; what memory it touches shows in one repetition.
-#ifdef __SANITIZE_ADDRESS__
+#ifdef PLUMB_SANITIZED
 constexpr std::uint64_t repetitions = 1;
 #else
 constexpr std::uint64_t repetitions = 20;

@@ -143,7 +143,7 @@ TEST(html, names_the_pattern_of_wrong_elements) {
   EXPECT_TRUE(contains(markup_of(html_of(r)), "pattern <b>right border (q=14)</b>"));
 }
 
-#ifdef __SANITIZE_ADDRESS__
+#ifdef PLUMB_SANITIZED
 constexpr int very_many = 3'000;  // more than a page shows; everything takes thirty times as long
 #else
 constexpr int very_many = 100'000;

@@ -253,16 +253,16 @@ std::string format_name(int bits, bool narrow) {
 bool read_tree(std::string_view word, declared_sum& sum) {
   const std::size_t equals = word.find('=');
   const std::string_view name = word.substr(0, equals);
-  using kind = tree_shape::kind;
-  if (name == "sequential") sum.tree = kind::sequential;
-  if (name == "pairwise") sum.tree = kind::pairwise;
-  if (name == "lanes") sum.tree = kind::lanes;
-  if (name == "block") sum.tree = kind::blocked;
-  if (name == "split") sum.tree = kind::split;
-  if (equals == std::string_view::npos) return sum.tree == kind::sequential || sum.tree == kind::pairwise;
+  using trees = tree_shape::kind;
+  if (name == "sequential") sum.tree = trees::sequential;
+  if (name == "pairwise") sum.tree = trees::pairwise;
+  if (name == "lanes") sum.tree = trees::lanes;
+  if (name == "block") sum.tree = trees::blocked;
+  if (name == "split") sum.tree = trees::split;
+  if (equals == std::string_view::npos) return sum.tree == trees::sequential || sum.tree == trees::pairwise;
   const std::string_view digits = word.substr(equals + 1);
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), sum.number);
-  return sum.tree && sum.tree != kind::sequential && error == std::errc() &&
+  return sum.tree && sum.tree != trees::sequential && error == std::errc() &&
          end == digits.data() + digits.size() && sum.number > 0;
 }
 

@@ -31,7 +31,7 @@ void limit_resources() {
   const rlimit small_files{printed_bytes, printed_bytes};
   ::setrlimit(RLIMIT_CORE, &no_core);
   ::setrlimit(RLIMIT_FSIZE, &small_files);
-#ifndef __SANITIZE_ADDRESS__  // whose shadow asks for more address space than there is memory
+#ifndef PLUMB_SANITIZED  // whose shadow asks for more address space than there is memory
   // A kernel that asks for more memory than there is fails alone.
   const rlim_t memory =
       static_cast<rlim_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<rlim_t>(::sysconf(_SC_PAGESIZE));

@@ -163,8 +163,10 @@ TEST(float_format, rounds_like_the_hardware) {
   for (int i = 0; i < 20000; ++i) {
     const double x = random_double(random, 160);
     ASSERT_EQ(format_of(dtype::f32).round(x), static_cast<double>(static_cast<float>(x)));
+#if !defined(__clang__) || __clang_major__ > 14  // which has no _Float16 here
     const double y = random_double(random, 30);
     ASSERT_EQ(format_of(dtype::f16).round(y), static_cast<double>(static_cast<_Float16>(y)));
+#endif
   }
   const float_format b = format_of(dtype::bf16);
   EXPECT_EQ(b.round(1 + 0x1p-8), 1.0);
