@@ -3,11 +3,15 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
-#include <random>
 
 namespace plumb::reports {
 
 namespace {
+
+/// Of the samples of a run: below it lie those that nothing disturbed, yet no single lucky one decides.
+constexpr double low_quantile = 0.1;
+/// Visits that the other kernels of a comparison are worth for the error of one.
+constexpr int borrowed = 4;
 
 double middle(std::vector<double>& values) {
   const std::size_t n = values.size();
@@ -16,91 +20,118 @@ double middle(std::vector<double>& values) {
   return n % 2 == 1 ? *half : (*half + *std::max_element(values.begin(), half)) / 2;
 }
 
-std::vector<double> logarithms(const std::vector<double>& samples) {
-  std::vector<double> logs;
-  for (const double seconds : samples)
-    if (seconds > 0 && std::isfinite(seconds)) logs.push_back(std::log(seconds));
-  return logs;
+/// Logarithm of the low quantile of all samples but those of visit `without`; NaN if there are none.
+double quantile(const visits& of, std::size_t without) {
+  std::vector<double> all;
+  for (std::size_t i = 0; i < of.size(); ++i)
+    for (const double seconds : of[i])
+      if (i != without && seconds > 0 && std::isfinite(seconds)) all.push_back(seconds);
+  if (all.empty()) return std::nan("");
+  const double place = low_quantile * static_cast<double>(all.size() - 1);
+  const auto below = all.begin() + static_cast<std::ptrdiff_t>(place);
+  std::ranges::nth_element(all, below);
+  const double first = *below;
+  const double next = below + 1 == all.end() ? first : *std::min_element(below + 1, all.end());
+  return std::log(first) + (place - std::floor(place)) * (std::log(next) - std::log(first));
 }
 
-double bootstrap_error(const std::vector<double>& before, const std::vector<double>& after,
-                       std::mt19937_64& random) {
-  constexpr int resamples = 400;
-  std::vector<double> differences, drawn;
-  const auto median_of_resample = [&](const std::vector<double>& from) {
-    std::uniform_int_distribution<std::size_t> pick(0, from.size() - 1);
-    drawn.clear();
-    for (std::size_t i = 0; i < from.size(); ++i) drawn.push_back(from[pick(random)]);
-    return middle(drawn);
-  };
-  for (int i = 0; i < resamples; ++i)
-    differences.push_back(median_of_resample(after) - median_of_resample(before));
-  const double mean = std::accumulate(differences.begin(), differences.end(), 0.0) / resamples;
-  double sum = 0;
-  for (const double d : differences) sum += (d - mean) * (d - mean);
-  return std::sqrt(sum / (resamples - 1));
-}
-
-double permutation_p(const std::vector<double>& before, const std::vector<double>& after, double seen,
-                     std::mt19937_64& random) {
-  constexpr int shuffles = 2000;
-  std::vector<double> all = before;
-  all.insert(all.end(), after.begin(), after.end());
-  const auto cut = static_cast<std::ptrdiff_t>(before.size());
-  int as_large = 1;  // what was seen is one of the shuffles
-  std::vector<double> left, right;
-  for (int i = 0; i < shuffles; ++i) {
-    std::ranges::shuffle(all, random);
-    left.assign(all.begin(), all.begin() + cut);
-    right.assign(all.begin() + cut, all.end());
-    if (std::abs(middle(right) - middle(left)) >= std::abs(seen)) ++as_large;
+/// One visit cut into parts: what it can say about its own noise.
+visits parts_of(const visits& whole) {
+  constexpr std::size_t most = 5;
+  visits parts;
+  for (const std::vector<double>& samples : whole) {
+    const std::size_t count = std::min(most, samples.size());
+    for (std::size_t i = 0; i < count; ++i)
+      parts.emplace_back(samples.begin() + static_cast<std::ptrdiff_t>(i * samples.size() / count),
+                         samples.begin() + static_cast<std::ptrdiff_t>((i + 1) * samples.size() / count));
   }
-  return static_cast<double>(as_large) / (shuffles + 1);
+  return parts;
 }
 
-change from_log(double log_ratio, double error) {
-  constexpr double z95 = 1.96;
+/// The normal quantile as rare as `t` of Student's distribution (Abramowitz & Stegun 26.7.8).
+double as_normal(double t, int freedom) {
+  const double n = std::max(freedom, 1);
+  return t * (1 - 1 / (4 * n)) / std::sqrt(1 + t * t / (2 * n));
+}
+
+/// Student's 97.5 % quantile, from the normal one (ibid., 26.7.5).
+double two_sided_95(int freedom) {
+  constexpr double z = 1.959964;
+  const double n = std::max(freedom, 2);
+  return z + (z * z * z + z) / (4 * n) + (5 * std::pow(z, 5) + 16 * z * z * z + 3 * z) / (96 * n * n);
+}
+
+change from_log(double log_ratio, double error, int freedom) {
   const double size = error > 0 ? std::abs(log_ratio) / error : log_ratio == 0 ? 0 : 1e9;
-  return {std::exp(log_ratio), std::exp(log_ratio - z95 * error), std::exp(log_ratio + z95 * error),
-          std::erfc(size / std::sqrt(2.0))};
+  const double reach = two_sided_95(freedom) * error;
+  return {std::exp(log_ratio), std::exp(log_ratio - reach), std::exp(log_ratio + reach),
+          std::erfc(as_normal(size, freedom) / std::sqrt(2.0))};
 }
 
 }  // namespace
 
-shift shift_of(const std::vector<double>& before, const std::vector<double>& after, std::uint64_t seed) {
-  constexpr double unknown = 0.1;  // of a median of fewer than three samples
-  std::vector<double> a = logarithms(before), b = logarithms(after);
-  if (a.empty() || b.empty()) return {};
-  std::mt19937_64 random(seed);
-  shift s;
-  s.error = bootstrap_error(a, b, random);
-  if (std::min(a.size(), b.size()) < 3) s.error = std::max(s.error, unknown);
-  std::vector<double> x = a, y = b;
-  s.log_ratio = middle(y) - middle(x);
-  s.p = permutation_p(a, b, s.log_ratio, random);
-  return s;
+level level_of(const visits& mine, const visits* control) {
+  constexpr std::ptrdiff_t enough = 3;
+  constexpr std::size_t none = ~std::size_t{0};
+  const bool visited =
+      std::ranges::count_if(mine, [](const auto& visit) { return !visit.empty(); }) >= enough;
+  const visits own = visited ? mine : parts_of(mine);
+  const visits other = control == nullptr ? visits{} : visited ? *control : parts_of(*control);
+  const auto value = [&](std::size_t without) {
+    return quantile(own, without) - (control == nullptr ? 0 : quantile(other, without));
+  };
+  level l;
+  l.value = value(none);
+  if (!std::isfinite(l.value)) return {};
+  std::vector<double> left_out;
+  for (std::size_t i = 0; i < own.size(); ++i)
+    if (const double v = value(i); std::isfinite(v)) left_out.push_back(v);
+  if (left_out.size() < 2) return {l.value, 0, 1, false};
+  const auto n = static_cast<double>(left_out.size());
+  const double mean = std::accumulate(left_out.begin(), left_out.end(), 0.0) / n;
+  for (const double v : left_out) l.variance += (v - mean) * (v - mean) * (n - 1) / n;
+  l.freedom = static_cast<int>(left_out.size()) - 1;
+  l.visited = visited;
+  return l;
+}
+
+shift shift_of(const level& before, const level& after) {
+  if (before.freedom == 0 || after.freedom == 0) return {};
+  return {after.value - before.value, std::sqrt(before.variance + after.variance),
+          before.freedom + after.freedom, before.visited && after.visited};
+}
+
+void lean_on_each_other(std::vector<shift*> all) {
+  std::erase_if(all, [](const shift* s) { return s->freedom == 0; });
+  if (all.empty()) return;
+  std::vector<double> variances;
+  for (const shift* s : all) variances.push_back(s->error * s->error);
+  const double common = middle(variances);
+  for (shift* s : all) {
+    s->error = std::sqrt((borrowed * common + s->freedom * s->error * s->error) / (borrowed + s->freedom));
+    s->freedom += borrowed;
+  }
 }
 
 change change_of(const shift& s, double between_runs) {
-  change c = from_log(s.log_ratio, std::hypot(s.error, between_runs));
-  c.p = std::max(c.p, s.p > 0.05 ? 1.0 : 0.0);
-  return c;
+  return from_log(s.log_ratio, std::hypot(s.error, between_runs), s.freedom);
 }
 
 change mean_change(const std::vector<shift>& shifts, double between_runs) {
   // What two runs of one kernel differ by in all problems alike (its place in memory, say).
-  constexpr double common_to_all = 0.01;
+  constexpr double common_to_all = 0.007;
   if (shifts.empty()) return {};
   const auto n = static_cast<double>(shifts.size());
   double sum = 0, within = 0;
-  for (const shift& s : shifts) sum += s.log_ratio, within += s.error * s.error;
+  int freedom = 0;
+  for (const shift& s : shifts) sum += s.log_ratio, within += s.error * s.error, freedom += s.freedom;
   const double mean = sum / n;
   double apart = 0;
   for (const shift& s : shifts) apart += (s.log_ratio - mean) * (s.log_ratio - mean);
   const double seen = n > 1 ? std::sqrt(apart / (n - 1)) : 0;
-  const double error =
-      std::hypot(std::sqrt(within) / n, std::max(between_runs, seen) / std::sqrt(n), common_to_all);
-  return from_log(mean, error);
+  const double error = std::hypot(std::max(std::sqrt(within / n), seen) / std::sqrt(n),
+                                  between_runs / std::sqrt(n), common_to_all);
+  return from_log(mean, error, freedom);
 }
 
 std::vector<record::comparison> judge(const std::vector<change>& family) {

@@ -1,8 +1,10 @@
-// Has a time changed between two runs? Medians, because one disturbed sample must not count. What a run can know of
-// its own noise comes from resampling its samples (bootstrap; Efron & Tibshirani 1993, ch. 6) and from shuffling them
-// between the runs (permutation test; ibid., ch. 15); what it cannot know, how two runs of the same code differ, is
-// the spread `between_runs` that the other kernels of the same two records show. Both go into the interval, and the
-// many verdicts of one comparison share one risk of a false alarm (Holm 1979).
+// Has a time changed between two runs? What disturbs a machine only ever adds time, often for seconds on end, so a run
+// is described by a low quantile of many short samples, not by their middle (Chen & Revels 2016, "Robust benchmarking
+// in noisy environments"). What two runs of the same code differ by beyond that (where their memory lies, when the
+// neighbours rested) a run knows itself if it was made of several visits, each in a process and memory of its own:
+// leaving out one visit at a time tells how much hangs on it (grouped jackknife; Efron & Tibshirani 1993, ch. 11).
+// Few visits tell little about one kernel, so the errors of one comparison lean on each other (Smyth 2004). The many
+// verdicts of a comparison share one risk of a false alarm (Holm 1979).
 #pragma once
 
 #include <cstdint>
@@ -24,13 +26,29 @@ inline constexpr double counts_from = 1.05;
 /// Risk of at least one false verdict in a family of them.
 inline constexpr double risk = 0.002;
 
-/// The logarithm of the ratio of the medians and its standard error within the runs. No samples: zeros.
+/// Samples in seconds, one list a visit.
+using visits = std::vector<std::vector<double>>;
+
+/// A low quantile of what one run measured, as a logarithm.
+struct level {
+  double value = 0;
+  double variance = 0;   ///< of the value, by the visits; not known from one
+  int freedom = 0;       ///< visits behind it but one; 0: no samples
+  bool visited = false;  ///< at least three visits: the variance holds what runs differ by
+};
+/// With a control, whose visits are the same, the ratio to it. No samples: zeros.
+level level_of(const visits& mine, const visits* control);
+
+/// The logarithm of the ratio of two runs and its standard error.
 struct shift {
   double log_ratio = 0;
   double error = 0;
-  double p = 1;  ///< of the permutation test
+  int freedom = 0;
+  bool visited = false;
 };
-shift shift_of(const std::vector<double>& before, const std::vector<double>& after, std::uint64_t seed);
+shift shift_of(const level& before, const level& after);
+/// The errors of all shifts of a comparison, drawn toward their median: each as if it had some visits more.
+void lean_on_each_other(std::vector<shift*> all);
 
 /// The interval with both kinds of noise in it; `between_runs` is a standard deviation of logarithms.
 change change_of(const shift& s, double between_runs);

@@ -48,18 +48,23 @@ std::vector<pair_of_timings> pairs(const record::bench_section& before, const re
   return list;
 }
 
-/// Samples of `mine` over those of `control` in the same round; where rounds are not known, over the control's median.
-std::vector<double> relative(const record::measurement& mine, const record::measurement& control) {
-  std::vector<double> ratios;
-  for (std::size_t i = 0; i < mine.rounds.size(); ++i)
-    for (std::size_t j = 0; j < control.rounds.size(); ++j)
-      if (mine.rounds[i] == control.rounds[j] && control.samples[j] > 0)
-        ratios.push_back(mine.samples[i] / control.samples[j]);
-  if (ratios.size() >= 3) return ratios;
-  ratios.clear();
-  for (const double seconds : mine.samples)
-    if (control.seconds > 0) ratios.push_back(seconds / control.seconds);
-  return ratios;
+/// The samples by visit. A record without visits is one of them.
+visits visits_of(const record::measurement& m, std::int64_t rounds_a_visit) {
+  visits list;
+  for (std::size_t i = 0; i < m.samples.size(); ++i) {
+    const std::int64_t visit = rounds_a_visit > 0 && i < m.rounds.size() ? m.rounds[i] / rounds_a_visit : 0;
+    if (visit < 0 || visit > 1000) continue;  // no record of ours
+    if (std::ssize(list) <= visit) list.resize(static_cast<std::size_t>(visit) + 1);
+    list[static_cast<std::size_t>(visit)].push_back(m.samples[i]);
+  }
+  return list;
+}
+
+level level_of(const timing& t, const timing* control, std::int64_t rounds_a_visit) {
+  const visits mine = visits_of(*t.measurement, rounds_a_visit);
+  if (control == nullptr) return level_of(mine, nullptr);
+  const visits other = visits_of(*control->measurement, rounds_a_visit);
+  return level_of(mine, &other);
 }
 
 /// A vendor's kernel that computes the same on the same problem, and did so by the same implementation before.
@@ -87,17 +92,24 @@ class controls {
   std::map<std::string, std::vector<const pair_of_timings*>> by_contest_;
 };
 
-/// How far the changes of the other kernels scatter: what two runs of the same code differ by. The noise within a run
-/// is in it once more, which errs on the side of silence.
+/// What two runs of the same code differ by beyond what their own visits say: how much farther the changes of the
+/// other kernels scatter than their errors explain.
 double between_runs(const std::string& kernel, const std::vector<pair_of_timings>& all) {
-  constexpr double least = 0.012, most = 0.1, unknown = 0.025;
+  constexpr double least = 0.007, most = 0.1, unknown = 0.025;
   constexpr std::size_t enough = 8;
   const bool any_controlled = std::ranges::any_of(all, &pair_of_timings::controlled);
+  const bool visited = std::ranges::all_of(all, [](const pair_of_timings& p) { return p.shift.visited; });
   std::vector<double> others;
+  double explained = 0;
   for (const pair_of_timings& p : all) {
-    if (label(*p.after) != kernel && p.controlled == any_controlled) others.push_back(p.shift.log_ratio);
+    if (label(*p.after) == kernel || p.controlled != any_controlled) continue;
+    others.push_back(p.shift.log_ratio);
+    explained += p.shift.error * p.shift.error;
   }
-  return others.size() < enough ? unknown : std::clamp(robust_spread(others), least, most);
+  if (others.size() < enough) return visited ? least : unknown;
+  const double spread = robust_spread(others);
+  explained /= static_cast<double>(others.size());
+  return std::clamp(std::sqrt(std::max(0.0, spread * spread - explained)), least, most);
 }
 
 bool worse_first(const speed_change& a, const speed_change& b) {
@@ -132,6 +144,7 @@ change mean_of_ours(const std::vector<pair_of_timings>& all, double between) {
     for (const shift& s : shifts) {
       mean.log_ratio += s.log_ratio / static_cast<double>(shifts.size());
       mean.error = std::max(mean.error, s.error);
+      mean.freedom = std::max(mean.freedom, s.freedom);
     }
     means.push_back(mean);
   }
@@ -143,18 +156,20 @@ void compare_speed(const record::bench_section& before, const record::bench_sect
   std::vector<pair_of_timings> all = pairs(before, after);
   if (all.empty()) return;
   c.has_speed = true;
-  std::uint64_t seed = 1;
+  const std::int64_t visits_before = before.rounds_a_visit.value_or(0);
+  const std::int64_t visits_after = after.rounds_a_visit.value_or(0);
   int controlled = 0;
+  std::vector<shift*> shifts;
   const controls peers(all);
   for (pair_of_timings& p : all) {
     const pair_of_timings* control = peers.of(p);
-    const auto& [old, now] = std::pair(*p.before->measurement, *p.after->measurement);
     p.controlled = control != nullptr;
     controlled += p.controlled ? 1 : 0;
-    p.shift = control == nullptr ? shift_of(old.samples, now.samples, ++seed)
-                                 : shift_of(relative(old, *control->before->measurement),
-                                            relative(now, *control->after->measurement), ++seed);
+    p.shift = shift_of(level_of(*p.before, control != nullptr ? control->before : nullptr, visits_before),
+                       level_of(*p.after, control != nullptr ? control->after : nullptr, visits_after));
+    shifts.push_back(&p.shift);
   }
+  lean_on_each_other(shifts);
   std::map<std::string, std::vector<const pair_of_timings*>> by_kernel;
   for (const pair_of_timings& p : all) by_kernel[label(*p.after)].push_back(&p);
   std::map<std::string, double> scatter;
@@ -167,13 +182,13 @@ void compare_speed(const record::bench_section& before, const record::bench_sect
   for (const auto& [kernel, list] : by_kernel) {
     speed_change total{kernel, "", "", std::ssize(list),     list.front()->after->peer,
                        0,      0,  {}, comparison::ambiguous};
-    std::vector<shift> shifts;
+    std::vector<shift> of_kernel;
     for (const pair_of_timings* p : list) {
       total.before += p->before->measurement->seconds;
       total.after += p->after->measurement->seconds;
-      shifts.push_back(p->shift);
+      of_kernel.push_back(p->shift);
     }
-    total.change = mean_change(shifts, scatter[kernel]);
+    total.change = mean_change(of_kernel, scatter[kernel]);
     c.kernels.push_back(std::move(total));
   }
   c.all_of_ours = mean_of_ours(all, between_runs("", all));

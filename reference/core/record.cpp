@@ -266,7 +266,7 @@ void visit(S& s, F&& f) {
 template <is<bench_section> S, class F>
 void visit(S& s, F&& f) {
   f("baseline", s.baseline), f("threads", s.threads), f("roof", s.roof), f("timings", s.timings);
-  f("sets", s.sets), f("oracle", s.oracle);
+  f("sets", s.sets), f("oracle", s.oracle), f("rounds_a_visit", s.rounds_a_visit);
 }
 
 template <is<family_tally> S, class F>

@@ -466,6 +466,8 @@ struct oracle_timing {
 struct bench_section {
   std::string baseline;
   int threads = 1;
+  /// Round / rounds_a_visit is the visit: its samples share a process and its memory. 0: one visit.
+  std::optional<std::int64_t> rounds_a_visit;
   record::roof roof;
   std::vector<timing> timings;
   std::vector<set_total> sets;
