@@ -60,7 +60,7 @@ visits visits_of(const record::measurement& m, std::int64_t rounds_a_visit) {
   return list;
 }
 
-level level_of(const timing& t, const timing* control, std::int64_t rounds_a_visit) {
+level level_in(const timing& t, const timing* control, std::int64_t rounds_a_visit) {
   const visits mine = visits_of(*t.measurement, rounds_a_visit);
   if (control == nullptr) return level_of(mine, nullptr);
   const visits other = visits_of(*control->measurement, rounds_a_visit);
@@ -165,8 +165,8 @@ void compare_speed(const record::bench_section& before, const record::bench_sect
     const pair_of_timings* control = peers.of(p);
     p.controlled = control != nullptr;
     controlled += p.controlled ? 1 : 0;
-    p.shift = shift_of(level_of(*p.before, control != nullptr ? control->before : nullptr, visits_before),
-                       level_of(*p.after, control != nullptr ? control->after : nullptr, visits_after));
+    p.shift = shift_of(level_in(*p.before, control != nullptr ? control->before : nullptr, visits_before),
+                       level_in(*p.after, control != nullptr ? control->after : nullptr, visits_after));
     shifts.push_back(&p.shift);
   }
   lean_on_each_other(shifts);

@@ -14,7 +14,7 @@ using record::fingerprint_result;
 using record::sweep_result;
 
 // A page of more kernels would be slow; the record has them all.
-constexpr std::size_t most_kernels = 1000;
+constexpr std::size_t most_measured = 1000;
 
 /// Those that need a look first, else in their order.
 template <class Result>
@@ -27,8 +27,8 @@ std::vector<const Result*> gravest_first(const std::vector<Result>& all) {
   return list;
 }
 
-void add_fact(json& facts, const char* label, std::string value) {
-  if (!value.empty()) facts.push_back({{"label", label}, {"value", std::move(value)}});
+void state(json& facts, std::string label, std::string value) {
+  if (!value.empty()) facts.push_back({{"label", std::move(label)}, {"value", std::move(value)}});
 }
 
 std::string bits(int significant) { return significant > 0 ? std::to_string(significant) + " bits" : ""; }
@@ -53,24 +53,24 @@ std::string order_of(const fingerprint_result& f) {
 
 json fingerprint_card(const fingerprint_result& f) {
   json facts = json::array();
-  add_fact(facts, "Declares", clean(f.arithmetic, 100));
-  add_fact(facts, "Order of additions", order_of(f));
-  add_fact(facts, "Terms of the sum", f.terms > 0 ? count(f.terms) : "");
-  add_fact(facts, "Roundings on the longest way", f.roundings > 0 ? count(f.roundings) : "");
-  add_fact(facts, "Factors kept to", input_bits(f));
-  add_fact(facts, "Products", clean(f.products, 40));
-  add_fact(facts, "Partial sums", bits(f.accumulator_bits) + (f.truncates ? ", rounded toward zero" : ""));
+  state(facts, "Declares", clean(f.arithmetic, 100));
+  state(facts, "Order of additions", order_of(f));
+  state(facts, "Terms of the sum", f.terms > 0 ? count(f.terms) : "");
+  state(facts, "Roundings on the longest way", f.roundings > 0 ? count(f.roundings) : "");
+  state(facts, "Factors kept to", input_bits(f));
+  state(facts, "Products", clean(f.products, 40));
+  state(facts, "Partial sums", bits(f.accumulator_bits) + (f.truncates ? ", rounded toward zero" : ""));
   if (!f.words.empty()) {
-    add_fact(facts, "Subnormal inputs", f.flushes_inputs ? "taken for zero" : "kept");
-    add_fact(facts, "Subnormal results", f.flushes_results ? "flushed to zero" : "kept");
+    state(facts, "Subnormal inputs", f.flushes_inputs ? "taken for zero" : "kept");
+    state(facts, "Subnormal results", f.flushes_results ? "flushed to zero" : "kept");
   }
-  add_fact(facts, "Repeats itself", clean(f.repeats, 300));
+  state(facts, "Repeats itself", clean(f.repeats, 300));
   if (f.measured_bound > 0) {
-    add_fact(facts, "Proven bound, this order", number(f.measured_bound) + " Σ|a||b|");
-    add_fact(facts, "Proven bound, any order", number(f.any_order_bound) + " Σ|a||b|");
+    state(facts, "Proven bound, this order", number(f.measured_bound) + " Σ|a||b|");
+    state(facts, "Proven bound, any order", number(f.any_order_bound) + " Σ|a||b|");
   }
-  add_fact(facts, "Implementation", clean(f.implementation, 200));
-  add_fact(facts, "Calls", count(f.calls));
+  state(facts, "Implementation", clean(f.implementation, 200));
+  state(facts, "Calls", count(f.calls));
   const std::string origin = clean(f.origin, 300);
   json card = verdict_cell(f.verdict);
   card.update({{"kernel", clean(f.kernel, 300)},
@@ -104,7 +104,7 @@ json fingerprint_section(const record::fingerprint_section& section, chart_book&
   constexpr std::size_t most_bars = 60;
   json cards = json::array(), levels = json::array();
   for (const fingerprint_result* f : gravest_first(section.kernels)) {
-    if (cards.size() == most_kernels) break;
+    if (cards.size() == most_measured) break;
     cards.push_back(fingerprint_card(*f));
     if (f->measured_bound > 0 && levels.size() < most_bars)
       levels.push_back(level(f->kernel, f->measured_bound, f->any_order_bound,
@@ -154,23 +154,22 @@ json special_rows(const sweep_result& s) {
 json sweep_card(const sweep_result& s) {
   const std::int64_t range = s.last - s.first + 1;
   json facts = json::array();
-  add_fact(facts, "Inputs", count(s.inputs));
-  add_fact(facts, "Of the range " + hexadecimal(s.first) + " to " + hexadecimal(s.last),
-           share_of(s.next - s.first, range));
-  add_fact(facts, "Declares",
-           s.declared_ulps > 0 ? number(s.declared_ulps) + " ulp" : clean(s.arithmetic, 100));
-  add_fact(facts, "Worst error", number(s.worst_ulps, 4) + " ulp");
-  add_fact(facts, "at", number(s.worst_input, 9) + " (" + hexadecimal(s.worst_bits) + ")");
-  add_fact(facts, "got, true", number(s.worst_got, 9) + ", " + number(s.worst_truth, 9));
-  add_fact(facts, "Not the truth rounded once",
-           count(s.misrounded) + (s.misrounded > 0 ? " (" + share_of(s.misrounded, s.inputs) + ")" : ""));
-  add_fact(facts, "Outside of the bound", count(s.wrong));
+  state(facts, "Inputs", count(s.inputs));
+  state(facts, "Of the range " + hexadecimal(s.first) + " to " + hexadecimal(s.last),
+        share_of(s.next - s.first, range));
+  state(facts, "Declares", s.declared_ulps > 0 ? number(s.declared_ulps) + " ulp" : clean(s.arithmetic, 100));
+  state(facts, "Worst error", number(s.worst_ulps, 4) + " ulp");
+  state(facts, "at", number(s.worst_input, 9) + " (" + hexadecimal(s.worst_bits) + ")");
+  state(facts, "got, true", number(s.worst_got, 9) + ", " + number(s.worst_truth, 9));
+  state(facts, "Not the truth rounded once",
+        count(s.misrounded) + (s.misrounded > 0 ? " (" + share_of(s.misrounded, s.inputs) + ")" : ""));
+  state(facts, "Outside of the bound", count(s.wrong));
   if (s.wrong > 0)
-    add_fact(facts, "First of them",
-             number(s.first_wrong_input, 9) + " (" + hexadecimal(s.first_wrong_bits) + "): got " +
-                 number(s.first_wrong_got, 9) + ", true " + number(s.first_wrong_truth, 9));
-  add_fact(facts, "Decided by 100 digits", count(s.escalated));
-  add_fact(facts, "Time", duration(s.seconds));
+    state(facts, "First of them",
+          number(s.first_wrong_input, 9) + " (" + hexadecimal(s.first_wrong_bits) + "): got " +
+              number(s.first_wrong_got, 9) + ", true " + number(s.first_wrong_truth, 9));
+  state(facts, "Decided by 100 digits", count(s.escalated));
+  state(facts, "Time", duration(s.seconds));
   json card = verdict_cell(s.verdict);
   card.update({{"kernel", clean(s.kernel, 300)},
                {"mark", s.peer ? "peer" : ""},
@@ -191,7 +190,7 @@ json sweep_section(const record::sweep_section& section, chart_book& charts) {
   constexpr std::size_t most_bars = 60;
   json cards = json::array(), levels = json::array();
   for (const sweep_result* s : gravest_first(section.kernels)) {
-    if (cards.size() == most_kernels) break;
+    if (cards.size() == most_measured) break;
     cards.push_back(sweep_card(*s));
     if (s->inputs > 0 && levels.size() < most_bars)
       levels.push_back(level(s->kernel, s->worst_ulps, s->declared_ulps,
