@@ -347,6 +347,7 @@ void season::collect(fixture& f, const std::vector<std::size_t>& who, contest_re
     }
     f.judged[who[i]] = judged_before{c.outputs, c.worst_ulps, c.worst_proven};
     r.times.seconds.insert(r.times.seconds.end(), c.times.seconds.begin(), c.times.seconds.end());
+    r.times.fastest.insert(r.times.fastest.end(), c.times.fastest.begin(), c.times.fastest.end());
     r.times.rounds.insert(r.times.rounds.end(), c.times.rounds.begin(), c.times.rounds.end());
     r.cold.insert(r.cold.end(), c.cold.begin(), c.cold.end());
     past_.note(r);
@@ -429,6 +430,7 @@ record::measurement measure(const row& r, double peak_gflops) {
   m.low = time.low;
   m.high = time.high;
   m.samples = r.times.seconds;
+  m.fastest = r.times.fastest;
   m.rounds = r.times.rounds;
   m.flops = r.operations;
   m.bytes = r.bytes;

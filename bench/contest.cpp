@@ -246,7 +246,7 @@ contest_result contest::run(sandbox& box) {
     for (const double seconds : seen.samples)
       result.timed_seconds +=
           seconds * static_cast<double>(seen.calls) / static_cast<double>(seen.samples.size());
-    c.times = {std::move(seen.samples), std::move(seen.rounds)};
+    c.times = {std::move(seen.samples), std::move(seen.rounds), std::move(seen.fastest)};
     for (int& round : c.times.rounds) round += how_.visit * how_.rounds;
     c.cold = std::move(seen.cold);
   }

@@ -2,37 +2,23 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 namespace plumb::reports {
 
 namespace {
 
-/// Of the samples of a run: below it lie those that nothing disturbed, yet no single lucky one decides.
-constexpr double low_quantile = 0.1;
 /// Visits that the other kernels of a comparison are worth for the error of one.
 constexpr int borrowed = 4;
 
-double middle(std::vector<double>& values) {
-  const std::size_t n = values.size();
-  const auto half = values.begin() + static_cast<std::ptrdiff_t>(n / 2);
-  std::ranges::nth_element(values, half);
-  return n % 2 == 1 ? *half : (*half + *std::max_element(values.begin(), half)) / 2;
-}
-
-/// Logarithm of the low quantile of all samples but those of visit `without`; NaN if there are none.
-double quantile(const visits& of, std::size_t without) {
-  std::vector<double> all;
+/// Logarithm of the fastest sample outside of visit `without`; NaN if there is none.
+double fastest(const visits& of, std::size_t without) {
+  double least = std::numeric_limits<double>::infinity();
   for (std::size_t i = 0; i < of.size(); ++i)
     for (const double seconds : of[i])
-      if (i != without && seconds > 0 && std::isfinite(seconds)) all.push_back(seconds);
-  if (all.empty()) return std::nan("");
-  const double place = low_quantile * static_cast<double>(all.size() - 1);
-  const auto below = all.begin() + static_cast<std::ptrdiff_t>(place);
-  std::ranges::nth_element(all, below);
-  const double first = *below;
-  const double next = below + 1 == all.end() ? first : *std::min_element(below + 1, all.end());
-  return std::log(first) + (place - std::floor(place)) * (std::log(next) - std::log(first));
+      if (i != without && seconds > 0) least = std::min(least, seconds);
+  return std::isfinite(least) ? std::log(least) : std::nan("");
 }
 
 /// One visit cut into parts: what it can say about its own noise.
@@ -70,22 +56,17 @@ change from_log(double log_ratio, double error, int freedom) {
 
 }  // namespace
 
-level level_of(const visits& mine, const visits* control) {
+level level_of(const visits& samples) {
   constexpr std::ptrdiff_t enough = 3;
-  constexpr std::size_t none = ~std::size_t{0};
   const bool visited =
-      std::ranges::count_if(mine, [](const auto& visit) { return !visit.empty(); }) >= enough;
-  const visits own = visited ? mine : parts_of(mine);
-  const visits other = control == nullptr ? visits{} : visited ? *control : parts_of(*control);
-  const auto value = [&](std::size_t without) {
-    return quantile(own, without) - (control == nullptr ? 0 : quantile(other, without));
-  };
+      std::ranges::count_if(samples, [](const auto& visit) { return !visit.empty(); }) >= enough;
+  const visits groups = visited ? samples : parts_of(samples);
   level l;
-  l.value = value(none);
+  l.value = fastest(groups, groups.size());
   if (!std::isfinite(l.value)) return {};
   std::vector<double> left_out;
-  for (std::size_t i = 0; i < own.size(); ++i)
-    if (const double v = value(i); std::isfinite(v)) left_out.push_back(v);
+  for (std::size_t i = 0; i < groups.size(); ++i)
+    if (const double v = fastest(groups, i); std::isfinite(v) && !groups[i].empty()) left_out.push_back(v);
   if (left_out.size() < 2) return {l.value, 0, 1, false};
   const auto n = static_cast<double>(left_out.size());
   const double mean = std::accumulate(left_out.begin(), left_out.end(), 0.0) / n;
@@ -106,20 +87,20 @@ void lean_on_each_other(std::vector<shift*> all) {
   if (all.empty()) return;
   std::vector<double> variances;
   for (const shift* s : all) variances.push_back(s->error * s->error);
-  const double common = middle(variances);
+  const double common = median(variances);
   for (shift* s : all) {
     s->error = std::sqrt((borrowed * common + s->freedom * s->error * s->error) / (borrowed + s->freedom));
     s->freedom += borrowed;
   }
 }
 
-change change_of(const shift& s, double between_runs) {
-  return from_log(s.log_ratio, std::hypot(s.error, between_runs), s.freedom);
+change change_of(const shift& s, double between_runs, double common) {
+  return from_log(s.log_ratio, std::hypot(s.error, between_runs, common), s.freedom);
 }
 
-change mean_change(const std::vector<shift>& shifts, double between_runs) {
+change mean_change(const std::vector<shift>& shifts, double between_runs, double common) {
   // What two runs of one kernel differ by in all problems alike (its place in memory, say).
-  constexpr double common_to_all = 0.007;
+  constexpr double of_kernel = 0.007;
   if (shifts.empty()) return {};
   const auto n = static_cast<double>(shifts.size());
   double sum = 0, within = 0;
@@ -129,8 +110,8 @@ change mean_change(const std::vector<shift>& shifts, double between_runs) {
   double apart = 0;
   for (const shift& s : shifts) apart += (s.log_ratio - mean) * (s.log_ratio - mean);
   const double seen = n > 1 ? std::sqrt(apart / (n - 1)) : 0;
-  const double error = std::hypot(std::max(std::sqrt(within / n), seen) / std::sqrt(n),
-                                  between_runs / std::sqrt(n), common_to_all);
+  const double each = std::hypot(std::max(std::sqrt(within / n), seen), between_runs);
+  const double error = std::hypot(each / std::sqrt(n), of_kernel, common);
   return from_log(mean, error, freedom);
 }
 
@@ -155,12 +136,20 @@ std::vector<record::comparison> judge(const std::vector<change>& family) {
   return verdicts;
 }
 
+double median(std::vector<double> values) {
+  const std::size_t n = values.size();
+  if (n == 0) return 0;
+  const auto half = values.begin() + static_cast<std::ptrdiff_t>(n / 2);
+  std::ranges::nth_element(values, half);
+  return n % 2 == 1 ? *half : (*half + *std::max_element(values.begin(), half)) / 2;
+}
+
 double robust_spread(std::vector<double> values) {
   constexpr double normal = 1.4826;
   if (values.empty()) return 0;
-  const double centre = middle(values);
+  const double centre = median(values);
   for (double& v : values) v = std::abs(v - centre);
-  return normal * middle(values);
+  return normal * median(values);
 }
 
 }  // namespace plumb::reports

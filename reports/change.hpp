@@ -1,6 +1,6 @@
 // Has a time changed between two runs? What disturbs a machine only ever adds time, often for seconds on end, so a run
-// is described by a low quantile of many short samples, not by their middle (Chen & Revels 2016, "Robust benchmarking
-// in noisy environments"). What two runs of the same code differ by beyond that (where their memory lies, when the
+// is described by its fastest calls, not by the middle of them (Chen & Revels 2016, "Robust benchmarking in noisy
+// environments"). What two runs of the same code differ by beyond that (where their memory lies, when the
 // neighbours rested) a run knows itself if it was made of several visits, each in a process and memory of its own:
 // leaving out one visit at a time tells how much hangs on it (grouped jackknife; Efron & Tibshirani 1993, ch. 11).
 // Few visits tell little about one kernel, so the errors of one comparison lean on each other (Smyth 2004). The many
@@ -29,15 +29,15 @@ inline constexpr double risk = 0.002;
 /// Samples in seconds, one list a visit.
 using visits = std::vector<std::vector<double>>;
 
-/// A low quantile of what one run measured, as a logarithm.
+/// The fastest of what one run measured, as a logarithm.
 struct level {
   double value = 0;
   double variance = 0;   ///< of the value, by the visits; not known from one
   int freedom = 0;       ///< visits behind it but one; 0: no samples
   bool visited = false;  ///< at least three visits: the variance holds what runs differ by
 };
-/// With a control, whose visits are the same, the ratio to it. No samples: zeros.
-level level_of(const visits& mine, const visits* control);
+/// No samples: zeros.
+level level_of(const visits& samples);
 
 /// The logarithm of the ratio of two runs and its standard error.
 struct shift {
@@ -50,14 +50,17 @@ shift shift_of(const level& before, const level& after);
 /// The errors of all shifts of a comparison, drawn toward their median: each as if it had some visits more.
 void lean_on_each_other(std::vector<shift*> all);
 
-/// The interval with both kinds of noise in it; `between_runs` is a standard deviation of logarithms.
-change change_of(const shift& s, double between_runs);
+/// The interval with all kinds of noise in it: standard deviations of logarithms, `between_runs` drawn anew for each
+/// kernel and problem, `common` shared by all.
+change change_of(const shift& s, double between_runs, double common);
 /// Over several problems of one kernel: the geometric mean.
-change mean_change(const std::vector<shift>& shifts, double between_runs);
+change mean_change(const std::vector<shift>& shifts, double between_runs, double common);
 
 /// A verdict for each of a family, at `risk` for all together.
 std::vector<record::comparison> judge(const std::vector<change>& family);
 
+/// Half way between the two middle ones if their number is even; 0 if there is none.
+double median(std::vector<double> values);
 /// 1.4826 · median |x - median x|: the standard deviation of normal data, whatever the outliers.
 double robust_spread(std::vector<double> values);
 

@@ -154,11 +154,12 @@ void say_audit(const record::audit_section& audit, summary& s) {
 
 /// "All 9 kernels compute as they declare".
 void say_fingerprint(const record::fingerprint_section& section, summary& s) {
+  constexpr double worth_saying = 1.1;
   int measured = 0, contradicted = 0, peers = 0, tighter = 0;
   for (const record::fingerprint_result& f : section.kernels) {
     if (f.verdict == verdict::skipped) continue;
     ++measured;
-    tighter += f.measured_bound > 0 && f.measured_bound < f.any_order_bound ? 1 : 0;
+    tighter += f.measured_bound > 0 && worth_saying * f.measured_bound < f.any_order_bound ? 1 : 0;
     if (record::is_bad(f.verdict)) ++(f.peer ? peers : contradicted);
   }
   const std::string kernels = plural(measured, "kernel");

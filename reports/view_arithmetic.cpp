@@ -16,13 +16,15 @@ using record::sweep_result;
 // A page of more kernels would be slow; the record has them all.
 constexpr std::size_t most_measured = 1000;
 
-/// Those that need a look first, else in their order.
+/// Those that need a look first, those that were skipped last, else in their order.
 template <class Result>
 std::vector<const Result*> gravest_first(const std::vector<Result>& all) {
   std::vector<const Result*> list;
   for (const Result& each : all) list.push_back(&each);
-  std::ranges::stable_sort(list, std::greater{}, [](const Result* each) {
-    return std::pair(static_cast<int>(tone_of(each->verdict)), !each->peer);
+  std::ranges::stable_sort(list, {}, [](const Result* each) {
+    const tone t = tone_of(each->verdict);
+    const int rank = t == tone::bad ? 0 : t == tone::unsure ? 1 : t == tone::good ? 2 : 3;
+    return std::pair(rank, each->peer);
   });
   return list;
 }
@@ -33,11 +35,16 @@ void state(json& facts, std::string label, std::string value) {
 
 std::string bits(int significant) { return significant > 0 ? std::to_string(significant) + " bits" : ""; }
 
+/// `24 bits`, or `24 and 11 bits` where the factors differ.
 std::string input_bits(const fingerprint_result& f) {
+  if (f.input_bits.empty()) return "";
   std::string text;
-  for (const int significant : f.input_bits)
+  const bool alike = std::ranges::count(f.input_bits, f.input_bits.front()) == std::ssize(f.input_bits);
+  for (const int significant : f.input_bits) {
     text += (text.empty() ? "" : " and ") + std::to_string(significant);
-  return text.empty() ? "" : text + " bits";
+    if (alike) break;
+  }
+  return text + " bits";
 }
 
 /// `8 lanes of 72 terms`: the order of additions in three words; the whole sentence is in the card.
@@ -106,7 +113,7 @@ json fingerprint_section(const record::fingerprint_section& section, chart_book&
   for (const fingerprint_result* f : gravest_first(section.kernels)) {
     if (cards.size() == most_measured) break;
     cards.push_back(fingerprint_card(*f));
-    if (f->measured_bound > 0 && levels.size() < most_bars)
+    if (f->measured_bound > 0 && !record::is_bad(f->verdict) && levels.size() < most_bars)
       levels.push_back(level(f->kernel, f->measured_bound, f->any_order_bound,
                              plural(f->terms, "term") + ", " + plural(f->roundings, "rounding") + "; " +
                                  number(f->any_order_bound / f->measured_bound) +

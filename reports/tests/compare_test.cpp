@@ -241,12 +241,12 @@ TEST(change, what_others_do_to_a_visit_does_not_count) {
   visits disturbed = calm;
   disturbed[1].assign(11, 1.7);
   disturbed[3][2] = 50;
-  const shift s = shift_of(level_of(calm, nullptr), level_of(disturbed, nullptr));
+  const shift s = shift_of(level_of(calm), level_of(disturbed));
   EXPECT_EQ(s.log_ratio, 0);
   EXPECT_TRUE(s.visited);
-  EXPECT_EQ(shift_of(level_of({}, nullptr), level_of(calm, nullptr)).freedom, 0);
-  EXPECT_EQ(level_of({{std::nan(""), 0, -1}}, nullptr).freedom, 0);
-  EXPECT_FALSE(level_of({{1, 2, 3}}, nullptr).visited);
+  EXPECT_EQ(shift_of(level_of({}), level_of(calm)).freedom, 0);
+  EXPECT_EQ(level_of({{std::nan(""), 0, -1}}).freedom, 0);
+  EXPECT_FALSE(level_of({{1, 2, 3}}).visited);
 }
 
 TEST(change, a_run_that_hangs_on_one_visit_knows_it) {
@@ -254,8 +254,8 @@ TEST(change, a_run_that_hangs_on_one_visit_knows_it) {
   visits lucky = even;
   for (auto& visit : lucky) visit.assign(11, 1.2);
   lucky[2].assign(11, 1.0);
-  EXPECT_LT(level_of(even, nullptr).variance, 1e-6);
-  EXPECT_GT(level_of(lucky, nullptr).variance, 1e-2);
+  EXPECT_LT(level_of(even).variance, 1e-6);
+  EXPECT_GT(level_of(lucky).variance, 1e-2);
 }
 
 TEST(change, few_visits_lean_on_the_other_kernels) {
@@ -267,9 +267,9 @@ TEST(change, few_visits_lean_on_the_other_kernels) {
   EXPECT_EQ(quiet.freedom, 12);
   EXPECT_EQ(unknown.freedom, 0);
   // Student's 97.5 % quantile at 12 degrees of freedom is 2.179.
-  EXPECT_NEAR(std::log(change_of(usual, 0).high), 2.179 * 0.02, 1e-4);
+  EXPECT_NEAR(std::log(change_of(usual, 0, 0).high), 2.179 * 0.02, 1e-4);
   // Its two-sided p of t = 3 there is 0.0111.
-  EXPECT_NEAR(change_of({0.06, 0.02, 12, true}, 0).p, 0.0111, 2e-3);
+  EXPECT_NEAR(change_of({0.06, 0.02, 12, true}, 0, 0).p, 0.0111, 2e-3);
 }
 
 TEST(change, holm_shares_the_risk) {
