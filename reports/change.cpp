@@ -10,7 +10,7 @@ namespace plumb::reports {
 namespace {
 
 /// Visits that the other kernels of a comparison are worth for the error of one.
-constexpr int borrowed = 4;
+constexpr int borrowed = 2;
 
 /// Logarithm of the fastest sample outside of visit `without`; NaN if there is none.
 double fastest(const visits& of, std::size_t without) {
@@ -47,11 +47,12 @@ double two_sided_95(int freedom) {
   return z + (z * z * z + z) / (4 * n) + (5 * std::pow(z, 5) + 16 * z * z * z + 3 * z) / (96 * n * n);
 }
 
-change from_log(double log_ratio, double error, int freedom) {
+change from_log(double log_ratio, double of_medians, double error, int freedom) {
   const double size = error > 0 ? std::abs(log_ratio) / error : log_ratio == 0 ? 0 : 1e9;
   const double reach = two_sided_95(freedom) * error;
   return {std::exp(log_ratio), std::exp(log_ratio - reach), std::exp(log_ratio + reach),
-          std::erfc(as_normal(size, freedom) / std::sqrt(2.0))};
+          std::erfc(as_normal(size, freedom) / std::sqrt(2.0)),
+          of_medians * log_ratio >= log_ratio * log_ratio / 2};
 }
 
 }  // namespace
@@ -78,8 +79,9 @@ level level_of(const visits& samples) {
 
 shift shift_of(const level& before, const level& after) {
   if (before.freedom == 0 || after.freedom == 0) return {};
-  return {after.value - before.value, std::sqrt(before.variance + after.variance),
-          before.freedom + after.freedom, before.visited && after.visited};
+  const double log_ratio = after.value - before.value;
+  return {log_ratio, std::sqrt(before.variance + after.variance), before.freedom + after.freedom,
+          before.visited && after.visited, log_ratio};
 }
 
 void lean_on_each_other(std::vector<shift*> all) {
@@ -87,7 +89,9 @@ void lean_on_each_other(std::vector<shift*> all) {
   if (all.empty()) return;
   std::vector<double> variances;
   for (const shift* s : all) variances.push_back(s->error * s->error);
-  const double common = median(variances);
+  const auto quarter = variances.begin() + std::ssize(variances) / 4;
+  std::ranges::nth_element(variances, quarter);
+  const double common = *quarter;
   for (shift* s : all) {
     s->error = std::sqrt((borrowed * common + s->freedom * s->error * s->error) / (borrowed + s->freedom));
     s->freedom += borrowed;
@@ -95,7 +99,7 @@ void lean_on_each_other(std::vector<shift*> all) {
 }
 
 change change_of(const shift& s, double between_runs, double common) {
-  return from_log(s.log_ratio, std::hypot(s.error, between_runs, common), s.freedom);
+  return from_log(s.log_ratio, s.of_medians, std::hypot(s.error, between_runs, common), s.freedom);
 }
 
 change mean_change(const std::vector<shift>& shifts, double between_runs, double common) {
@@ -103,16 +107,17 @@ change mean_change(const std::vector<shift>& shifts, double between_runs, double
   constexpr double of_kernel = 0.007;
   if (shifts.empty()) return {};
   const auto n = static_cast<double>(shifts.size());
-  double sum = 0, within = 0;
+  double sum = 0, of_medians = 0, within = 0;
   int freedom = 0;
-  for (const shift& s : shifts) sum += s.log_ratio, within += s.error * s.error, freedom += s.freedom;
+  for (const shift& s : shifts)
+    sum += s.log_ratio, within += s.error * s.error, freedom += s.freedom, of_medians += s.of_medians / n;
   const double mean = sum / n;
   double apart = 0;
   for (const shift& s : shifts) apart += (s.log_ratio - mean) * (s.log_ratio - mean);
   const double seen = n > 1 ? std::sqrt(apart / (n - 1)) : 0;
   const double each = std::hypot(std::max(std::sqrt(within / n), seen), between_runs);
   const double error = std::hypot(each / std::sqrt(n), of_kernel, common);
-  return from_log(mean, error, freedom);
+  return from_log(mean, of_medians, error, freedom);
 }
 
 std::vector<record::comparison> judge(const std::vector<change>& family) {
@@ -126,9 +131,9 @@ std::vector<record::comparison> judge(const std::vector<change>& family) {
     const change& c = family[order[rank]];
     rejecting = rejecting && c.p <= risk / static_cast<double>(order.size() - rank);
     record::comparison& verdict = verdicts[order[rank]];
-    if (rejecting && c.ratio >= counts_from)
+    if (rejecting && c.confirmed && c.ratio >= counts_from)
       verdict = slower;
-    else if (rejecting && c.ratio <= 1 / counts_from)
+    else if (rejecting && c.confirmed && c.ratio <= 1 / counts_from)
       verdict = faster;
     else if (c.low >= 1 / counts_from && c.high <= counts_from)
       verdict = same;

@@ -3,7 +3,8 @@
 // environments"). What two runs of the same code differ by beyond that (where their memory lies, when the
 // neighbours rested) a run knows itself if it was made of several visits, each in a process and memory of its own:
 // leaving out one visit at a time tells how much hangs on it (grouped jackknife; Efron & Tibshirani 1993, ch. 11).
-// Few visits tell little about one kernel, so the errors of one comparison lean on each other (Smyth 2004). The many
+// Few visits tell little about one kernel, so the errors of one comparison lean on each other (Smyth 2004); a change
+// that the medians do not confirm is none. The many
 // verdicts of a comparison share one risk of a false alarm (Holm 1979).
 #pragma once
 
@@ -19,6 +20,8 @@ struct change {
   double low = 1;    ///< 95 % interval
   double high = 1;
   double p = 1;  ///< chance of so large a change, or a larger one, if there is none
+  /// The medians moved the same way, at least half as far: else the fastest calls tell of the machine.
+  bool confirmed = true;
 };
 
 /// Changes of time below this factor are called `same` if they are surely below it, and never `slower`.
@@ -45,9 +48,10 @@ struct shift {
   double error = 0;
   int freedom = 0;
   bool visited = false;
+  double of_medians = 0;  ///< what the medians of all samples say
 };
 shift shift_of(const level& before, const level& after);
-/// The errors of all shifts of a comparison, drawn toward their median: each as if it had some visits more.
+/// The errors of all shifts of a comparison, drawn toward the quieter ones: each as if it had some visits more.
 void lean_on_each_other(std::vector<shift*> all);
 
 /// The interval with all kinds of noise in it: standard deviations of logarithms, `between_runs` drawn anew for each

@@ -82,7 +82,9 @@ class controls {
 };
 
 /// What the vendors' kernels changed by is taken for the machine's doing and divided out; returns the error of that.
-double divide_out_the_machine(std::vector<pair_of_timings>& all, comparison_of_runs& c) {
+/// The fastest calls of one machine differ little from day to day: where the vendors' are noisy, that is believed more.
+double divide_out_the_machine(std::vector<pair_of_timings>& all, bool same_machine, comparison_of_runs& c) {
+  constexpr double day_to_day = 0.015;
   const controls peers(all);
   std::vector<double> changes;
   double error = 0;
@@ -98,9 +100,16 @@ double divide_out_the_machine(std::vector<pair_of_timings>& all, comparison_of_r
   }
   const auto n = static_cast<double>(changes.size());
   const double machine = median(changes);
-  for (pair_of_timings& p : all) p.shift.log_ratio -= machine;
   constexpr double of_a_median = 1.25;  // times the error of a mean
-  return of_a_median * std::max(std::sqrt(error / n), robust_spread(changes)) / std::sqrt(n);
+  const double seen = of_a_median * std::max(std::sqrt(error / n), robust_spread(changes)) / std::sqrt(n);
+  const double expected = day_to_day * day_to_day + seen * seen;
+  const bool usual = same_machine && machine * machine < 9 * expected;  // within three standard deviations
+  const double trust = usual ? day_to_day * day_to_day / expected : 1;
+  for (pair_of_timings& p : all) {
+    p.shift.log_ratio -= trust * machine;
+    p.shift.of_medians -= trust * machine;
+  }
+  return std::sqrt(trust) * seen;
 }
 
 /// What two runs of the same code differ by beyond what their own visits say: how much farther the changes of the
@@ -153,6 +162,7 @@ change mean_of_ours(const std::vector<pair_of_timings>& all, double between, dou
     shift mean;
     for (const shift& s : shifts) {
       mean.log_ratio += s.log_ratio / static_cast<double>(shifts.size());
+      mean.of_medians += s.of_medians / static_cast<double>(shifts.size());
       mean.error = std::max(mean.error, s.error);
       mean.freedom = std::max(mean.freedom, s.freedom);
     }
@@ -161,7 +171,7 @@ change mean_of_ours(const std::vector<pair_of_timings>& all, double between, dou
   return mean_change(means, between, common);
 }
 
-void compare_speed(const record::bench_section& before, const record::bench_section& after,
+void compare_speed(const record::bench_section& before, const record::bench_section& after, bool same_machine,
                    comparison_of_runs& c) {
   std::vector<pair_of_timings> all = pairs(before, after);
   if (all.empty()) return;
@@ -172,10 +182,12 @@ void compare_speed(const record::bench_section& before, const record::bench_sect
   for (pair_of_timings& p : all) {
     p.shift = shift_of(level_of(visits_of(*p.before->measurement, visits_before)),
                        level_of(visits_of(*p.after->measurement, visits_after)));
+    if (p.before->measurement->seconds > 0 && p.after->measurement->seconds > 0)
+      p.shift.of_medians = std::log(p.after->measurement->seconds / p.before->measurement->seconds);
     shifts.push_back(&p.shift);
   }
   lean_on_each_other(shifts);
-  const double common = divide_out_the_machine(all, c);
+  const double common = divide_out_the_machine(all, same_machine, c);
   std::map<std::string, std::vector<const pair_of_timings*>> by_kernel;
   for (const pair_of_timings& p : all) by_kernel[label(*p.after)].push_back(&p);
   std::map<std::string, double> scatter;
@@ -424,9 +436,11 @@ std::string headline(const comparison_of_runs& c) {
 comparison_of_runs compare_runs(const record::run& before, const record::run& after) {
   comparison_of_runs c;
   const bool same_seed = before.provenance.seed == after.provenance.seed;
+  const bool same_machine =
+      before.provenance.cpu == after.provenance.cpu && before.provenance.cores == after.provenance.cores;
   note_provenance(before.provenance, after.provenance, c);
   if (before.bench && after.bench) {
-    compare_speed(*before.bench, *after.bench, c);
+    compare_speed(*before.bench, *after.bench, same_machine, c);
     compare_bench_accuracy(*before.bench, *after.bench, same_seed, c);
   }
   if (before.verify && after.verify) compare_verify(*before.verify, *after.verify, same_seed, c);

@@ -211,6 +211,7 @@ json sweep_section(const record::sweep_section& section, chart_book& charts) {
       {"chart", levels.empty() ? ""
                                : charts.add("levels", {{"rows", std::move(levels)},
                                                        {"axis", "worst error in ulps"},
+                                                       {"linear", true},
                                                        {"value", "measured over all inputs"},
                                                        {"limit", "declared"}})}};
 }

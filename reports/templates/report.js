@@ -379,12 +379,12 @@
     return { traces, layout: layout({ height: 400, xaxis: timeAxis(all, { title: "dgemm" }), yaxis: timeAxis(all, { title: "oracle" }) }) };
   }
 
-  // A value a row beside the limit it has to keep: dots on a logarithmic axis, first row on top.
+  // A value a row beside the limit it has to keep: first row on top.
   function levels(chart) {
     const t = theme(), shown = (x) => Number.isFinite(x) && x > 0;
     const rows = chart.rows.map((row, i) => ({ y: i, name: row.name, title: row.title, value: value(row.value), limit: value(row.limit) }));
     const all = rows.flatMap((row) => [row.value, row.limit]).filter(shown);
-    const least = all.length ? Math.min(...all) : 1, at = (x) => shown(x) ? x : least / 2;  // an error of nothing has no logarithm
+    const least = all.length ? Math.min(...all) : 1, at = (x) => shown(x) || chart.linear ? x : least / 2;  // nothing has no logarithm
     const kept = rows.filter((row) => !(row.value > row.limit) || !shown(row.limit)), broken = rows.filter((row) => !kept.includes(row));
     const limits = rows.filter((row) => shown(row.limit));
     const text = (row) => `${plain(row.name)}<br>${plain(chart.value)}: ${short(row.value)}<br>${shown(row.limit) ? plain(chart.limit) + ": " + short(row.limit) + "<br>" : ""}${plain(row.title)}`;
@@ -395,7 +395,7 @@
       dots(broken, "above it", { of: (row) => row.value, size: 10, symbol: "x", color: t.bad })].filter((trace) => trace.x.length);
     const annotations = rows.map((row) => ({ xref: "paper", x: 0, y: row.y - 0.42, text: plain(row.name), showarrow: false, xanchor: "left", yanchor: "middle", font: { size: 11, color: t.ink, family: "monospace" } }));
     return { traces, layout: layout({ annotations, height: 110 + 34 * rows.length, margin: { l: 12, r: 24, t: 30, b: 44 }, legend: { orientation: "h", y: 1, yanchor: "bottom", x: 0, font: { size: 11 } },
-      xaxis: logAxis(all.length ? [...all.map((x) => x), at(0)] : [1], { title: chart.axis }), yaxis: axis({ showticklabels: false, zeroline: false, tickmode: "array", tickvals: rows.map((row) => row.y), range: [rows.length - 0.5, -0.75] }) }) };
+      xaxis: chart.linear ? axis({ title: chart.axis, rangemode: "tozero" }) : logAxis(all.length ? all : [1], { title: chart.axis }), yaxis: axis({ showticklabels: false, zeroline: false, tickmode: "array", tickvals: rows.map((row) => row.y), range: [rows.length - 0.5, -0.75] }) }) };
   }
 
   const kinds = { heat, ulps, v, jacobian, bars, roofline, pareto, cold, growth, cost, changes, oracle, levels };
