@@ -155,13 +155,11 @@ row form_of(const pairing& p) {
   return form;
 }
 
-/// The seconds of the run, shared by the contests to come. How much of its share a contest may spend in timed
+/// The seconds of a visit, shared by the contests to come. How much of its share a contest may spend in timed
 /// loops, and how much goes to planning, warming up, hashing and judging, is learnt from the ones before.
 class budget {
  public:
-  explicit budget(double seconds) : end_(now() + seconds), start_(now()), total_(seconds) {}
-  double elapsed() const { return now() - start_; }
-  double total() const { return total_; }
+  void begin(double seconds) { end_ = now() + seconds; }
   /// For the next contest, all told.
   double grant(std::size_t contests_left) {
     began_ = now();
@@ -178,114 +176,204 @@ class budget {
   }
 
  private:
-  double end_, start_, total_;
+  double end_ = 0;
   double useful_ = 0.5, granted_ = 0, began_ = 0;
 };
 
-/// Holds the contests one after another and collects what they leave: rows and roofs.
+/// A contest that is held in several visits, and what they have left so far.
+struct fixture {
+  pairing about;
+  row form;
+  std::vector<row> rows;  ///< one a kernel, in their order
+  std::vector<std::optional<judged_before>> judged;
+};
+
+/// Holds the contests and collects what they leave: rows and roofs. Two processes that run the same code differ: where
+/// their memory lies, what the machine's other guests do meanwhile (Kalibera & Jones 2013, "Rigorous benchmarking in
+/// reasonable time"). So every contest is visited several times, spread over the run, each time in a fresh worker and
+/// fresh memory.
 class season {
  public:
   season(sandbox& box, const bench_options& options, int threads)
-      : box_(box), options_(options), threads_(threads), time_(options.seconds) {}
+      : box_(box), options_(options), threads_(threads), start_(now()) {}
 
-  void hold(const pairing& p, std::size_t number, std::size_t all);
-  std::vector<row>& rows() { return rows_; }
+  void hold_all(const std::vector<pairing>& pairings);
+  std::vector<row> rows() const;
   record::roof& roof() { return roof_; }
 
  private:
-  std::size_t failures() const {
-    return static_cast<std::size_t>(
-        std::ranges::count_if(rows_, [](const row& r) { return record::is_bad(r.shown.verdict); }));
-  }
-  std::vector<const kernel_info*> admit(const pairing& p, const row& form, double most_seconds);
-  std::optional<known_verdict> obstacle(const pairing& p, const kernel_info& k, const row& form,
-                                        double most_seconds) const;
-  row& add_row(const pairing& p, const row& form, const kernel_info& k);
-  void add_rows(const pairing& p, const row& form, contest_result& result);
+  double left() const { return start_ + options_.seconds - now(); }
+  std::size_t failures() const;
+  void visit(int number, double seconds);
+  void hold(fixture& f, std::size_t contests_left, bool memory_roof);
+  std::vector<std::size_t> admit(fixture& f, double most_seconds);
+  std::vector<std::size_t> readmit(const fixture& f) const;
+  std::optional<known_verdict> obstacle(const fixture& f, const kernel_info& k, double most_seconds) const;
+  void collect(fixture& f, const std::vector<std::size_t>& who, contest_result& result);
 
   sandbox& box_;
   const bench_options& options_;
   int threads_;
+  double start_;
+  int visit_ = 0;
+  double timed_seconds_ = 0;
   budget time_;
   experience past_;
-  std::vector<row> rows_;
+  std::vector<fixture> fixtures_;
   record::roof roof_;
 };
 
+std::size_t season::failures() const {
+  std::size_t count = 0;
+  for (const fixture& f : fixtures_)
+    for (const row& r : f.rows) count += record::is_bad(r.shown.verdict) ? 1 : 0;
+  return count;
+}
+
+std::vector<row> season::rows() const {
+  std::vector<row> all;
+  for (const fixture& f : fixtures_) all.insert(all.end(), f.rows.begin(), f.rows.end());
+  return all;
+}
+
+/// The first visit plans and judges, which later ones need not; of what time is left they take so much each that
+/// timing is at least half of it.
+void season::hold_all(const std::vector<pairing>& pairings) {
+  constexpr double first_share = 0.4;
+  constexpr int most_visits = 9;
+  for (const pairing& p : pairings) {
+    fixture& f = fixtures_.emplace_back();
+    f.about = p;
+    f.form = form_of(p);
+    for (const kernel_info* k : p.kernels) {
+      row& r = f.rows.emplace_back(f.form);
+      r.shown.kernel = k->name;
+      r.shown.peer = k->peer;
+      r.shown.baseline = k == p.baseline;
+      r.arithmetic = k->arithmetic;
+    }
+    f.judged.resize(f.rows.size());
+  }
+  double seconds = first_share * options_.seconds;
+  for (int number = 0; number < most_visits; ++number) {
+    const double began = now(), timed = timed_seconds_;
+    visit(number, seconds);
+    const double overhead = now() - began - (timed_seconds_ - timed);
+    if (!(timed_seconds_ > timed) || left() < overhead) return;
+    seconds =
+        left() / std::clamp(left() / (2 * overhead), 1.0, static_cast<double>(most_visits - 1 - number));
+  }
+}
+
+void season::visit(int number, double seconds) {
+  visit_ = number;
+  if (number > 0) box_.restart();
+  time_.begin(seconds);
+  const std::size_t all = fixtures_.size();
+  constexpr std::size_t memory_roofs = 4;  // in a whole run
+  for (std::size_t i = 0; i < all; ++i) {
+    const pairing& p = fixtures_[i].about;
+    if (options_.progress)
+      options_.progress({i, all, failures(), now() - start_, options_.seconds,
+                         fmt::format("visit {}: {}.{} {}", number + 1, p.about->name(), p.pass->name,
+                                     p.about->canonical().print())});
+    hold(fixtures_[i], all - i, number == 0 && i % std::max<std::size_t>(1, all / memory_roofs) == 0);
+  }
+}
+
 /// Why a kernel may not compete: it is known to be wrong, or one call would take more than `most_seconds`.
-std::optional<known_verdict> season::obstacle(const pairing& p, const kernel_info& k, const row& form,
+std::optional<known_verdict> season::obstacle(const fixture& f, const kernel_info& k,
                                               double most_seconds) const {
   constexpr double bearable = 0.1;
   if (options_.known)
-    if (auto known = options_.known(k, form.shown.problem, p.layout); known && record::is_bad(known->verdict))
+    if (auto known = options_.known(k, f.form.shown.problem, f.about.layout);
+        known && record::is_bad(known->verdict))
       return known;
-  const double expected = past_.expected_seconds(form, k.name);
-  if (&k == p.baseline || !(expected > std::max(most_seconds, bearable))) return std::nullopt;
+  const double expected = past_.expected_seconds(f.form, k.name);
+  if (&k == f.about.baseline || !(expected > std::max(most_seconds, bearable))) return std::nullopt;
   return known_verdict{
       record::verdict::skipped,
       fmt::format("a call would take about {:.1f} s, too much of the time left: give more with --time",
                   expected)};
 }
 
-/// Rows for kernels that may not compete; the others are returned.
-std::vector<const kernel_info*> season::admit(const pairing& p, const row& form, double most_seconds) {
-  std::vector<const kernel_info*> admitted;
-  for (const kernel_info* k : p.kernels) {
-    const auto why = obstacle(p, *k, form, most_seconds);
+/// Numbers of the kernels that may compete in the first visit; the rows of the others say why not.
+std::vector<std::size_t> season::admit(fixture& f, double most_seconds) {
+  std::vector<std::size_t> admitted;
+  for (std::size_t i = 0; i < f.rows.size(); ++i) {
+    const auto why = obstacle(f, *f.about.kernels[i], most_seconds);
     if (!why) {
-      admitted.push_back(k);
+      admitted.push_back(i);
       continue;
     }
-    row& refused = add_row(p, form, *k);
-    refused.shown.verdict = why->verdict;
-    refused.shown.reason = why->reason;
+    f.rows[i].shown.verdict = why->verdict;
+    f.rows[i].shown.reason = why->reason;
   }
   return admitted;
 }
 
-row& season::add_row(const pairing& p, const row& form, const kernel_info& k) {
-  row& r = rows_.emplace_back(form);
-  r.shown.kernel = k.name;
-  r.shown.peer = k.peer;
-  r.shown.baseline = &k == p.baseline;
-  r.arithmetic = k.arithmetic;
-  return r;
+/// In a later visit: those with a number so far of which several calls fit into their share.
+std::vector<std::size_t> season::readmit(const fixture& f) const {
+  std::vector<std::size_t> admitted;
+  bool any_other = f.rows.size() == 1;
+  for (std::size_t i = 0; i < f.rows.size(); ++i) {
+    const row& r = f.rows[i];
+    if (r.times.seconds.empty()) continue;
+    constexpr double calls = 3;
+    if (!r.shown.baseline && calls * median_of(r.times.seconds).value > time_.per_kernel(f.rows.size()))
+      continue;
+    any_other = any_other || !r.shown.baseline;
+    admitted.push_back(i);
+  }
+  if (!any_other) admitted.clear();
+  return admitted;
 }
 
-void season::add_rows(const pairing& p, const row& form, contest_result& result) {
-  for (contestant& c : result.contestants) {
-    row& r = add_row(p, form, *c.kernel);
-    r.shown.implementation = c.implementation;
+void season::collect(fixture& f, const std::vector<std::size_t>& who, contest_result& result) {
+  for (std::size_t i = 0; i < who.size(); ++i) {
+    contestant& c = result.contestants[i];
+    row& r = f.rows[who[i]];
     r.shown.verdict = c.verdict;
     r.shown.reason = c.reason;
+    r.shown.implementation = c.implementation;
     r.shown.worst_ulps = c.worst_ulps;
     r.shown.worst_proven = c.worst_proven;
-    r.times = std::move(c.times);
-    r.cold = std::move(c.cold);
-    r.shown.prepare_seconds = c.prepare_seconds;
+    if (visit_ == 0) r.shown.prepare_seconds = c.prepare_seconds;
     for (const double gbytes : result.gbytes_samples) r.stream_gbytes = std::max(r.stream_gbytes, gbytes);
+    if (c.verdict != record::verdict::pass) {
+      r.times = {};
+      r.cold.clear();
+      continue;
+    }
+    f.judged[who[i]] = judged_before{c.outputs, c.worst_ulps, c.worst_proven};
+    r.times.seconds.insert(r.times.seconds.end(), c.times.seconds.begin(), c.times.seconds.end());
+    r.times.fastest.insert(r.times.fastest.end(), c.times.fastest.begin(), c.times.fastest.end());
+    r.times.rounds.insert(r.times.rounds.end(), c.times.rounds.begin(), c.times.rounds.end());
+    r.cold.insert(r.cold.end(), c.cold.begin(), c.cold.end());
     past_.note(r);
   }
 }
 
-void season::hold(const pairing& p, std::size_t number, std::size_t all) {
-  constexpr std::size_t memory_roofs = 4;  // in a whole run
-  if (options_.progress)
-    options_.progress({number, all, failures(), time_.elapsed(), time_.total(),
-                       p.about->name() + "." + p.pass->name + " " + p.about->canonical().print()});
-  const double granted = time_.grant(all - number);
-  const row form = form_of(p);
-  const auto kernels = admit(p, form, granted / 2);
-  if (kernels.empty()) return;
+void season::hold(fixture& f, std::size_t contests_left, bool memory_roof) {
+  const double granted = time_.grant(contests_left);
+  const std::vector<std::size_t> who = visit_ == 0 ? admit(f, granted / 2) : readmit(f);
+  if (who.empty()) return;
+  std::vector<const kernel_info*> kernels;
+  contest_conditions how{.layout = f.about.layout,
+                         .threads = threads_,
+                         .rounds = options_.rounds,
+                         .seconds_per_kernel = time_.per_kernel(who.size()),
+                         .seed = options_.seed,
+                         .visit = visit_,
+                         .memory_roof = memory_roof,
+                         .known = {}};
+  for (const std::size_t i : who) {
+    kernels.push_back(f.about.kernels[i]);
+    how.known.push_back(f.judged[i]);
+  }
   contest_result result;
   try {
-    contest c(p.about, *p.pass, kernels,
-              {.layout = p.layout,
-               .threads = threads_,
-               .rounds = options_.rounds,
-               .seconds_per_kernel = time_.per_kernel(kernels.size()),
-               .seed = options_.seed,
-               .memory_roof = number % std::max<std::size_t>(1, all / memory_roofs) == 0});
+    contest c(f.about.about, *f.about.pass, kernels, how);
     result = c.run(box_);
   } catch (const std::length_error& error) {
     for (const kernel_info* k : kernels) {
@@ -295,7 +383,8 @@ void season::hold(const pairing& p, std::size_t number, std::size_t all) {
       c.reason = error.what();
     }
   }
-  add_rows(p, form, result);
+  timed_seconds_ += result.timed_seconds;
+  collect(f, who, result);
   for (const double gflops : result.gflops_samples) {
     roof_.gflops_samples.push_back(gflops);
     roof_.peak_gflops = std::max(roof_.peak_gflops, gflops);
@@ -341,6 +430,7 @@ record::measurement measure(const row& r, double peak_gflops) {
   m.low = time.low;
   m.high = time.high;
   m.samples = r.times.seconds;
+  m.fastest = r.times.fastest;
   m.rounds = r.times.rounds;
   m.flops = r.operations;
   m.bytes = r.bytes;
@@ -430,11 +520,13 @@ record::bench_section run_bench(sandbox& box, const bench_options& options) {
                                         : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
   section.baseline = options.against.empty() ? pairings.front().baseline->name : options.against;
   season contests(box, options, section.threads);
-  for (std::size_t i = 0; i < pairings.size(); ++i) contests.hold(pairings[i], i, pairings.size());
+  contests.hold_all(pairings);
   section.roof = contests.roof();
-  fill_measurements(contests.rows(), section.roof.peak_gflops);
-  section.sets = totals(contests.rows(), options.seed);
-  for (row& r : contests.rows()) section.timings.push_back(std::move(r.shown));
+  section.rounds_a_visit = options.rounds;
+  std::vector<row> rows = contests.rows();
+  fill_measurements(rows, section.roof.peak_gflops);
+  section.sets = totals(rows, options.seed);
+  for (row& r : rows) section.timings.push_back(std::move(r.shown));
   return section;
 }
 

@@ -40,9 +40,9 @@ struct bench_options {
   std::string against;  ///< glob for the baseline; empty: the first peer named onednn of the same layer and
                         ///< pass, else the first peer, else the first kernel
   std::vector<layout> layouts = {layout::nchw};
-  double seconds = 30;  ///< wall time of the whole run
+  double seconds = 30;  ///< wall time of the whole run, all visits together
   int threads = 0;      ///< 0: as many as this process may use
-  int rounds = 11;
+  int rounds = 11;      ///< of a visit
   std::uint64_t seed = 1;
   /// Asked before a kernel competes; a bad verdict keeps it out. May be empty: the contest's own check then
   /// decides.

@@ -86,7 +86,7 @@ contest::contest(std::shared_ptr<const layer> l, const pass_spec& pass,
   request_.threads = how.threads;
   request_.sets = sets;
   request_.rounds = how.rounds;
-  request_.seed = how.seed;
+  request_.seed = how.seed + static_cast<std::uint64_t>(how.visit);
   request_.memory_roof = how.memory_roof;
   request_.traffic = static_cast<std::uint64_t>(compulsory_bytes(*layer_, pass, dtype::f32));
   for (const std::string& name : pass.reads) request_.reads.push_back(place(name, false));
@@ -240,16 +240,40 @@ contest_result contest::run(sandbox& box) {
       c.verdict = record::verdict::fail;
       c.reason = seen.trouble;
     } else {
-      judge(c, i);
+      judge(c, who[i], i);
     }
     if (c.verdict != record::verdict::pass) continue;
-    c.times = {std::move(seen.samples), std::move(seen.rounds)};
+    for (const double seconds : seen.samples)
+      result.timed_seconds +=
+          seconds * static_cast<double>(seen.calls) / static_cast<double>(seen.samples.size());
+    c.times = {std::move(seen.samples), std::move(seen.rounds), std::move(seen.fastest)};
+    for (int& round : c.times.rounds) round += how_.visit * how_.rounds;
     c.cold = std::move(seen.cold);
   }
   return result;
 }
 
-void contest::judge(contestant& c, std::size_t place_in_answer) {
+/// FNV-1a over the bits of all elements that are judged.
+std::uint64_t contest::hash_of_outputs(std::size_t place_in_answer) const {
+  std::uint64_t hash = 0xcbf29ce484222325U;
+  for (std::size_t t = 0; t < request_.writes.size(); ++t) {
+    const element_picks& p = request_.picks[t];
+    const std::byte* const values = memory_->at(p.values + p.step * place_in_answer);
+    const std::uint64_t bytes = p.count * size_of(request_.writes[t].type);
+    for (std::uint64_t i = 0; i < bytes; ++i)
+      hash = (hash ^ std::to_integer<std::uint64_t>(values[i])) * 0x100000001b3U;
+  }
+  return hash;
+}
+
+void contest::judge(contestant& c, std::size_t number, std::size_t place_in_answer) {
+  c.outputs = hash_of_outputs(place_in_answer);
+  if (number < how_.known.size() && how_.known[number] && how_.known[number]->outputs == c.outputs) {
+    c.verdict = record::verdict::pass;
+    c.worst_ulps = how_.known[number]->worst_ulps;
+    c.worst_proven = how_.known[number]->worst_proven;
+    return;
+  }
   if (!evaluated_) {
     if (picks_.size() == 1 && !picks_[0].empty())
       truth_.evaluate_some(*layer_, *pass_, data_, dtype::f32, picks_[0], how_.threads);

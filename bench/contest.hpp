@@ -42,11 +42,19 @@ struct contestant {
   double prepare_seconds = 0;
   series times;  ///< empty unless the verdict is pass
   std::vector<double> cold;
+  std::uint64_t outputs = 0;  ///< hash of the outputs that were judged
+};
+
+/// What an earlier contest on the same data found: outputs with the same hash need not be judged again.
+struct judged_before {
+  std::uint64_t outputs = 0;
+  std::optional<double> worst_ulps, worst_proven;
 };
 
 struct contest_result {
   std::vector<contestant> contestants;  ///< in the order of the kernels given
   std::vector<double> gflops_samples, gbytes_samples, memory_gbytes_samples;
+  double timed_seconds = 0;  ///< spent in timed loops
 };
 
 struct contest_conditions {
@@ -54,8 +62,10 @@ struct contest_conditions {
   int threads = 1;
   int rounds = 11;
   double seconds_per_kernel = 0.1;
-  std::uint64_t seed = 1;
+  std::uint64_t seed = 1;  ///< of the data
+  int visit = 0;  ///< how often this contest was held before: another order, other elements exchanged
   bool memory_roof = false;
+  std::vector<std::optional<judged_before>> known;  ///< one a kernel, or none
 };
 
 class contest {
@@ -77,7 +87,8 @@ class contest {
   void write_inputs();
   std::string serve(sandbox& box, const std::vector<std::size_t>& who);
   std::vector<std::size_t> survivors(sandbox& box, contest_result& result);
-  void judge(contestant& c, std::size_t place_in_answer);
+  std::uint64_t hash_of_outputs(std::size_t place_in_answer) const;
+  void judge(contestant& c, std::size_t number, std::size_t place_in_answer);
   void compare_tensor(contestant& c, std::size_t tensor, std::size_t place_in_answer, const kernel_info& k);
 
   std::shared_ptr<const layer> layer_;

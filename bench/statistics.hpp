@@ -35,6 +35,7 @@ record::comparison judge(const estimate& ratio);
 struct series {
   std::vector<double> seconds;
   std::vector<int> rounds;
+  std::vector<double> fastest = {};  ///< call of each sample
 };
 
 /// Ratios over the rounds in which both were sampled. Where no round has both, every sample over the median

@@ -2,105 +2,122 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
-#include <random>
 
 namespace plumb::reports {
 
 namespace {
 
-double middle(std::vector<double>& values) {
-  const std::size_t n = values.size();
-  const auto half = values.begin() + static_cast<std::ptrdiff_t>(n / 2);
-  std::ranges::nth_element(values, half);
-  return n % 2 == 1 ? *half : (*half + *std::max_element(values.begin(), half)) / 2;
+/// Visits that the other kernels of a comparison are worth for the error of one.
+constexpr int borrowed = 2;
+
+/// Logarithm of the fastest sample outside of visit `without`; NaN if there is none.
+double fastest(const visits& of, std::size_t without) {
+  double least = std::numeric_limits<double>::infinity();
+  for (std::size_t i = 0; i < of.size(); ++i)
+    for (const double seconds : of[i])
+      if (i != without && seconds > 0) least = std::min(least, seconds);
+  return std::isfinite(least) ? std::log(least) : std::nan("");
 }
 
-std::vector<double> logarithms(const std::vector<double>& samples) {
-  std::vector<double> logs;
-  for (const double seconds : samples)
-    if (seconds > 0 && std::isfinite(seconds)) logs.push_back(std::log(seconds));
-  return logs;
-}
-
-double bootstrap_error(const std::vector<double>& before, const std::vector<double>& after,
-                       std::mt19937_64& random) {
-  constexpr int resamples = 400;
-  std::vector<double> differences, drawn;
-  const auto median_of_resample = [&](const std::vector<double>& from) {
-    std::uniform_int_distribution<std::size_t> pick(0, from.size() - 1);
-    drawn.clear();
-    for (std::size_t i = 0; i < from.size(); ++i) drawn.push_back(from[pick(random)]);
-    return middle(drawn);
-  };
-  for (int i = 0; i < resamples; ++i)
-    differences.push_back(median_of_resample(after) - median_of_resample(before));
-  const double mean = std::accumulate(differences.begin(), differences.end(), 0.0) / resamples;
-  double sum = 0;
-  for (const double d : differences) sum += (d - mean) * (d - mean);
-  return std::sqrt(sum / (resamples - 1));
-}
-
-double permutation_p(const std::vector<double>& before, const std::vector<double>& after, double seen,
-                     std::mt19937_64& random) {
-  constexpr int shuffles = 2000;
-  std::vector<double> all = before;
-  all.insert(all.end(), after.begin(), after.end());
-  const auto cut = static_cast<std::ptrdiff_t>(before.size());
-  int as_large = 1;  // what was seen is one of the shuffles
-  std::vector<double> left, right;
-  for (int i = 0; i < shuffles; ++i) {
-    std::ranges::shuffle(all, random);
-    left.assign(all.begin(), all.begin() + cut);
-    right.assign(all.begin() + cut, all.end());
-    if (std::abs(middle(right) - middle(left)) >= std::abs(seen)) ++as_large;
+/// One visit cut into parts: what it can say about its own noise.
+visits parts_of(const visits& whole) {
+  constexpr std::size_t most = 5;
+  visits parts;
+  for (const std::vector<double>& samples : whole) {
+    const std::size_t count = std::min(most, samples.size());
+    for (std::size_t i = 0; i < count; ++i)
+      parts.emplace_back(samples.begin() + static_cast<std::ptrdiff_t>(i * samples.size() / count),
+                         samples.begin() + static_cast<std::ptrdiff_t>((i + 1) * samples.size() / count));
   }
-  return static_cast<double>(as_large) / (shuffles + 1);
+  return parts;
 }
 
-change from_log(double log_ratio, double error) {
-  constexpr double z95 = 1.96;
+/// The normal quantile as rare as `t` of Student's distribution (Abramowitz & Stegun 26.7.8).
+double as_normal(double t, int freedom) {
+  const double n = std::max(freedom, 1);
+  return t * (1 - 1 / (4 * n)) / std::sqrt(1 + t * t / (2 * n));
+}
+
+/// Student's 97.5 % quantile, from the normal one (ibid., 26.7.5).
+double two_sided_95(int freedom) {
+  constexpr double z = 1.959964;
+  const double n = std::max(freedom, 2);
+  return z + (z * z * z + z) / (4 * n) + (5 * std::pow(z, 5) + 16 * z * z * z + 3 * z) / (96 * n * n);
+}
+
+change from_log(double log_ratio, double of_medians, double error, int freedom) {
   const double size = error > 0 ? std::abs(log_ratio) / error : log_ratio == 0 ? 0 : 1e9;
-  return {std::exp(log_ratio), std::exp(log_ratio - z95 * error), std::exp(log_ratio + z95 * error),
-          std::erfc(size / std::sqrt(2.0))};
+  const double reach = two_sided_95(freedom) * error;
+  return {std::exp(log_ratio), std::exp(log_ratio - reach), std::exp(log_ratio + reach),
+          std::erfc(as_normal(size, freedom) / std::sqrt(2.0)),
+          of_medians * log_ratio >= log_ratio * log_ratio / 2};
 }
 
 }  // namespace
 
-shift shift_of(const std::vector<double>& before, const std::vector<double>& after, std::uint64_t seed) {
-  constexpr double unknown = 0.1;  // of a median of fewer than three samples
-  std::vector<double> a = logarithms(before), b = logarithms(after);
-  if (a.empty() || b.empty()) return {};
-  std::mt19937_64 random(seed);
-  shift s;
-  s.error = bootstrap_error(a, b, random);
-  if (std::min(a.size(), b.size()) < 3) s.error = std::max(s.error, unknown);
-  std::vector<double> x = a, y = b;
-  s.log_ratio = middle(y) - middle(x);
-  s.p = permutation_p(a, b, s.log_ratio, random);
-  return s;
+level level_of(const visits& samples) {
+  constexpr std::ptrdiff_t enough = 3;
+  const bool visited =
+      std::ranges::count_if(samples, [](const auto& visit) { return !visit.empty(); }) >= enough;
+  const visits groups = visited ? samples : parts_of(samples);
+  level l;
+  l.value = fastest(groups, groups.size());
+  if (!std::isfinite(l.value)) return {};
+  std::vector<double> left_out;
+  for (std::size_t i = 0; i < groups.size(); ++i)
+    if (const double v = fastest(groups, i); std::isfinite(v) && !groups[i].empty()) left_out.push_back(v);
+  if (left_out.size() < 2) return {l.value, 0, 1, false};
+  const auto n = static_cast<double>(left_out.size());
+  const double mean = std::accumulate(left_out.begin(), left_out.end(), 0.0) / n;
+  for (const double v : left_out) l.variance += (v - mean) * (v - mean) * (n - 1) / n;
+  l.freedom = static_cast<int>(left_out.size()) - 1;
+  l.visited = visited;
+  return l;
 }
 
-change change_of(const shift& s, double between_runs) {
-  change c = from_log(s.log_ratio, std::hypot(s.error, between_runs));
-  c.p = std::max(c.p, s.p > 0.05 ? 1.0 : 0.0);
-  return c;
+shift shift_of(const level& before, const level& after) {
+  if (before.freedom == 0 || after.freedom == 0) return {};
+  const double log_ratio = after.value - before.value;
+  return {log_ratio, std::sqrt(before.variance + after.variance), before.freedom + after.freedom,
+          before.visited && after.visited, log_ratio};
 }
 
-change mean_change(const std::vector<shift>& shifts, double between_runs) {
+void lean_on_each_other(std::vector<shift*> all) {
+  std::erase_if(all, [](const shift* s) { return s->freedom == 0; });
+  if (all.empty()) return;
+  std::vector<double> variances;
+  for (const shift* s : all) variances.push_back(s->error * s->error);
+  const auto quarter = variances.begin() + std::ssize(variances) / 4;
+  std::ranges::nth_element(variances, quarter);
+  const double common = *quarter;
+  for (shift* s : all) {
+    s->error = std::sqrt((borrowed * common + s->freedom * s->error * s->error) / (borrowed + s->freedom));
+    s->freedom += borrowed;
+  }
+}
+
+change change_of(const shift& s, double between_runs, double common) {
+  return from_log(s.log_ratio, s.of_medians, std::hypot(s.error, between_runs, common), s.freedom);
+}
+
+change mean_change(const std::vector<shift>& shifts, double between_runs, double common) {
   // What two runs of one kernel differ by in all problems alike (its place in memory, say).
-  constexpr double common_to_all = 0.01;
+  constexpr double of_kernel = 0.007;
   if (shifts.empty()) return {};
   const auto n = static_cast<double>(shifts.size());
-  double sum = 0, within = 0;
-  for (const shift& s : shifts) sum += s.log_ratio, within += s.error * s.error;
+  double sum = 0, of_medians = 0, within = 0;
+  int freedom = 0;
+  for (const shift& s : shifts)
+    sum += s.log_ratio, within += s.error * s.error, freedom += s.freedom, of_medians += s.of_medians / n;
   const double mean = sum / n;
   double apart = 0;
   for (const shift& s : shifts) apart += (s.log_ratio - mean) * (s.log_ratio - mean);
   const double seen = n > 1 ? std::sqrt(apart / (n - 1)) : 0;
-  const double error =
-      std::hypot(std::sqrt(within) / n, std::max(between_runs, seen) / std::sqrt(n), common_to_all);
-  return from_log(mean, error);
+  const double each = std::hypot(std::max(std::sqrt(within / n), seen), between_runs);
+  const double error = std::hypot(each / std::sqrt(n), of_kernel, common);
+  return from_log(mean, of_medians, error, freedom);
 }
 
 std::vector<record::comparison> judge(const std::vector<change>& family) {
@@ -114,9 +131,9 @@ std::vector<record::comparison> judge(const std::vector<change>& family) {
     const change& c = family[order[rank]];
     rejecting = rejecting && c.p <= risk / static_cast<double>(order.size() - rank);
     record::comparison& verdict = verdicts[order[rank]];
-    if (rejecting && c.ratio >= counts_from)
+    if (rejecting && c.confirmed && c.ratio >= counts_from)
       verdict = slower;
-    else if (rejecting && c.ratio <= 1 / counts_from)
+    else if (rejecting && c.confirmed && c.ratio <= 1 / counts_from)
       verdict = faster;
     else if (c.low >= 1 / counts_from && c.high <= counts_from)
       verdict = same;
@@ -124,12 +141,20 @@ std::vector<record::comparison> judge(const std::vector<change>& family) {
   return verdicts;
 }
 
+double median(std::vector<double> values) {
+  const std::size_t n = values.size();
+  if (n == 0) return 0;
+  const auto half = values.begin() + static_cast<std::ptrdiff_t>(n / 2);
+  std::ranges::nth_element(values, half);
+  return n % 2 == 1 ? *half : (*half + *std::max_element(values.begin(), half)) / 2;
+}
+
 double robust_spread(std::vector<double> values) {
   constexpr double normal = 1.4826;
   if (values.empty()) return 0;
-  const double centre = middle(values);
+  const double centre = median(values);
   for (double& v : values) v = std::abs(v - centre);
-  return normal * middle(values);
+  return normal * median(values);
 }
 
 }  // namespace plumb::reports

@@ -1,8 +1,11 @@
-// Has a time changed between two runs? Medians, because one disturbed sample must not count. What a run can know of
-// its own noise comes from resampling its samples (bootstrap; Efron & Tibshirani 1993, ch. 6) and from shuffling them
-// between the runs (permutation test; ibid., ch. 15); what it cannot know, how two runs of the same code differ, is
-// the spread `between_runs` that the other kernels of the same two records show. Both go into the interval, and the
-// many verdicts of one comparison share one risk of a false alarm (Holm 1979).
+// Has a time changed between two runs? What disturbs a machine only ever adds time, often for seconds on end, so a run
+// is described by its fastest calls, not by the middle of them (Chen & Revels 2016, "Robust benchmarking in noisy
+// environments"). What two runs of the same code differ by beyond that (where their memory lies, when the
+// neighbours rested) a run knows itself if it was made of several visits, each in a process and memory of its own:
+// leaving out one visit at a time tells how much hangs on it (grouped jackknife; Efron & Tibshirani 1993, ch. 11).
+// Few visits tell little about one kernel, so the errors of one comparison lean on each other (Smyth 2004); a change
+// that the medians do not confirm is none. The many
+// verdicts of a comparison share one risk of a false alarm (Holm 1979).
 #pragma once
 
 #include <cstdint>
@@ -17,6 +20,8 @@ struct change {
   double low = 1;    ///< 95 % interval
   double high = 1;
   double p = 1;  ///< chance of so large a change, or a larger one, if there is none
+  /// The medians moved the same way, at least half as far: else the fastest calls tell of the machine.
+  bool confirmed = true;
 };
 
 /// Changes of time below this factor are called `same` if they are surely below it, and never `slower`.
@@ -24,22 +29,42 @@ inline constexpr double counts_from = 1.05;
 /// Risk of at least one false verdict in a family of them.
 inline constexpr double risk = 0.002;
 
-/// The logarithm of the ratio of the medians and its standard error within the runs. No samples: zeros.
+/// Samples in seconds, one list a visit.
+using visits = std::vector<std::vector<double>>;
+
+/// The fastest of what one run measured, as a logarithm.
+struct level {
+  double value = 0;
+  double variance = 0;   ///< of the value, by the visits; not known from one
+  int freedom = 0;       ///< visits behind it but one; 0: no samples
+  bool visited = false;  ///< at least three visits: the variance holds what runs differ by
+};
+/// No samples: zeros.
+level level_of(const visits& samples);
+
+/// The logarithm of the ratio of two runs and its standard error.
 struct shift {
   double log_ratio = 0;
   double error = 0;
-  double p = 1;  ///< of the permutation test
+  int freedom = 0;
+  bool visited = false;
+  double of_medians = 0;  ///< what the medians of all samples say
 };
-shift shift_of(const std::vector<double>& before, const std::vector<double>& after, std::uint64_t seed);
+shift shift_of(const level& before, const level& after);
+/// The errors of all shifts of a comparison, drawn toward the quieter ones: each as if it had some visits more.
+void lean_on_each_other(std::vector<shift*> all);
 
-/// The interval with both kinds of noise in it; `between_runs` is a standard deviation of logarithms.
-change change_of(const shift& s, double between_runs);
+/// The interval with all kinds of noise in it: standard deviations of logarithms, `between_runs` drawn anew for each
+/// kernel and problem, `common` shared by all.
+change change_of(const shift& s, double between_runs, double common);
 /// Over several problems of one kernel: the geometric mean.
-change mean_change(const std::vector<shift>& shifts, double between_runs);
+change mean_change(const std::vector<shift>& shifts, double between_runs, double common);
 
 /// A verdict for each of a family, at `risk` for all together.
 std::vector<record::comparison> judge(const std::vector<change>& family);
 
+/// Half way between the two middle ones if their number is even; 0 if there is none.
+double median(std::vector<double> values);
 /// 1.4826 · median |x - median x|: the standard deviation of normal data, whatever the outliers.
 double robust_spread(std::vector<double> values);
 

@@ -33,7 +33,6 @@ struct pair_of_timings {
   const timing* before = nullptr;
   const timing* after = nullptr;
   reports::shift shift;
-  bool controlled = false;
 };
 
 std::vector<pair_of_timings> pairs(const record::bench_section& before, const record::bench_section& after) {
@@ -43,61 +42,93 @@ std::vector<pair_of_timings> pairs(const record::bench_section& before, const re
   std::vector<pair_of_timings> list;
   for (const timing& t : after.timings) {
     const auto at = old.find(key_of(t));
-    if (t.measurement && at != old.end()) list.push_back({at->second, &t, {}, false});
+    if (t.measurement && at != old.end()) list.push_back({at->second, &t, {}});
   }
   return list;
 }
 
-/// Samples of `mine` over those of `control` in the same round; where rounds are not known, over the control's median.
-std::vector<double> relative(const record::measurement& mine, const record::measurement& control) {
-  std::vector<double> ratios;
-  for (std::size_t i = 0; i < mine.rounds.size(); ++i)
-    for (std::size_t j = 0; j < control.rounds.size(); ++j)
-      if (mine.rounds[i] == control.rounds[j] && control.samples[j] > 0)
-        ratios.push_back(mine.samples[i] / control.samples[j]);
-  if (ratios.size() >= 3) return ratios;
-  ratios.clear();
-  for (const double seconds : mine.samples)
-    if (control.seconds > 0) ratios.push_back(seconds / control.seconds);
-  return ratios;
+/// The samples by visit. A record without visits is one of them.
+visits visits_of(const record::measurement& m, std::int64_t rounds_a_visit) {
+  const std::vector<double>& calls = m.fastest.empty() ? m.samples : m.fastest;
+  visits list;
+  for (std::size_t i = 0; i < calls.size(); ++i) {
+    const std::int64_t visit = rounds_a_visit > 0 && i < m.rounds.size() ? m.rounds[i] / rounds_a_visit : 0;
+    if (visit < 0 || visit > 1000) continue;  // no record of ours
+    if (std::ssize(list) <= visit) list.resize(static_cast<std::size_t>(visit) + 1);
+    list[static_cast<std::size_t>(visit)].push_back(calls[i]);
+  }
+  return list;
 }
 
-/// A vendor's kernel that computes the same on the same problem, and did so by the same implementation before.
+/// For each contest a vendor's kernel, the baseline if it is one, that ran by the same implementation in both records.
 class controls {
  public:
   explicit controls(const std::vector<pair_of_timings>& all) {
-    for (const pair_of_timings& p : all)
-      if (p.after->peer && p.after->implementation == p.before->implementation)
-        by_contest_[contest(p)].push_back(&p);
+    for (const pair_of_timings& p : all) {
+      if (!p.after->peer || p.after->implementation != p.before->implementation) continue;
+      const timing& t = *p.after;
+      const pair_of_timings*& best = by_contest_[t.set + "\n" + t.problem + "\n" + t.layout + "\n" + job(t)];
+      if (best == nullptr || (t.baseline && !best->after->baseline)) best = &p;
+    }
   }
-  const pair_of_timings* of(const pair_of_timings& mine) const {
-    const auto at = by_contest_.find(contest(mine));
-    const pair_of_timings* best = nullptr;
-    if (at == by_contest_.end()) return best;
-    for (const pair_of_timings* p : at->second)
-      if (p->after != mine.after && (best == nullptr || p->after->baseline)) best = p;
-    return best;
+  std::vector<const pair_of_timings*> chosen() const {
+    std::vector<const pair_of_timings*> list;
+    for (const auto& [contest, pair] : by_contest_) list.push_back(pair);
+    return list;
   }
 
  private:
-  static std::string contest(const pair_of_timings& p) {
-    const timing& t = *p.after;
-    return t.set + "\n" + t.problem + "\n" + t.layout + "\n" + job(t);
-  }
-  std::map<std::string, std::vector<const pair_of_timings*>> by_contest_;
+  std::map<std::string, const pair_of_timings*> by_contest_;
 };
 
-/// How far the changes of the other kernels scatter: what two runs of the same code differ by. The noise within a run
-/// is in it once more, which errs on the side of silence.
-double between_runs(const std::string& kernel, const std::vector<pair_of_timings>& all) {
-  constexpr double least = 0.012, most = 0.1, unknown = 0.025;
-  constexpr std::size_t enough = 8;
-  const bool any_controlled = std::ranges::any_of(all, &pair_of_timings::controlled);
-  std::vector<double> others;
-  for (const pair_of_timings& p : all) {
-    if (label(*p.after) != kernel && p.controlled == any_controlled) others.push_back(p.shift.log_ratio);
+/// What the vendors' kernels changed by is taken for the machine's doing and divided out; returns the error of that.
+/// The fastest calls of one machine differ little from day to day: where the vendors' are noisy, that is believed more.
+double divide_out_the_machine(std::vector<pair_of_timings>& all, bool same_machine, comparison_of_runs& c) {
+  constexpr double day_to_day = 0.015;
+  const controls peers(all);
+  std::vector<double> changes;
+  double error = 0;
+  for (const pair_of_timings* p : peers.chosen()) {
+    if (p->shift.freedom == 0) continue;
+    changes.push_back(p->shift.log_ratio);
+    error += p->shift.error * p->shift.error;
   }
-  return others.size() < enough ? unknown : std::clamp(robust_spread(others), least, most);
+  if (changes.empty()) {
+    c.notes.push_back(
+        "no vendor's kernel in both records: a change of the machine cannot be told from one of the code");
+    return 0;
+  }
+  const auto n = static_cast<double>(changes.size());
+  const double machine = median(changes);
+  constexpr double of_a_median = 1.25;  // times the error of a mean
+  const double seen = of_a_median * std::max(std::sqrt(error / n), robust_spread(changes)) / std::sqrt(n);
+  const double expected = day_to_day * day_to_day + seen * seen;
+  const bool usual = same_machine && machine * machine < 9 * expected;  // within three standard deviations
+  const double trust = usual ? day_to_day * day_to_day / expected : 1;
+  for (pair_of_timings& p : all) {
+    p.shift.log_ratio -= trust * machine;
+    p.shift.of_medians -= trust * machine;
+  }
+  return std::sqrt(trust) * seen;
+}
+
+/// What two runs of the same code differ by beyond what their own visits say: how much farther the changes of the
+/// other kernels scatter than their errors explain.
+double between_runs(const std::string& kernel, const std::vector<pair_of_timings>& all) {
+  constexpr double least = 0.007, most = 0.1, unknown = 0.025;
+  constexpr std::size_t enough = 8;
+  const bool visited = std::ranges::all_of(all, [](const pair_of_timings& p) { return p.shift.visited; });
+  std::vector<double> others;
+  double explained = 0;
+  for (const pair_of_timings& p : all) {
+    if (label(*p.after) == kernel) continue;
+    others.push_back(p.shift.log_ratio);
+    explained += p.shift.error * p.shift.error;
+  }
+  if (others.size() < enough) return visited ? least : unknown;
+  const double spread = robust_spread(others);
+  explained /= static_cast<double>(others.size());
+  return std::clamp(std::sqrt(std::max(0.0, spread * spread - explained)), least, most);
 }
 
 bool worse_first(const speed_change& a, const speed_change& b) {
@@ -122,7 +153,7 @@ void decide(std::vector<speed_change>& list) {
 }
 
 /// Our kernels together: problems are the samples, because all kernels on one problem share its control.
-change mean_of_ours(const std::vector<pair_of_timings>& all, double between) {
+change mean_of_ours(const std::vector<pair_of_timings>& all, double between, double common) {
   std::map<std::string, std::vector<shift>> by_problem;
   for (const pair_of_timings& p : all)
     if (!p.after->peer) by_problem[p.after->set + "\n" + p.after->problem].push_back(p.shift);
@@ -131,30 +162,32 @@ change mean_of_ours(const std::vector<pair_of_timings>& all, double between) {
     shift mean;
     for (const shift& s : shifts) {
       mean.log_ratio += s.log_ratio / static_cast<double>(shifts.size());
+      mean.of_medians += s.of_medians / static_cast<double>(shifts.size());
       mean.error = std::max(mean.error, s.error);
+      mean.freedom = std::max(mean.freedom, s.freedom);
     }
     means.push_back(mean);
   }
-  return mean_change(means, between);
+  return mean_change(means, between, common);
 }
 
-void compare_speed(const record::bench_section& before, const record::bench_section& after,
+void compare_speed(const record::bench_section& before, const record::bench_section& after, bool same_machine,
                    comparison_of_runs& c) {
   std::vector<pair_of_timings> all = pairs(before, after);
   if (all.empty()) return;
   c.has_speed = true;
-  std::uint64_t seed = 1;
-  int controlled = 0;
-  const controls peers(all);
+  const std::int64_t visits_before = before.rounds_a_visit.value_or(0);
+  const std::int64_t visits_after = after.rounds_a_visit.value_or(0);
+  std::vector<shift*> shifts;
   for (pair_of_timings& p : all) {
-    const pair_of_timings* control = peers.of(p);
-    const auto& [old, now] = std::pair(*p.before->measurement, *p.after->measurement);
-    p.controlled = control != nullptr;
-    controlled += p.controlled ? 1 : 0;
-    p.shift = control == nullptr ? shift_of(old.samples, now.samples, ++seed)
-                                 : shift_of(relative(old, *control->before->measurement),
-                                            relative(now, *control->after->measurement), ++seed);
+    p.shift = shift_of(level_of(visits_of(*p.before->measurement, visits_before)),
+                       level_of(visits_of(*p.after->measurement, visits_after)));
+    if (p.before->measurement->seconds > 0 && p.after->measurement->seconds > 0)
+      p.shift.of_medians = std::log(p.after->measurement->seconds / p.before->measurement->seconds);
+    shifts.push_back(&p.shift);
   }
+  lean_on_each_other(shifts);
+  const double common = divide_out_the_machine(all, same_machine, c);
   std::map<std::string, std::vector<const pair_of_timings*>> by_kernel;
   for (const pair_of_timings& p : all) by_kernel[label(*p.after)].push_back(&p);
   std::map<std::string, double> scatter;
@@ -162,26 +195,23 @@ void compare_speed(const record::bench_section& before, const record::bench_sect
   for (const pair_of_timings& p : all) {
     c.timings.push_back({label(*p.after), p.after->set, p.after->problem, 1, p.after->peer,
                          p.before->measurement->seconds, p.after->measurement->seconds,
-                         change_of(p.shift, scatter[label(*p.after)]), comparison::ambiguous});
+                         change_of(p.shift, scatter[label(*p.after)], common), comparison::ambiguous});
   }
   for (const auto& [kernel, list] : by_kernel) {
     speed_change total{kernel, "", "", std::ssize(list),     list.front()->after->peer,
                        0,      0,  {}, comparison::ambiguous};
-    std::vector<shift> shifts;
+    std::vector<shift> of_kernel;
     for (const pair_of_timings* p : list) {
       total.before += p->before->measurement->seconds;
       total.after += p->after->measurement->seconds;
-      shifts.push_back(p->shift);
+      of_kernel.push_back(p->shift);
     }
-    total.change = mean_change(shifts, scatter[kernel]);
+    total.change = mean_change(of_kernel, scatter[kernel], common);
     c.kernels.push_back(std::move(total));
   }
-  c.all_of_ours = mean_of_ours(all, between_runs("", all));
+  c.all_of_ours = mean_of_ours(all, between_runs("", all), common);
   decide(c.timings);
   decide(c.kernels);
-  if (controlled == 0)
-    c.notes.push_back(
-        "no vendor's kernel in both records: a change of the machine cannot be told from one of the code");
 }
 
 /// All of ours together: `slower` as soon as one kernel, or one timing of it, is.
@@ -406,9 +436,11 @@ std::string headline(const comparison_of_runs& c) {
 comparison_of_runs compare_runs(const record::run& before, const record::run& after) {
   comparison_of_runs c;
   const bool same_seed = before.provenance.seed == after.provenance.seed;
+  const bool same_machine =
+      before.provenance.cpu == after.provenance.cpu && before.provenance.cores == after.provenance.cores;
   note_provenance(before.provenance, after.provenance, c);
   if (before.bench && after.bench) {
-    compare_speed(*before.bench, *after.bench, c);
+    compare_speed(*before.bench, *after.bench, same_machine, c);
     compare_bench_accuracy(*before.bench, *after.bench, same_seed, c);
   }
   if (before.verify && after.verify) compare_verify(*before.verify, *after.verify, same_seed, c);

@@ -131,6 +131,13 @@ suite audit_suite(const record::audit_section& audit, const record::provenance& 
   return s;
 }
 
+/// A kernel judged as a whole; a peer's failure is a finding.
+template <class Result>
+outcome whole(const Result& k) {
+  const bool finding = k.peer && record::is_bad(k.verdict);
+  return {k.kernel, finding ? verdict::skipped : k.verdict, k.reason, ""};
+}
+
 std::vector<suite> suites_of(const record::run& r) {
   std::vector<suite> suites;
   if (r.verify) {
@@ -153,6 +160,18 @@ std::vector<suite> suites_of(const record::run& r) {
       const bool finding = t.peer && record::is_bad(t.verdict);
       s.add({t.kernel + " on " + t.problem, finding ? verdict::skipped : t.verdict, t.reason, ""});
     }
+    for (const record::oracle_timing& o : r.bench->oracle)
+      s.add({"every output of " + o.kernel + " on " + o.problem, o.verdict, o.reason, ""});
+    suites.push_back(std::move(s));
+  }
+  if (r.fingerprint) {
+    suite s("fingerprint", 0, r.provenance);
+    for (const record::fingerprint_result& k : r.fingerprint->kernels) s.add(whole(k));
+    suites.push_back(std::move(s));
+  }
+  if (r.sweep) {
+    suite s("sweep", 0, r.provenance);
+    for (const record::sweep_result& k : r.sweep->kernels) s.add(whole(k));
     suites.push_back(std::move(s));
   }
   if (r.audit) suites.push_back(audit_suite(*r.audit, r.provenance));

@@ -147,6 +147,35 @@ json practice_table(const json& audit, std::size_t most_rows) {
   return t.finish();
 }
 
+json fingerprint_table(const json& fingerprint, std::size_t most_rows) {
+  table t("How the kernels compute",
+          {"kernel", "verdict", "declares", "order of additions", "products", "partial sums", "reason"},
+          most_rows);
+  for (const json& k : fingerprint["cards"])
+    t.add({text_of(k["kernel"]), text_of(k["verdict"]), text_of(k["declares"]), text_of(k["order"]),
+           text_of(k["products"]), text_of(k["sums"]), text_of(k["reason"])});
+  return t.finish();
+}
+
+json sweep_table(const json& sweep, std::size_t most_rows) {
+  table t("Every float",
+          {"kernel", "verdict", "inputs", "worst error", "declared", "at", "outside of the bound", "reason"},
+          most_rows);
+  for (const json& k : sweep["cards"])
+    t.add({text_of(k["kernel"]), text_of(k["verdict"]), text_of(k["inputs"]), text_of(k["worst"]),
+           text_of(k["declared"]), text_of(k["at"]), text_of(k["wrong"]), text_of(k["reason"])});
+  return t.finish();
+}
+
+json oracle_table(const json& bench, std::size_t most_rows) {
+  table t("The oracle beside a matrix product",
+          {"problem", "verdict", "outputs certified", "oracle", "dgemm", "oracle over dgemm"}, most_rows);
+  for (const json& o : bench["oracle"])
+    t.add({text_of(o["problem"]), text_of(o["verdict"]), text_of(o["certified"]), text_of(o["seconds"]),
+           text_of(o["gemm"]), text_of(o["ratio"])});
+  return t.finish();
+}
+
 std::string render(const json& view, std::size_t most_rows) {
   json page = {{"headline", view["headline"]},
                {"lines", view["lines"]},
@@ -170,7 +199,10 @@ std::string render(const json& view, std::size_t most_rows) {
   for (const json& bench : view["bench"]) {
     if (!bench["totals"].empty()) sections.push_back(totals_table(bench, most_rows));
     for (const json& set : bench["sets"]) sections.push_back(timing_table(set, most_rows));
+    if (!bench["oracle"].empty()) sections.push_back(oracle_table(bench, most_rows));
   }
+  for (const json& each : view["fingerprint"]) sections.push_back(fingerprint_table(each, most_rows));
+  for (const json& each : view["sweep"]) sections.push_back(sweep_table(each, most_rows));
   for (const json& audit : view["audit"]) {
     sections.push_back(audit_table(audit, most_rows));
     sections.push_back(practice_table(audit, most_rows));

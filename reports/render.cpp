@@ -45,7 +45,7 @@ mustache_data to_mustache(const json& value) {
 std::string render_template(const std::string& name, const json& view, const escape_function& escape) {
   mustache_data data = to_mustache(view);
   for (const char* partial : {"failure", "replay", "tensor", "matrix", "worst", "heat", "kernel", "layer",
-                              "bench", "comparison", "audit"}) {
+                              "bench", "comparison", "audit", "fingerprint", "sweep", "oracle"}) {
     if (!name.ends_with(".html")) break;
     // Partials are looked up like values: a name that no view key has, or a kernel's name would be run as a
     // template.

@@ -152,6 +152,63 @@ void say_audit(const record::audit_section& audit, summary& s) {
             : sentence{tone::bad, plural(accused, "honest kernel") + " accused"});
 }
 
+/// "All 9 kernels compute as they declare".
+void say_fingerprint(const record::fingerprint_section& section, summary& s) {
+  constexpr double worth_saying = 1.1;
+  int measured = 0, contradicted = 0, peers = 0, tighter = 0;
+  for (const record::fingerprint_result& f : section.kernels) {
+    if (f.verdict == verdict::skipped) continue;
+    ++measured;
+    tighter += f.measured_bound > 0 && worth_saying * f.measured_bound < f.any_order_bound ? 1 : 0;
+    if (record::is_bad(f.verdict)) ++(f.peer ? peers : contradicted);
+  }
+  const std::string kernels = plural(measured, "kernel");
+  if (measured == 0)
+    s.lines.push_back({tone::unsure, "No kernel was measured"});
+  else if (contradicted > 0)
+    s.lines.push_back({tone::bad, count(contradicted) + " of " + kernels +
+                                      (contradicted == 1 ? " contradicts its" : " contradict their") +
+                                      " declaration"});
+  else
+    s.lines.push_back({tone::good, measured == 1 ? "The kernel computes as it declares"
+                                                 : "All " + kernels + " compute as they declare"});
+  if (peers > 0)
+    s.lines.push_back({tone::unsure, plural(peers, "finding") + " about vendor peers, counted apart", false});
+  if (tighter > 0)
+    s.lines.push_back({tone::neutral, "For " + plural(tighter, "kernel") +
+                                          " the measured order of additions has a tighter proven bound"});
+}
+
+void say_sweep(const record::sweep_section& section, summary& s) {
+  verdict_tally ours;
+  std::int64_t inputs = 0;
+  int peers = 0;
+  double worst = 0;
+  for (const record::sweep_result& k : section.kernels) {
+    inputs += k.inputs;
+    if (k.peer)
+      peers += record::is_bad(k.verdict) ? 1 : 0;
+    else
+      ours.add(k.verdict), worst = std::max(worst, k.worst_ulps);
+  }
+  sentence line = ours.total > 0 ? judge(ours, "kernel") : sentence{tone::neutral, "Vendor peers only"};
+  if (line.tone == tone::good) line.text += " on every float of the range, worst " + number(worst) + " ulp";
+  s.lines.push_back(line);
+  if (peers > 0)
+    s.lines.push_back({tone::unsure, plural(peers, "finding") + " about vendor peers, counted apart", false});
+  s.lines.push_back({tone::neutral, count(inputs) + " inputs"});
+}
+
+void say_oracle(const std::vector<record::oracle_timing>& all, summary& s) {
+  verdict_tally tally;
+  double most = 0;
+  for (const record::oracle_timing& o : all) tally.add(o.verdict), most = std::max(most, o.ratio);
+  sentence line = judge(tally, "problem");
+  if (line.tone == tone::good) line.text = "Every output certified on " + plural(std::ssize(all), "problem");
+  s.lines.push_back(line);
+  s.lines.push_back({tone::neutral, "The oracle takes at most " + number(most) + "× the time of dgemm"});
+}
+
 }  // namespace
 
 summary summarize(std::span<const record::run> runs) {
@@ -170,15 +227,19 @@ summary summarize(std::span<const record::run> runs) {
       }
     }
     if (r.bench) {
-      benched = true;
+      benched = benched || r.bench->oracle.empty() || !r.bench->timings.empty();
       for (const record::timing& t : r.bench->timings) ++(t.measurement ? s.timed : s.untimed);
     }
   }
   if (verified) say_verify(s);
   if (checked) say_gradcheck(s);
   if (benched) say_bench(runs, s);
-  for (const record::run& r : runs)
+  for (const record::run& r : runs) {
+    if (r.bench && !r.bench->oracle.empty()) say_oracle(r.bench->oracle, s);
+    if (r.fingerprint) say_fingerprint(*r.fingerprint, s);
+    if (r.sweep) say_sweep(*r.sweep, s);
     if (r.audit) say_audit(*r.audit, s);
+  }
   if (s.lines.empty()) s.lines.push_back({tone::unsure, "Nothing was judged"});
   // The gravest sentence leads; among equals the first, and a plain fact never before a verdict.
   const auto rank = [](const sentence& line) {

@@ -162,6 +162,8 @@ json make_view(std::span<const record::run> runs, chart_book& charts) {
   view_gradcheck(runs, charts, view);
   view_bench(runs, charts, view);
   view_audit(runs, view);
+  view_fingerprint(runs, charts, view);
+  view_sweep(runs, charts, view);
   return view;
 }
 

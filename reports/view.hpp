@@ -31,6 +31,8 @@ void view_verify(std::span<const record::run> runs, chart_book& charts, json& vi
 void view_gradcheck(std::span<const record::run> runs, chart_book& charts, json& view);
 void view_bench(std::span<const record::run> runs, chart_book& charts, json& view);
 void view_audit(std::span<const record::run> runs, json& view);
+void view_fingerprint(std::span<const record::run> runs, chart_book& charts, json& view);
+void view_sweep(std::span<const record::run> runs, chart_book& charts, json& view);
 
 /// Keys: date, machine, provenance.
 void add_provenance(std::span<const record::run> runs, json& view);

@@ -274,6 +274,35 @@ json growth_figures(const std::string& job, const std::vector<const timing*>& ti
   return list;
 }
 
+/// Keys: oracle, oracle_more, oracle_chart.
+void add_oracle(const std::vector<record::oracle_timing>& all, chart_book& charts, json& card) {
+  json rows = json::array(), points = json::array();
+  for (const record::oracle_timing& o : all) {
+    if (rows.size() == most_timings) break;
+    json row = verdict_cell(o.verdict);
+    row.update(
+        {{"problem", clean(o.problem, 600)},
+         {"kernel", clean(o.kernel, 300)},
+         {"reason", clean(o.reason)},
+         {"certified", count(o.certified) + (o.certified < o.elements ? " of " + count(o.elements) : "")},
+         {"terms", count(o.terms)},
+         {"worst", number(o.worst_proven)},
+         {"seconds", duration(o.seconds)},
+         {"gemm", duration(o.gemm_seconds) + " (" + number(o.gemm_gflops) + " GFLOP/s)"},
+         {"ratio", number(o.ratio) + "×"}});
+    rows.push_back(std::move(row));
+    points.push_back({{"problem", clean(o.problem, 300)},
+                      {"set", clean(o.set, 100)},
+                      {"oracle", json_number(o.seconds)},
+                      {"gemm", json_number(o.gemm_seconds)}});
+  }
+  card["oracle_more"] = all.size() > rows.size()
+                            ? plural(std::ssize(all) - std::ssize(rows), "problem") + " more in the record"
+                            : "";
+  card["oracle_chart"] = points.empty() ? "" : charts.add("oracle", {{"points", std::move(points)}});
+  card["oracle"] = std::move(rows);
+}
+
 json bench_card(const record::bench_section& bench, chart_book& charts) {
   std::vector<const timing*> all;
   for (const timing& t : bench.timings) all.push_back(&t);
@@ -292,6 +321,7 @@ json bench_card(const record::bench_section& bench, chart_book& charts) {
                {"cold", json::array()},
                {"growth", json::array()},
                {"roofline", roofline(bench, charts)}};
+  add_oracle(bench.oracle, charts, card);
   for (const auto& [set, job] : groups) {
     std::vector<const timing*> part;
     std::ranges::copy_if(all, std::back_inserter(part), [&, set = set, job = job](const timing* t) {

@@ -2,6 +2,8 @@
 // are what they should be. The figures themselves are the machine's; only what holds on any machine is demanded.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "bench/bench.hpp"
 #include "reference/core/registry.hpp"
 
@@ -46,7 +48,7 @@ TEST_F(bench_run, honest_kernels_get_numbers_within_the_roof) {
   const record::bench_section s = run_bench(box(), o);
   EXPECT_GT(s.roof.peak_gflops, 1);
   EXPECT_GT(s.roof.peak_gbytes, 1);
-  EXPECT_EQ(s.roof.gflops_samples.size(), static_cast<std::size_t>(o.rounds));
+  EXPECT_EQ(s.roof.gflops_samples.size() % static_cast<std::size_t>(o.rounds), 0U);
   int timed = 0;
   for (const record::timing& t : s.timings) {
     if (t.verdict == record::verdict::skipped) continue;
@@ -56,7 +58,10 @@ TEST_F(bench_run, honest_kernels_get_numbers_within_the_roof) {
     EXPECT_LE(m.low, m.seconds);
     EXPECT_LE(m.seconds, m.high);
     EXPECT_GT(m.seconds, 0);
-    EXPECT_LE(m.samples.size(), static_cast<std::size_t>(o.rounds));
+    EXPECT_EQ(m.samples.size(), m.rounds.size());
+    ASSERT_EQ(m.samples.size(), m.fastest.size());
+    for (std::size_t i = 0; i < m.samples.size(); ++i) EXPECT_LE(m.fastest[i], m.samples[i]);
+    EXPECT_TRUE(std::ranges::is_sorted(m.rounds)) << "a visit's rounds follow those of the one before";
     EXPECT_NEAR(m.gflops * m.seconds * 1e9, m.flops, 1e-6 * m.flops);
     EXPECT_GT(m.roof_share, 0);
     EXPECT_LT(m.roof_share, 1.5);
@@ -64,6 +69,19 @@ TEST_F(bench_run, honest_kernels_get_numbers_within_the_roof) {
     EXPECT_EQ(t.baseline, !m.ratio.has_value());
   }
   EXPECT_GE(timed, 2);
+}
+
+TEST_F(bench_run, comes_back_in_a_fresh_worker) {
+  bench_options o = with("conv2d.forward/honest*");
+  o.against = "conv2d.forward/honest@cpu";
+  o.seconds = 2;
+  const long before = box().counters().workers;
+  const record::bench_section s = run_bench(box(), o);
+  ASSERT_TRUE(timing_of(s, "conv2d.forward/honest_too@cpu").measurement);
+  const std::vector<int> rounds = timing_of(s, "conv2d.forward/honest_too@cpu").measurement->rounds;
+  EXPECT_EQ(s.rounds_a_visit, o.rounds);
+  EXPECT_GE(rounds.back() / o.rounds, 2) << "three visits at least";
+  EXPECT_GE(box().counters().workers - before, rounds.back() / o.rounds);
 }
 
 TEST_F(bench_run, a_kernel_against_itself_is_no_different) {

@@ -223,7 +223,7 @@ void visit(S& s, F&& f) {
 
 template <is<measurement> S, class F>
 void visit(S& s, F&& f) {
-  f("seconds", s.seconds), f("low", s.low), f("high", s.high), f("samples", s.samples), f("rounds", s.rounds);
+  f("seconds", s.seconds), f("low", s.low), f("high", s.high), f("samples", s.samples), f("rounds", s.rounds), f("fastest", s.fastest);
   f("flops", s.flops);
   f("bytes", s.bytes), f("gflops", s.gflops), f("gbytes", s.gbytes), f("roof_share", s.roof_share);
   f("ratio", s.ratio);
@@ -266,7 +266,7 @@ void visit(S& s, F&& f) {
 template <is<bench_section> S, class F>
 void visit(S& s, F&& f) {
   f("baseline", s.baseline), f("threads", s.threads), f("roof", s.roof), f("timings", s.timings);
-  f("sets", s.sets), f("oracle", s.oracle);
+  f("sets", s.sets), f("oracle", s.oracle), f("rounds_a_visit", s.rounds_a_visit);
 }
 
 template <is<family_tally> S, class F>
@@ -638,6 +638,7 @@ void check(const jacobian_image& image, const std::string& path) {
 
 void check(const measurement& m, const std::string& path) {
   if (!m.rounds.empty()) expect_length(path, "rounds", m.rounds.size(), std::ssize(m.samples));
+  if (!m.fastest.empty()) expect_length(path, "fastest", m.fastest.size(), std::ssize(m.samples));
 }
 
 template <class T>

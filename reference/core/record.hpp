@@ -394,6 +394,7 @@ struct measurement {
   double low = 0;      ///< 95 % interval of the median
   double high = 0;
   std::vector<double> samples;  ///< seconds a call, in the order taken; may be thinned
+  std::vector<double> fastest;  ///< seconds of the fastest call of each sample; empty in older records
   std::vector<int> rounds;      ///< in which round each sample was taken; empty in schema 1
   double flops = 0;             ///< of the textbook algorithm, one call
   double bytes = 0;             ///< compulsory traffic, one call
@@ -466,6 +467,8 @@ struct oracle_timing {
 struct bench_section {
   std::string baseline;
   int threads = 1;
+  /// Round / rounds_a_visit is the visit: its samples share a process and its memory. 0: one visit.
+  std::optional<std::int64_t> rounds_a_visit;
   record::roof roof;
   std::vector<timing> timings;
   std::vector<set_total> sets;

@@ -363,7 +363,42 @@
     return { traces, layout: layout({ height: 400, shapes: [band], xaxis: axis({ title: "kernel and problem", zeroline: false }), yaxis: logAxis(all, { title: "time after over before" }) }) };
   }
 
-  const kinds = { heat, ulps, v, jacobian, bars, roofline, pareto, cold, growth, cost, changes };
+  // The oracle's time beside dgemm's.
+  function oracle(chart) {
+    const t = theme(), traces = [];
+    const all = chart.points.flatMap((p) => [value(p.gemm), value(p.oracle)]).filter((x) => x > 0);
+    const ends = [Math.min(...all), Math.max(...all)];
+    traces.push({ type: "scatter", mode: "lines", name: "as fast as dgemm", x: ends, y: ends, line: { color: t.soft, width: 1.2, dash: "dash" }, hoverinfo: "skip" });
+    const sets = [...new Set(chart.points.map((p) => p.set))];
+    sets.forEach((set, number) => {
+      const points = chart.points.filter((p) => p.set === set);
+      traces.push({ type: "scatter", mode: "markers", name: plain(set || "problems"), x: points.map((p) => value(p.gemm)), y: points.map((p) => value(p.oracle)),
+        text: points.map((p) => `${plain(p.problem)}<br>oracle ${time(value(p.oracle))}, dgemm ${time(value(p.gemm))}: ${short(+(value(p.oracle) / value(p.gemm)).toPrecision(3))}×`),
+        hovertemplate: "%{text}<extra></extra>", marker: { size: 7, color: colour(number), opacity: 0.85 } });
+    });
+    return { traces, layout: layout({ height: 400, xaxis: timeAxis(all, { title: "dgemm" }), yaxis: timeAxis(all, { title: "oracle" }) }) };
+  }
+
+  // A value a row beside the limit it has to keep: first row on top.
+  function levels(chart) {
+    const t = theme(), shown = (x) => Number.isFinite(x) && x > 0;
+    const rows = chart.rows.map((row, i) => ({ y: i, name: row.name, title: row.title, value: value(row.value), limit: value(row.limit) }));
+    const all = rows.flatMap((row) => [row.value, row.limit]).filter(shown);
+    const least = all.length ? Math.min(...all) : 1, at = (x) => shown(x) || chart.linear ? x : least / 2;  // nothing has no logarithm
+    const kept = rows.filter((row) => !(row.value > row.limit) || !shown(row.limit)), broken = rows.filter((row) => !kept.includes(row));
+    const limits = rows.filter((row) => shown(row.limit));
+    const text = (row) => `${plain(row.name)}<br>${plain(chart.value)}: ${short(row.value)}<br>${shown(row.limit) ? plain(chart.limit) + ": " + short(row.limit) + "<br>" : ""}${plain(row.title)}`;
+    const dots = (list, name, marker) => ({ type: "scatter", mode: "markers", name, x: list.map((row) => at(marker.of(row))), y: list.map((row) => row.y), text: list.map(text), hovertemplate: "%{text}<extra></extra>",
+      marker: { size: marker.size, symbol: marker.symbol, color: marker.color, line: { width: 2 } } });
+    const traces = [dots(limits, plain(chart.limit), { of: (row) => row.limit, size: 13, symbol: "line-ns-open", color: t.soft }),
+      dots(kept, plain(chart.value), { of: (row) => row.value, size: 9, symbol: "circle", color: colour(0) }),
+      dots(broken, "above it", { of: (row) => row.value, size: 10, symbol: "x", color: t.bad })].filter((trace) => trace.x.length);
+    const annotations = rows.map((row) => ({ xref: "paper", x: 0, y: row.y - 0.42, text: plain(row.name), showarrow: false, xanchor: "left", yanchor: "middle", font: { size: 11, color: t.ink, family: "monospace" } }));
+    return { traces, layout: layout({ annotations, height: 110 + 34 * rows.length, margin: { l: 12, r: 24, t: 30, b: 44 }, legend: { orientation: "h", y: 1, yanchor: "bottom", x: 0, font: { size: 11 } },
+      xaxis: chart.linear ? axis({ title: chart.axis, rangemode: "tozero" }) : logAxis(all.length ? all : [1], { title: chart.axis }), yaxis: axis({ showticklabels: false, zeroline: false, tickmode: "array", tickvals: rows.map((row) => row.y), range: [rows.length - 0.5, -0.75] }) }) };
+  }
+
+  const kinds = { heat, ulps, v, jacobian, bars, roofline, pareto, cold, growth, cost, changes, oracle, levels };
 
   // ------------------------------------------------------------------------------------------ drawing
   let loaded = false;

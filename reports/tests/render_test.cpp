@@ -45,10 +45,10 @@ bool contains(const std::string& text, const std::string& part) {
 TEST(html, verdict_before_failures_before_everything_else) {
   const std::string page = markup_of(html_of(rich_run()));
   std::size_t at = 0;
-  for (const char* part :
-       {"4 of 6 kernels fail", "id=\"failures\"", "conv2d.forward/direct@avx3", "id=\"findings\"",
-        "id=\"verdicts\"", "id=\"gradients\"", "id=\"speed\"", "id=\"kernels\"", "id=\"audit\"",
-        "id=\"caught\"", "id=\"provenance\"", "18364758544493064720", "oneDNN 2.6.3"}) {
+  for (const char* part : {"4 of 6 kernels fail", "id=\"failures\"", "conv2d.forward/direct@avx3",
+                           "id=\"findings\"", "id=\"verdicts\"", "id=\"gradients\"", "id=\"speed\"",
+                           "id=\"kernels\"", "id=\"fingerprint\"", "id=\"sweep\"", "id=\"audit\"",
+                           "id=\"caught\"", "id=\"provenance\"", "18364758544493064720", "oneDNN 2.6.3"}) {
     const std::size_t next = page.find(part, at);
     ASSERT_NE(next, std::string::npos) << part;
     at = next;
@@ -195,6 +195,65 @@ TEST(html, is_quick_with_a_thousand_problems) {
   EXPECT_LE(markdown_of(r).size(), 1U << 20);
 }
 
+record::run arithmetic_run() {
+  record::run r, rich = rich_run();
+  r.command = "fingerprint";
+  r.fingerprint = rich.fingerprint;
+  record::fingerprint_result liar = r.fingerprint->kernels[0], absent = liar;
+  liar.kernel = "conv2d.forward/liar@cpu";
+  liar.verdict = record::verdict::fail;
+  liar.reason = "declares f32 but adds in 8 significant bits";
+  liar.accumulator_bits = 8;
+  absent.kernel = "conv2d.forward/absent@cuda";
+  absent.verdict = record::verdict::skipped;
+  r.fingerprint->kernels.insert(r.fingerprint->kernels.begin(), absent);
+  r.fingerprint->kernels.push_back(liar);
+  return r;
+}
+
+TEST(html, a_fingerprint_that_contradicts_its_declaration_comes_first) {
+  const std::string page = markup_of(html_of(arithmetic_run()));
+  EXPECT_TRUE(contains(page, "1 of 2 kernels contradicts its declaration"));
+  const std::size_t liar = page.find("/liar@cpu"), direct = page.find("/direct@avx3");
+  EXPECT_LT(liar, direct);
+  EXPECT_LT(direct, page.find("/absent@cuda"));
+  EXPECT_TRUE(contains(page, "adds in 8 significant bits"));
+  EXPECT_TRUE(contains(page, "<dd>8 bits</dd>"));
+  EXPECT_TRUE(contains(markdown_of(arithmetic_run()), "1 of 2 kernels contradicts its declaration"));
+  EXPECT_EQ(testing::read_xml(junit_of(arithmetic_run())).elements.at("failure"), 1);
+}
+
+TEST(html, a_sweep_shows_the_first_input_outside_of_the_bound) {
+  record::run r;
+  r.command = "sweep";
+  r.sweep = rich_run().sweep;
+  EXPECT_TRUE(contains(html_of(r), "The kernel passes on every float of the range, worst 2.25 ulp"));
+  record::sweep_result& s = r.sweep->kernels[0];
+  s.verdict = record::verdict::fail;
+  s.wrong = 7;
+  s.first_wrong_input = 0.5;
+  s.first_wrong_bits = 0x3f000000;
+  s.first_wrong_got = std::nan("");
+  s.special.push_back({std::nan(""), 0, std::nan("")});
+  const std::string page = markup_of(html_of(r));
+  EXPECT_TRUE(contains(page, "The kernel fails: 1 wrong"));
+  EXPECT_TRUE(contains(page, "0.5 (0x3f000000): got NaN"));
+  EXPECT_TRUE(contains(page, "<td class=\"n cell near\">0</td><td class=\"n\">NaN</td>"))
+      << "a NaN that was lost";
+  EXPECT_TRUE(contains(markdown_of(r), "Every float"));
+}
+
+TEST(html, the_oracle_beside_a_matrix_product) {
+  record::run r;
+  r.command = "bench";
+  r.bench.emplace().oracle = rich_run().bench->oracle;
+  const std::string page = markup_of(html_of(r));
+  EXPECT_TRUE(contains(page, "Every output certified on 1 problem"));
+  EXPECT_TRUE(contains(page, "The oracle takes at most 4× the time of dgemm"));
+  EXPECT_FALSE(contains(page, "measurements")) << "nothing was timed";
+  EXPECT_TRUE(contains(markdown_of(r), "oracle over dgemm"));
+}
+
 TEST(markdown, verdict_first) {
   const std::string text = markdown_of(rich_run());
   EXPECT_TRUE(text.starts_with("# 4 of 6 kernels fail\n")) << text.substr(0, 200);
@@ -242,15 +301,16 @@ TEST(junit, a_case_for_every_kernel_and_law) {
   const testing::xml_counts counts = testing::read_xml(xml);
   ASSERT_EQ(counts.error, "");
   EXPECT_EQ(counts.elements.at("testsuites"), 1);
-  // Nine kernels, gradcheck, bench, audit.
-  EXPECT_EQ(counts.elements.at("testsuite"), 12);
+  // Nine kernels, gradcheck, bench, audit, fingerprint, sweep.
+  EXPECT_EQ(counts.elements.at("testsuite"), 14);
   // Seven kernels that ran and are no planted bug, six laws and a verdict each; one skipped, one planted; two
-  // layers with a kernel each; sixteen timings; two faults and two honest kernels.
-  EXPECT_EQ(counts.elements.at("testcase"), 7 * 7 + 1 + 1 + 2 * 2 + 16 + 4);
+  // layers with a kernel each; sixteen timings; two faults and two honest kernels; a fingerprint, a sweep, and
+  // an oracle.
+  EXPECT_EQ(counts.elements.at("testcase"), 7 * 7 + 1 + 1 + 2 * 2 + 16 + 4 + 3);
   // direct: verdict and one law; mistrusted; sigmoid's gradient; four timings of the failed kernel; the surviving fault.
   EXPECT_EQ(counts.elements.at("failure"), 2 + 1 + 1 + 4 + 1);
   EXPECT_EQ(counts.elements.at("error"), 2);
-  EXPECT_TRUE(contains(xml, "tests=\"75\" failures=\"9\" errors=\"2\""));
+  EXPECT_TRUE(contains(xml, "tests=\"78\" failures=\"9\" errors=\"2\""));
   EXPECT_TRUE(contains(xml, "finding about a vendor peer"));
 }
 

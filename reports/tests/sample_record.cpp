@@ -529,6 +529,12 @@ record::run hostile_run() {
     t.set = t.reason = t.implementation = t.layout = evil;
   }
   for (set_total& t : r.bench->sets) t.set = t.kernel = evil;
+  for (oracle_timing& o : r.bench->oracle) o.problem = o.set = o.kernel = o.reason = evil;
+  for (fingerprint_result& f : r.fingerprint->kernels) {
+    f.kernel = f.layer = f.pass = f.origin = f.arithmetic = f.problem = f.implementation = f.reason = evil;
+    f.words = f.tree = f.tail_tree = f.tree_kind = f.products = f.repeats = evil;
+  }
+  for (sweep_result& k : r.sweep->kernels) k.kernel = k.arithmetic = k.problem = k.reason = evil;
   return r;
 }
 

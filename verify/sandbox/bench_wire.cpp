@@ -36,7 +36,7 @@ static void from_json(const json& j, tensor_place& t) {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(element_picks, count, numbers, values, step)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(outcome, trouble, declined, deterministic, implementation, prepare_seconds,
-                                   calls, samples, rounds, cold)
+                                   calls, samples, fastest, rounds, cold)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(answer, kernels, gflops_samples, gbytes_samples, memory_gbytes_samples)
 
 std::string encode(const request& r) {

@@ -62,6 +62,7 @@ struct outcome {
   double prepare_seconds = 0;   ///< making the plan and packing the weights
   std::int64_t calls = 0;       ///< timed
   std::vector<double> samples;  ///< seconds a call
+  std::vector<double> fastest;  ///< seconds of the fastest call of each sample
   std::vector<int> rounds;      ///< in which round each sample was taken
   std::vector<double> cold;     ///< seconds of single calls with inputs and outputs flushed from the caches
 };
