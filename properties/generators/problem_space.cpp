@@ -56,6 +56,35 @@ std::string draw_problem(std::string_view layer, std::uint64_t seed) {
   return space.build(space.draw(d))->print();
 }
 
+std::string draw_grown_problem(std::string_view layer, std::uint64_t seed, double elements) {
+  constexpr int most_tries = 400;
+  constexpr double most_work = 256;  // an element
+  const problem_space& space = space_of(layer);
+  dice d{rc::Random(seed)};
+  point at = space.draw(d);
+  const auto written = [&](const point& p) -> double {
+    const auto text = space.build(p);
+    if (!text) return -1;
+    double sum = 0;
+    const auto l = plumb::bind(*text);
+    for (const tensor_spec& s : l->describe().outputs)
+      if (l->present(s.name)) sum += static_cast<double>(l->shapes()[s.name].size());
+    return sum;
+  };
+  double size = written(at);
+  for (int tries = 0; tries < most_tries && size < elements; ++tries) {
+    point larger = at;
+    index_t& coordinate = larger[static_cast<std::size_t>(d.between(0, static_cast<index_t>(at.size()) - 1))];
+    coordinate = 2 * coordinate + d.between(0, 1);
+    if (space.work(larger) > most_work * elements) continue;
+    const double now = written(larger);
+    if (now <= size || now > 4 * elements) continue;
+    at = larger;
+    size = now;
+  }
+  return space.build(at)->print();
+}
+
 std::vector<std::string> triggers(const layer& l) {
   std::vector<std::string> names;
   const problem_space* space = find_space(l.name());

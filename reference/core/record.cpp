@@ -311,8 +311,8 @@ void visit(S& s, F&& f) {
 
 template <is<audit_section> S, class F>
 void visit(S& s, F&& f) {
-  f("seconds", s.seconds), f("faults", s.faults), f("honest", s.honest), f("practices", s.practices);
-  f("mutants", s.mutants), f("noise", s.noise);
+  f("seconds", s.seconds), f("rounds", s.rounds), f("faults", s.faults), f("honest", s.honest);
+  f("practices", s.practices), f("mutants", s.mutants), f("noise", s.noise);
 }
 
 template <is<fingerprint_result> S, class F>

@@ -635,6 +635,7 @@ struct noise_result {
 
 struct audit_section {
   double seconds = 0;
+  std::optional<std::int64_t> rounds;  ///< of a long run of honest kernels alone, each with its seed
   std::vector<fault_result> faults;
   std::vector<honest_result> honest;
   std::vector<practice_result> practices;
