@@ -21,7 +21,7 @@ namespace {
 using clock = std::chrono::steady_clock;
 double since(clock::time_point start) { return std::chrono::duration<double>(clock::now() - start).count(); }
 
-constexpr double seconds_a_part = 30;        ///< a round has four: two workers, drawn and grown problems
+constexpr double seconds_on_specimens = 12, seconds_on_shipped = 63, seconds_on_grown = 15;  ///< of a round
 constexpr double grown_share = 0.4;          ///< of a round's time
 constexpr double grown_elements = 1e5;       ///< of the largest tensor, about
 constexpr std::size_t grown_problems = 400;  ///< more than a part has time for
@@ -64,8 +64,8 @@ class long_run {
     while (!over()) {
       const std::int64_t round = section_.rounds.value_or(0);
       seed_ = options_.base.seed + static_cast<std::uint64_t>(round);
-      judge_drawn(specimens_);
-      judge_drawn(shipped_);
+      judge_drawn(specimens_, seconds_on_specimens);
+      judge_drawn(shipped_, seconds_on_shipped);
       judge_grown(
           shipped_);  // the bodies of specimens are too plain for large tensors: quadratic, some of them
       section_.rounds = round + 1;
@@ -116,10 +116,10 @@ class long_run {
     return o;
   }
 
-  void judge_drawn(party& p) {
+  void judge_drawn(party& p, double seconds) {
     if (p.kernels.empty() || over()) return;
     verify_options o = usual(p, "drawn");
-    o.seconds = std::min(left(), seconds_a_part);
+    o.seconds = std::min(left(), seconds);
     acquit(*p.box, p.kernels, p.origin, o, section_);
     note();
   }
@@ -133,7 +133,7 @@ class long_run {
       o.problems.push_back(draw_grown_problem(layer, seed_ * 1009 + i, grown_elements));
     }
     const clock::time_point began = clock::now();
-    const double seconds = std::min(left(), seconds_a_part);
+    const double seconds = std::min(left(), seconds_on_grown);
     o.stop = [this, began, seconds] {
       if (since(began) > seconds) return std::string("its share of the time is over");
       return options_.stop ? options_.stop() : std::string();

@@ -5,10 +5,35 @@
 namespace plumb {
 
 point problem_space::draw(dice& d) const {
+  constexpr int coincidences = 20;  // percent
   while (true) {
     point at = propose(d);
-    if (build(at)) return at;
+    if (!build(at)) continue;
+    if (d.percent(coincidences))
+      if (auto other = coincidence(at, d)) return *other;
+    return at;
   }
+}
+
+/// Two or more of the numbers, any two as often as any other two, take one value or that value less one; nothing if no
+/// such point is a problem of moderate work.
+std::optional<point> problem_space::coincidence(const point& from, dice& d) const {
+  constexpr int most_tries = 12;
+  constexpr double most_work = 1 << 16;
+  std::vector<std::size_t> numbers;
+  for (std::size_t i = 0; i < parameters_.size(); ++i)
+    if (parameters_[i].number) numbers.push_back(i);
+  if (numbers.size() < 2) return std::nullopt;
+  for (int tries = 0; tries < most_tries; ++tries) {
+    point at = from;
+    const index_t value = d.of({2, 2, 3, 3, 4, 5, 7, 8});
+    const int share = static_cast<int>(d.of({20, 40, 70}));
+    const bool less_one = d.percent(30);
+    for (const std::size_t i : numbers)
+      if (d.percent(share)) at[i] = value - (less_one && d.percent(50) ? 1 : 0);
+    if (at != from && work(at) <= most_work && build(at)) return at;
+  }
+  return std::nullopt;
 }
 
 std::vector<std::pair<std::string, int>> rare_triggers(const problem_space& space, int draws) {
