@@ -14,6 +14,7 @@
 #include "properties/regressions.hpp"
 #include "reference/core/problem_set.hpp"
 #include "reference/layers/catalogue.hpp"
+#include "verify/coverage/coverage.hpp"
 #include "verify/fingerprint/fingerprint.hpp"
 #include "verify/huge/huge.hpp"
 
@@ -87,6 +88,7 @@ struct verify_command {
     record::verify_section v = verify(box, o);
     r.verify = std::move(v);
     blame_for_arithmetic(measured, *r.verify);
+    tell_coverage(box, *r.verify);
     judge_captured(box, samples, s, o, *r.verify);
     if (huge) add_huge_cases(box, s, line, *r.verify);
     line.clear();
@@ -144,6 +146,14 @@ struct verify_command {
       k->certified = false;
       k->reason = f.reason + "; see `plumb fingerprint '" + f.kernel + "'`";
     }
+  }
+
+  /// Of plugins that were compiled for it; nothing is said of others.
+  static void tell_coverage(sandbox& box, record::verify_section& v) {
+    if (box.blocks_ran() == 0) return;
+    coverage_log log;
+    log.take(box);
+    v.coverage.emplace().libraries = log.summary();
   }
 
   static void go_on_with(const record::verify_section& earlier, verify_options& o) {

@@ -81,6 +81,25 @@ std::string draw_problem(std::string_view layer, std::uint64_t seed) {
   return space.build(space.draw(d))->print();
 }
 
+std::string vary_problem(const std::string& text, std::uint64_t seed) {
+  constexpr int most_tries = 16;
+  constexpr double most_work = 1 << 17;
+  const auto l = plumb::bind(std::string_view(text));
+  const problem_space& space = space_of(l->name());
+  const auto at = space.recover(*l);
+  dice d{rc::Random(seed)};
+  for (int tries = 0; at && tries < most_tries; ++tries) {
+    point other = *at;
+    for (index_t changes = d.between(1, 2); changes > 0; --changes) {
+      index_t& number = other[static_cast<std::size_t>(d.between(0, static_cast<index_t>(at->size()) - 1))];
+      number = d.percent(60) ? number + d.of({-1, 1, 1, 2}) : d.percent(50) ? 2 * number : number / 2;
+    }
+    if (other == *at || !(space.work(other) <= most_work)) continue;
+    if (const auto near = space.build(other)) return near->print();
+  }
+  return text;
+}
+
 std::string draw_grown_problem(std::string_view layer, std::uint64_t seed, double elements) {
   constexpr int most_tries = 400;
   constexpr double most_work = 256;  // an element

@@ -94,7 +94,10 @@ const problem_space& space_of(std::string_view layer);
 
 /// One problem of the layer, in canonical text. Throws text_error if no family has the layer.
 std::string draw_problem(std::string_view layer, std::uint64_t seed);
-/// The same, grown until it writes about that many elements, as far as its layer's shapes allow: what is drawn above is
+/// A problem that differs from the given one in one or two numbers; itself if it lies outside the space of its layer or no
+/// other is near.
+std::string vary_problem(const std::string& text, std::uint64_t seed);
+/// One problem, grown until it writes about that many elements, as far as its layer's shapes allow: what is drawn above is
 /// small. Throws text_error.
 std::string draw_grown_problem(std::string_view layer, std::uint64_t seed, double elements);
 /// Work of a problem (see problem_space::work), or 0 if it lies outside the space of its layer.

@@ -46,8 +46,15 @@ TEST_P(families_of, pull_every_trigger_in_one_draw_of_a_hundred) {
 
 // ---- coincidences: read off the bound problem, not off the coordinates that the generator sets
 
-/// The extents of all tensors and the integers of all attributes, by name: `x.2`, `stride.0`.
-std::vector<std::pair<std::string, index_t>> numbers_of(const plumb::layer& l) {
+/// The extents of all tensors and the integers of all attributes, by name: `x.2`, `stride.0`. Decimals that happen to be
+/// whole are no sizes.
+std::vector<std::pair<std::string, index_t>> numbers_of(const plumb::layer& l, const layer_card& card) {
+  const auto integral = [&](const std::string& name) {
+    using kind = attribute_card::kind;
+    const auto a = std::ranges::find(card.attributes, name, &attribute_card::name);
+    return a != card.attributes.end() &&
+           (a->type == kind::integer || a->type == kind::per_axis || a->type == kind::per_side);
+  };
   std::vector<std::pair<std::string, index_t>> list;
   for (const auto* tensors : {&l.describe().inputs, &l.describe().outputs})
     for (const tensor_spec& s : *tensors)
@@ -55,7 +62,7 @@ std::vector<std::pair<std::string, index_t>> numbers_of(const plumb::layer& l) {
         list.emplace_back(s.name + "." + std::to_string(axis), l.shapes()[s.name][axis]);
   const problem text = l.resolved();
   for (const problem::field& f : text.fields()) {
-    if (l.present(f.key)) continue;
+    if (!integral(f.key)) continue;
     std::string value = f.value;
     std::ranges::replace(value, ',', 'x');
     const auto integers = parse_integers(value);
@@ -73,9 +80,9 @@ struct coincidences {
   };
   std::map<std::size_t, pair> pairs;  // by first · 1000 + second
 
-  void count(const plumb::layer& l) {
+  void count(const plumb::layer& l, const layer_card& card) {
     std::vector<std::pair<std::size_t, index_t>> found;
-    for (const auto& [key, value] : numbers_of(l)) {
+    for (const auto& [key, value] : numbers_of(l, card)) {
       const auto [at, fresh] = number.insert({key, name.size()});
       if (fresh) name.push_back(key);
       found.emplace_back(at->second, value);
@@ -91,20 +98,28 @@ struct coincidences {
   }
 };
 
-/// Any two numbers of a problem that can be equal are, in one draw of three hundred that have both; and any two that can
-/// differ by one do. What can be is what is ever seen in the draws, which make some of their numbers equal on purpose.
+/// Any two numbers of a problem that can be equal are, in one draw of five hundred that have both; and any two that can
+/// differ by one do so in one of fifteen hundred. What can be is what is ever seen in the draws, which make some of
+/// their numbers equal on purpose; most pairs are seen ten times as often.
 TEST_P(families_of, let_any_two_numbers_coincide) {
-  constexpr int problems = 6000, least_share = 300;
+  constexpr int problems = 6000, least_equal = 500, least_one_less = 1500;
+  const auto row = std::ranges::find(layer_catalogue(), GetParam(),
+                                     [](const layer_row& r) { return std::string(r.name); });
+  const layer_card card = row->card();
+  // Only where several sizes conspire: an output pad is below the stride or the dilation, a merged axis is a product.
+  const auto far_fetched = [](const std::string& a, const std::string& b) {
+    return a.starts_with("output_pad") || b.starts_with("output_pad") || GetParam() == "flatten";
+  };
   coincidences seen;
   for (std::uint64_t seed = 0; seed < problems; ++seed)
-    seen.count(*plumb::bind(draw_problem(GetParam(), 50'000 + seed)));
+    seen.count(*plumb::bind(draw_problem(GetParam(), 50'000 + seed)), card);
   std::string never;
   for (const auto& [key, p] : seen.pairs) {
     const std::string a = seen.name[key / 1000], b = seen.name[key % 1000];
     const bool can_be_equal = p.equal > 0 && a < b;
-    EXPECT_TRUE(!can_be_equal || p.equal * least_share >= p.both)
+    EXPECT_TRUE(!can_be_equal || p.equal * least_equal >= p.both)
         << a << " = " << b << " in " << p.equal << " of " << p.both;
-    EXPECT_TRUE(p.one_less == 0 || p.one_less * least_share >= p.both)
+    EXPECT_TRUE(p.one_less == 0 || p.one_less * least_one_less >= p.both || far_fetched(a, b))
         << a << " = " << b << " - 1 in " << p.one_less << " of " << p.both;
     if (p.equal == 0 && a < b) never += (never.empty() ? "" : ", ") + a + " = " + b;
   }

@@ -46,15 +46,19 @@ std::set<std::uint64_t> marks_of(const std::string& library) {
   return marks;
 }
 
-/// `file.cpp:42` of each place, `function+?` without debug information.
+/// `file.cpp:42` of each place, `in function` without debug information.
 std::vector<std::string> lines_of(const std::string& library, const std::set<std::uint64_t>& places) {
-  std::string command = "addr2line -s -C -f -e " + quoted(library);
-  for (const std::uint64_t at : places) command += fmt::format(" {:x}", at - 1);  // within the call itself
-  std::istringstream answer(output_of(command + " 2>/dev/null"));
+  constexpr std::size_t at_once = 4000;  // a command has room for so many
   std::vector<std::string> list;
-  for (std::string function, line; std::getline(answer, function) && std::getline(answer, line);) {
-    line = line.substr(0, line.find(" (discriminator"));
-    list.push_back(line.starts_with("??") ? "in " + function : line);
+  for (auto next = places.begin(); next != places.end();) {
+    std::string command = "addr2line -s -C -f -e " + quoted(library);
+    for (std::size_t n = 0; n < at_once && next != places.end(); ++n, ++next)
+      command += fmt::format(" {:x}", *next - 1);  // within the call itself
+    std::istringstream answer(output_of(command + " 2>/dev/null"));
+    for (std::string function, line; std::getline(answer, function) && std::getline(answer, line);) {
+      line = line.substr(0, line.find(" (discriminator"));
+      list.push_back(line.starts_with("??") ? "in " + function : line);
+    }
   }
   return list;
 }
@@ -72,7 +76,7 @@ record::plugin_coverage summary_of(const std::string& library, const std::set<st
     if (ran.contains(at)) seen.insert(at);
   for (const std::string& line : lines_of(library, seen)) somewhere.insert(line);
   std::set<std::string> told;
-  for (const std::string& line : missed.empty() ? std::vector<std::string>() : lines_of(library, missed))
+  for (const std::string& line : lines_of(library, missed))
     if (!somewhere.contains(line) && told.insert(line).second) c.never.push_back(line);
   return c;
 }

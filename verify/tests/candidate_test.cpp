@@ -26,7 +26,13 @@ class resumed : public testing::Test {
     candidate later = reopened(kernel_, close(c, rules));
     return close(later, rules);
   }
-  kernel_info kernel_{.name = "relu.forward/one@cpu", .layer = "relu", .pass = "forward"};
+  kernel_info kernel_ = [] {
+    kernel_info k;
+    k.name = "relu.forward/one@cpu";
+    k.layer = "relu";
+    k.pass = "forward";
+    return k;
+  }();
 };
 
 TEST_F(resumed, trust_and_mistrust_are_kept) {

@@ -218,10 +218,12 @@ TEST(reordered, upsampling_with_positions_in_float_is_within_the_bound) {
       };
       const bool tenth = std::string_view(size) == "scale=1.1x0.9";
       const float step_h = step(2, tenth ? 1.1 : 2.3), step_w = step(3, tenth ? 0.9 : 1.5);
-      for (const regime r :
-           {regime::zero_mean, regime::positive, regime::wide, regime::lattice, regime::impulse})
+      for (const regime r : {regime::zero_mean, regime::positive, regime::lattice, regime::impulse})
         for (std::uint64_t seed = 0; seed < 4; ++seed) {
-          const auto reads = draw(*l, pass, r, seed, dtype::f32);
+          auto reads = draw(*l, pass, r, seed, dtype::f32);
+          tensor<double>& x_of = reads.at("x").real;
+          for (index_t k = 0; seed % 2 == 1 && k < x_of.size(); ++k)  // neighbours of very different size
+            x_of[k] = std::ldexp(x_of[k], static_cast<int>(k * 7 % 41 - 20));
           o.evaluate(*l, pass, reads, dtype::f32);
           tensor_set<float> answer = make_tensors<float>(*l, pass.writes);
           tensor<float>& out = answer.at("y").real;
