@@ -10,7 +10,8 @@
 namespace plumb::cli {
 namespace {
 
-void take(const huge_answer& a, record::kernel_result& k, record::verify_section& section) {
+void take(const huge_answer& a, const kernel_info& kernel, record::kernel_result& k,
+          record::verify_section& section) {
   if (a.verdict == record::verdict::skipped) return;
   auto tally = std::ranges::find(k.regimes, "huge", &record::regime_tally::regime);
   if (tally == k.regimes.end()) {
@@ -36,7 +37,7 @@ void take(const huge_answer& a, record::kernel_result& k, record::verify_section
   c.law = "huge";
   c.problem = c.original_problem = a.problem;
   c.regime = "huge";
-  c.replay = c.original_replay = k.name + " | " + a.problem + " | f32 nchw huge";
+  c.replay = c.original_replay = print(huge_case_of(kernel, a.problem));
   k.counterexamples.push_back(std::move(c));
 }
 
@@ -49,7 +50,7 @@ void add_huge_cases(sandbox& box, const selection& s, progress_line& line, recor
       const auto k = std::ranges::find(section.kernels, kernel->name, &record::kernel_result::name);
       if (k == section.kernels.end() || k->verdict == record::verdict::crashed) continue;
       line.show(fmt::format("huge: {}", kernel->name));
-      take(judge_huge(box, *kernel, each.problem.print()), *k, section);
+      take(judge_huge(box, *kernel, each.problem.print()), *kernel, *k, section);
     }
 }
 

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 
 #include "cli/captured.hpp"
 #include "cli/commands.hpp"
@@ -13,6 +14,9 @@
 #include "properties/regressions.hpp"
 #include "reference/core/problem_set.hpp"
 #include "reference/layers/catalogue.hpp"
+#include "verify/coverage/coverage.hpp"
+#include "verify/fingerprint/fingerprint.hpp"
+#include "verify/huge/huge.hpp"
 
 namespace plumb::cli {
 namespace {
@@ -80,8 +84,11 @@ struct verify_command {
           !trouble.empty() && !std::exchange(warned, true))
         fmt::print(stderr, "plumb: {}; the run goes on\n", trouble);
     };
+    const record::fingerprint_section measured = take_some_fingerprints(box, o);
     record::verify_section v = verify(box, o);
     r.verify = std::move(v);
+    blame_for_arithmetic(measured, *r.verify);
+    tell_coverage(box, *r.verify);
     judge_captured(box, samples, s, o, *r.verify);
     if (huge) add_huge_cases(box, s, line, *r.verify);
     line.clear();
@@ -112,6 +119,43 @@ struct verify_command {
     return r;
   }
 
+  /// Fingerprints of kernels that are answerable for their arithmetic, as many as a tenth of the time allows, in an order
+  /// of the seed's; none if problems were given.
+  static record::fingerprint_section take_some_fingerprints(sandbox& box, verify_options& o) {
+    constexpr double share = 0.1;
+    if (!o.problems.empty() || o.earlier != nullptr) return {};
+    fingerprint_options f;
+    for (const set_problem& p : load_problems("fingerprint").problems)
+      f.problems.push_back(p.problem.print());
+    for (std::size_t i = 0; i < o.kernels.size(); ++i)
+      if (const kernel_info* k = o.kernels[(i + o.seed) % o.kernels.size()]; has_fingerprint(*k))
+        f.kernels.push_back(k);
+    f.seconds = share * o.seconds;
+    const auto start = std::chrono::steady_clock::now();
+    record::fingerprint_section section = take_fingerprints(box, f);
+    o.seconds -= std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return section;
+  }
+
+  /// A kernel that computes otherwise than it declares fails, however small its errors are.
+  static void blame_for_arithmetic(const record::fingerprint_section& measured, record::verify_section& v) {
+    for (const record::fingerprint_result& f : measured.kernels) {
+      const auto k = std::ranges::find(v.kernels, f.kernel, &record::kernel_result::name);
+      if (f.verdict != record::verdict::fail || k == v.kernels.end() || record::is_bad(k->verdict)) continue;
+      k->verdict = f.verdict;
+      k->certified = false;
+      k->reason = f.reason + "; see `plumb fingerprint '" + f.kernel + "'`";
+    }
+  }
+
+  /// Of plugins that were compiled for it; nothing is said of others.
+  static void tell_coverage(sandbox& box, record::verify_section& v) {
+    if (box.blocks_ran() == 0) return;
+    coverage_log log;
+    log.take(box);
+    v.coverage.emplace().libraries = log.summary();
+  }
+
   static void go_on_with(const record::verify_section& earlier, verify_options& o) {
     const record::unfinished_run& u = *earlier.unfinished;
     o.earlier = &earlier;
@@ -135,7 +179,7 @@ struct verify_command {
   static void remember_failures(const record::verify_section& v) {
     for (const auto& k : v.kernels)
       for (const auto& c : k.counterexamples)
-        if (c.kind != "law" && c.law != "leaves nothing behind")
+        if (c.kind != "law" && c.law != "leaves nothing behind" && c.law != "huge")
           save_regression(own_regressions, parse_case(c.replay));
   }
 };
@@ -163,9 +207,11 @@ struct replay_command {
     const test_case c = parse_case(line);
     sandbox box(judging(plugins));
     record::run r = new_record("replay", common);
-    const bool is_law = c.regime == test_case::endurance || c.regime.starts_with(test_case::law_regime);
+    const bool is_law = c.regime == test_case::endurance || c.regime == test_case::huge ||
+                        c.regime.starts_with(test_case::law_regime);
     if (is_law && (!emit.empty() || gdb))
-      throw usage_error("--emit: `" + c.regime + "` compares several calls; expected a case of one call");
+      throw usage_error("--emit: `" + c.regime +
+                        "` is more than one call on data that fit a file; expected a case of one call");
     const bool failed = is_law ? replay_law(box, c) : replay_case(box, c, r);
     if (failed && !save.empty()) save_regression(save, c);
     if (!is_law && (!common.json.empty() || !common.report.empty())) publish(r, common);
@@ -229,6 +275,15 @@ struct replay_command {
 
   /// Cases without data of their own.
   static bool replay_law(sandbox& box, const test_case& c) {
+    if (c.regime == test_case::huge) {
+      const huge_answer a = replay_huge(box, c);
+      if (a.verdict == record::verdict::skipped)
+        throw usage_error("`" + c.kernel + "` skips this problem: " + a.reason);
+      fmt::print(
+          "{}: {}\n", record::name_of(a.verdict),
+          a.reason.empty() ? fmt::format("{} sampled outputs agree with the oracle", a.sampled) : a.reason);
+      return a.verdict != record::verdict::pass;
+    }
     if (c.regime == test_case::endurance) {
       const endurance e = endure(box, c);
       fmt::print("{}\n", e.left_behind.empty()

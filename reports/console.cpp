@@ -95,6 +95,27 @@ void print_triggers(writer& w, const verify_section& v) {
   w.line("{} triggers drawn, rarest: {}", shares.size(), rarest);
 }
 
+void print_coverage(writer& w, const std::vector<plugin_coverage>& list) {
+  constexpr std::size_t most_lines = 12;
+  for (const plugin_coverage& c : list) {
+    if (!c.reason.empty()) {
+      w.line("coverage of {}: {}", c.library, c.reason);
+      continue;
+    }
+    std::string never;
+    for (std::size_t i = 0; i < std::min(most_lines, c.never.size()); ++i)
+      never += (i == 0 ? "" : ", ") + c.never[i];
+    if (c.never.size() > most_lines) never += fmt::format(" and {} more lines", c.never.size() - most_lines);
+    const std::int64_t edges = c.ran + c.missed;
+    w.line("coverage of {}: {:.0f} % of {} edges ran; {}", c.library,
+           edges == 0 ? 0.0 : std::floor(100.0 * static_cast<double>(c.ran) / static_cast<double>(edges)),
+           edges,
+           c.missed == 0   ? "all did"
+           : never.empty() ? "no line never did"
+                           : "never ran: " + never);
+  }
+}
+
 std::string unfinished_sentence(const unfinished_run& u, double seconds) {
   const std::string rest = u.problems.empty() ? fmt::format("after {:.1f} of {:.1f} s", seconds, u.budget)
                                               : fmt::format("with {} problems to go", u.problems.size());
@@ -154,6 +175,7 @@ void print_verify(writer& w, const verify_section& v) {
          thousands(static_cast<std::int64_t>(static_cast<double>(v.calls) / seconds)));
   if (v.unfinished) w.line("{}", unfinished_sentence(*v.unfinished, v.seconds));
   print_triggers(w, v);
+  if (v.coverage) print_coverage(w, v.coverage->libraries);
 }
 
 void print_gradcheck(writer& w, const gradcheck_section& g) {

@@ -66,6 +66,35 @@ TEST_F(EndToEnd, TheRightPluginPasses) {
   EXPECT_NE(o.out.find("kernels: 2 pass"), std::string::npos) << o.out;
 }
 
+TEST_F(EndToEnd, WhatNeverRanOfAPluginIsNamed) {
+  const outcome o = plumb("verify --plugin '" + build() +
+                          "/examples/libk_tail.so' 'linear.*' --time 3s --json record.json");
+  EXPECT_EQ(o.code, 0) << o.out << o.err;
+  const record::run r = record::load(folder_ / "record.json");
+  ASSERT_TRUE(r.verify && r.verify->coverage);
+  ASSERT_EQ(r.verify->coverage->libraries.size(), 1U);
+  const record::plugin_coverage& c = r.verify->coverage->libraries.front();
+  EXPECT_EQ(c.reason, "");
+  EXPECT_GE(c.ran, 8);
+  EXPECT_GE(c.missed, 1);
+  // The tail that sums what is no multiple of eight, and no other line.
+  std::ifstream source(std::string(SOURCE_DIR) + "/examples/k_tail/k_tail.cpp");
+  std::string tail;
+  int number = 1;
+  for (std::string line; std::getline(source, line); ++number)
+    if (line.find("the tail") != std::string::npos) tail = "k_tail.cpp:" + std::to_string(number);
+  EXPECT_EQ(c.never, std::vector<std::string>{tail});
+  EXPECT_NE(o.out.find("never ran: " + tail), std::string::npos) << o.out;
+}
+
+/// Within every bound, but not what it says of itself.
+TEST_F(EndToEnd, AKernelThatDeclaresAnotherArithmeticFails) {
+  const outcome o = plumb("verify --plugin '" + build() +
+                          "/verify/fingerprint/tests/planted_sums.so' 'conv2d.*' --time 20s");
+  EXPECT_EQ(o.code, 1) << o.out << o.err;
+  EXPECT_NE(o.out.find("see `plumb fingerprint"), std::string::npos) << o.out;
+}
+
 TEST_F(EndToEnd, FiveBrokenKernelsAreCaughtMinimallyAndReplayed) {
   const std::string library = build() + "/examples/libbroken_conv.so";
   const outcome o = plumb("verify --plugin '" + library + "' 'conv2d.*' --time 12s --json record.json");

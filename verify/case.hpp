@@ -38,12 +38,13 @@ struct test_case {
   static constexpr std::string_view law_regime =
       "law:";  ///< and the name of the law, which draws its own inputs
   static constexpr std::string_view endurance = "endurance";  ///< thousands of calls in a row (runner.hpp)
+  static constexpr std::string_view huge = "huge";            ///< more than 2^31 elements (huge/huge.hpp)
 
   std::string kernel;
   std::string problem;  ///< canonical text
   dtype type = dtype::f32;
   plumb::layout layout = layout::nchw;
-  std::string regime;  ///< a regime's name, `given`, `law:NAME` or `endurance`
+  std::string regime;  ///< a regime's name, `given`, `law:NAME`, `endurance` or `huge`
   std::uint64_t seed = 0;
   plumb::alignment alignment = alignment::end;
   int threads = 1;

@@ -53,6 +53,8 @@ product_sums compensated_sums(const product_list::term* term, std::size_t n, con
     rest += product_error(x, y, p) + sum_error(total.sum, p, s);
     total.sum = s;
     total.size += std::fabs(p);
+    // A product below all doubles is no zero: without this, nothing but such terms would pass for an exact sum.
+    if (p == 0 && x != 0 && y != 0) total.size += 0x1p-1074;
     total.largest = largest_of(total.largest, std::fabs(p));
   }
   total.sum += rest;
@@ -340,7 +342,7 @@ void oracle::run_definition() {
   const auto in = reads_->map<running_error>([](double x) { return running_error(x); });
   running_error::forget_doubts();
   const auto out = evaluate_pass<running_error>(*layer_, *pass_, in);
-  const bool doubtful = running_error::doubts() > 0;
+  bool doubtful = running_error::doubts() > 0;
   for (std::size_t k = 0; k < results_.size(); ++k) {
     truths& t = results_[k];
     const auto& e = out.at(t.name);
@@ -356,6 +358,7 @@ void oracle::run_definition() {
       const running_error& x = e.real[static_cast<index_t>(i)];
       t.value[i] = x.value();
       t.radius[i] = x.radius();
+      doubtful = doubtful || (!t.non_finite && !std::isfinite(x.value()) && x.peak() > 0x1p1000);
       t.size[i] = x.peak();
       t.allowance[i] = x.allowance();
       t.underflow[i] = x.underflow();
@@ -408,6 +411,8 @@ void oracle::settle_doubts() {
     }
     t.index = digits_[k].index;
     for (std::size_t i = 0; i < t.value.size(); ++i) {
+      // What left the range of double here may leave a kernel's too: the truth is finite, its bound is not known.
+      if (!std::isfinite(t.value[i]) && std::isfinite(digits_[k].high[i])) t.allowance[i] = infinity;
       t.value[i] = digits_[k].high[i];
       t.radius[i] =
           (std::fabs(digits_[k].low[i]) + digits_[k].spread[i]) * slack + 0x1p-1074;  // low is rounded too

@@ -37,6 +37,7 @@ struct group {
   std::uint64_t drawn = 0;
   std::uint64_t drawn_before = 0;  ///< by the run that this one goes on with
   std::map<std::string, std::int64_t> triggers;
+  std::vector<std::string> lighting;  ///< problems that made blocks of a plugin run for the first time
 
   double cost() const {
     return spent / static_cast<double>(members.size()) / (first_type ? 1 : other_types_share);
@@ -172,7 +173,7 @@ class runner {
     const std::uint64_t seed = options_.seed * 1'000'003 +
                                identity * static_cast<std::uint64_t>(options_.shards) +
                                static_cast<std::uint64_t>(options_.shard);
-    std::shared_ptr<const layer> l = plumb::bind(options_.draw_problem(g.layer, seed));
+    std::shared_ptr<const layer> l = plumb::bind(problem_number(number, seed, g));
     const pass_spec* pass = l->find_pass(g.pass);
     if (pass == nullptr) return nullptr;
     if (options_.triggers)
@@ -196,6 +197,19 @@ class runner {
     p->paper = std::make_unique<exam>(l, *pass, how, std::move(questions), run_statistics{});
     send(*p);
     return p;
+  }
+
+  /// Drawn; one in four is near a problem that made something new run, if there are such.
+  std::string problem_number(std::uint64_t number, std::uint64_t seed, const group& g) const {
+    if (number % 4 != 2 || g.lighting.empty() || !options_.vary) return options_.draw_problem(g.layer, seed);
+    return options_.vary(g.lighting[number / 4 % g.lighting.size()], seed);
+  }
+
+  /// Keeps the problem that was judged last if blocks of a plugin ran that never had.
+  void note_new_blocks(const pending& p) {
+    const std::uint32_t now = box_.blocks_ran();
+    if (now > blocks_) p.from->lighting.push_back(p.paper->about().canonical().print());
+    blocks_ = now;
   }
 
   std::vector<candidate*> takers(const group& g, const conditions& how) const {
@@ -236,6 +250,7 @@ class runner {
   void drain() {
     if (!under_way_) return;
     collect(*under_way_->paper);
+    note_new_blocks(*under_way_);
     if (++exams_ % 64 == 0) naive_histogram(*under_way_);
     under_way_.reset();
   }
@@ -726,6 +741,7 @@ class runner {
   std::int64_t calls_ = 0;
   std::unique_ptr<pending> under_way_;
   std::uint64_t exams_ = 0;
+  std::uint32_t blocks_ = 0;
   int arena_ = 0;
   std::size_t next_law_ = 0;
   double law_seconds_ = 0;

@@ -43,6 +43,9 @@ struct verify_options {
   std::vector<test_case> regressions;  ///< replayed first
   std::vector<law> laws;
   std::function<std::string(const std::string& layer, std::uint64_t seed)> draw_problem;
+  /// A problem near the given one, if the layer has any. Used where plugins tell which of their blocks have run: a
+  /// problem that made a new one run is worth varying.
+  std::function<std::string(const std::string& problem, std::uint64_t seed)> vary;
   std::function<std::vector<std::string>(const layer&)> triggers;
   std::function<std::vector<std::string>(const std::string& layer)> all_triggers;
   std::function<shrunk_case(const test_case& failing, const std::function<bool(const test_case&)>& fails,

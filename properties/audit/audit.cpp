@@ -1,16 +1,14 @@
 #include "properties/audit/audit.hpp"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <stdexcept>
 
+#include "properties/audit/acquittal.hpp"
 #include "properties/audit/fault_table.hpp"
 #include "properties/audit/mutants.hpp"
 #include "properties/audit/noise.hpp"
@@ -34,25 +32,6 @@ constexpr double mutants_share = 0.12, noise_share = 0.05;  // of the whole time
 constexpr double most_to_recheck = 3;                       // seconds a counterexample
 constexpr std::size_t problems_for_integers = 50;
 
-sandbox_options faulty_worker() {
-  sandbox_options o;
-  o.worker = (std::filesystem::read_symlink("/proc/self/exe").parent_path() / "plumb-fault-worker").string();
-  if (const char* given = std::getenv("PLUMB_FAULT_WORKER")) o.worker = given;
-  if (::access(o.worker.c_str(), X_OK) != 0)
-    throw sandbox_error("cannot start the audit: there is no program `" + o.worker +
-                        "` (build the target plumb_fault_worker, or set PLUMB_FAULT_WORKER)");
-  o.arenas = runner_arenas;
-  o.time_limit = std::chrono::seconds(1);
-  return o;
-}
-
-sandbox_options shipped_worker() {
-  sandbox_options o;
-  o.arenas = runner_arenas;
-  o.time_limit = std::chrono::seconds(5);
-  return o;
-}
-
 /// Elements of all tensors that the problem of a counterexample feeds to its pass.
 std::int64_t elements_of(const std::string& problem, const std::string& pass_name) {
   const auto l = plumb::bind(std::string_view(problem));
@@ -70,9 +49,9 @@ class auditor {
   record::audit_section run() {
     for (const planted_fault& f : fault_table())
       if (wanted(f.kernel)) faults_.push_back(&f);
-    std::vector<const kernel_info*> specimens = honest(faulty_);
+    std::vector<const kernel_info*> specimens = without_fault(faulty_, options_.globs);
     std::unique_ptr<sandbox> shipped = std::make_unique<sandbox>(shipped_worker());
-    const std::vector<const kernel_info*> ours = honest(*shipped);
+    const std::vector<const kernel_info*> ours = without_fault(*shipped, options_.globs);
     if (faults_.empty() && specimens.empty() && ours.empty())
       throw std::invalid_argument(
           "`" + options_.globs.front() +
@@ -96,8 +75,8 @@ class auditor {
     // What is left of the time is shared by the kernels without a fault.
     const double left = std::max(options_.seconds - since(start_), 0.1 * options_.seconds);
     const double all = static_cast<double>(std::max<std::size_t>(1, specimens.size() + ours.size()));
-    acquit(faulty_, specimens, "specimen", left * static_cast<double>(specimens.size()) / all);
-    acquit(*shipped, ours, "shipped", left * static_cast<double>(ours.size()) / all);
+    acquit_for(left * static_cast<double>(specimens.size()) / all, faulty_, specimens, "specimen");
+    acquit_for(left * static_cast<double>(ours.size()) / all, *shipped, ours, "shipped");
     section_.seconds = since(start_);
     return std::move(section_);
   }
@@ -110,17 +89,6 @@ class auditor {
 
   void tell(const std::string& now) const {
     if (options_.progress) options_.progress(now, done_, faults_.size());
-  }
-
-  /// The kernels of that worker in which nothing is planted.
-  std::vector<const kernel_info*> honest(const sandbox& box) const {
-    std::vector<const kernel_info*> list;
-    for (const kernel_info& k : box.kernels()) {
-      const bool planted =
-          std::ranges::any_of(fault_table(), [&](const planted_fault& f) { return f.kernel == k.name; });
-      if (!planted && wanted(k.name)) list.push_back(&k);
-    }
-    return list;
   }
 
   const kernel_info& find(const std::string& name) const {
@@ -362,31 +330,15 @@ class auditor {
 
   // ---- kernels without a fault
 
-  void acquit(sandbox& box, const std::vector<const kernel_info*>& kernels, const std::string& origin,
-              double seconds) {
+  void acquit_for(double seconds, sandbox& box, const std::vector<const kernel_info*>& kernels,
+                  const std::string& origin) {
     if (kernels.empty()) return;
-    std::map<std::string, std::int64_t> alarms;
     verify_options o = options_.base;
-    o.kernels = kernels;
     o.seconds = seconds;
     o.progress = [&](const run_progress& p) {
       tell(fmt::format("{}s without a fault: {} cases", origin, p.cases));
     };
-    o.on_failure = [&](const sighting& s) { ++alarms[s.kernel->name]; };
-    for (const record::kernel_result& k : verify(box, o).kernels) {
-      record::honest_result h;
-      h.kernel = k.name;
-      h.origin = k.peer ? "peer" : origin;
-      h.cases = k.cases;
-      h.elements = k.elements;
-      h.alarms = alarms[k.name];
-      if (k.verdict == record::verdict::mistrusted) h.message = "mistrusted: " + k.reason;
-      if (!k.counterexamples.empty()) {
-        h.message = k.counterexamples.front().kind + ": " + k.counterexamples.front().message;
-        h.replay = k.counterexamples.front().replay;
-      }
-      section_.honest.push_back(std::move(h));
-    }
+    acquit(box, kernels, origin, o, section_);
   }
 
   const audit_options& options_;

@@ -15,9 +15,9 @@ class conv_problems final : public problem_space {
  public:
   conv_problems(std::string name, int rank)
       : problem_space(std::move(name)), rank_(static_cast<std::size_t>(rank)) {
-    for (const char* attribute : {"flip", "fit"}) add(attribute, 0);
+    for (const char* attribute : {"flip", "fit"}) add_choice(attribute, 0);
     add("groups", 1);
-    add("bias", 0);
+    add_choice("bias", 0);
     for (int axis = 0; axis < rank; ++axis) {
       const std::string letter(1, "dhw"[3 - rank + axis]);
       for (const char* one : {"dilation.", "stride."}) add(one + letter, 1);

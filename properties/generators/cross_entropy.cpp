@@ -25,9 +25,10 @@ class cross_entropy_problems final : public problem_space {
 
  public:
   explicit cross_entropy_problems(std::string name) : problem_space(std::move(name)) {
-    for (const char* attribute :
-         {"reduction", "ignore_index", "label_smoothing", "weight", "probabilities", "axes"})
-      add(attribute, 0);
+    add_choice("reduction", 0);
+    add("ignore_index", 0);
+    for (const char* attribute : {"label_smoothing", "weight", "probabilities", "axes"})
+      add_choice(attribute, 0);
     for (const char* size : {"N", "C"}) add(size, 1);
     for (index_t axis = 0; axis < most_axes; ++axis) add("x." + std::to_string(axis + 2), 1);
     add_triggers();

@@ -124,7 +124,7 @@ class attribute_axes {
   void choose_decimals() {
     if (derived_) choices_.emplace_back("");
     if (!card_.otherwise.empty()) choices_.push_back(card_.otherwise);
-    for (const char* text : {"1", "0.5", "2", "0.1", "1.5", "0.25", "3", "0", "-0.75", "2.3"}) {
+    for (const char* text : {"1", "0.5", "2", "0.1", "1.5", "0.25", "3", "0", "-0.75", "2.3", "1.1", "0.9"}) {
       decimal value;
       if (attribute::read(text, value, card_.allowed).empty() &&
           std::ranges::find(choices_, std::string(text)) == choices_.end())
@@ -195,16 +195,23 @@ class declared final : public problem_space {
  public:
   explicit declared(std::string name) : problem_space(std::move(name)), card_(card_named(layer())) {
     for (const tensor_spec& s : card_.tensors.inputs) ranks_ = ranks_ || !free_axes::named(s);
-    if (ranks_) add("free axes", least_free());
+    if (ranks_) add_choice("free axes", least_free());
     for (const tensor_spec& s : card_.tensors.inputs)
-      if (s.optional) add_coordinate(presence_, s.name, 0);
+      if (s.optional) {
+        presence_[s.name] = parameters().size();
+        add_choice(s.name, 0);
+      }
     for (const tensor_spec& s : card_.tensors.inputs)
       for (const char letter : letters_of(s, free_axes::most))
-        if (!is_digit(letter) && !letters_.contains(letter)) add_coordinate(letters_, letter, 1);
+        if (!is_digit(letter) && letters_.insert({letter, parameters().size()}).second)
+          add(std::string(1, letter), 1);
     for (const attribute_card& a : card_.attributes) {
       attribute_axes axes(a, parameters().size());
       axes.set_choices();
-      for (std::size_t i = 0; i < axes.count(); ++i) add(a.name + "." + std::to_string(i), axes.simplest());
+      for (std::size_t i = 0; i < axes.count(); ++i) {
+        const std::string coordinate = a.name + "." + std::to_string(i);
+        axes.words() ? add_choice(coordinate, axes.simplest()) : add(coordinate, axes.simplest());
+      }
       attributes_.push_back(std::move(axes));
     }
     add_triggers();
@@ -295,12 +302,6 @@ class declared final : public problem_space {
 
  private:
   static constexpr index_t most_elements = index_t{1} << 20;
-
-  template <class Map, class Key>
-  void add_coordinate(Map& map, const Key& key, index_t simplest) {
-    map[key] = parameters().size();
-    add(std::string() + key, simplest);
-  }
 
   /// A tensor of no axes at all is legal but dull: the simplest has one.
   index_t least_free() const {

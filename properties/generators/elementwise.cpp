@@ -10,7 +10,7 @@ class elementwise_problems final : public problem_space {
 
  public:
   explicit elementwise_problems(std::string layer) : problem_space(std::move(layer)) {
-    add("rank", 1);
+    add_choice("rank", 1);
     for (std::size_t axis = 0; axis < most_axes; ++axis) add("x." + std::to_string(axis), 1);
     trigger("no elements", [](const point& at) { return elements(at) == 0; });
     trigger("one element", [](const point& at) { return elements(at) == 1; });

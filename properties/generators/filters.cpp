@@ -21,7 +21,7 @@ class filter_problems : public problem_space {
   filter_problems(std::string name, int rank, std::initializer_list<std::string_view> uses)
       : problem_space(std::move(name)), rank_(static_cast<std::size_t>(rank)) {
     for (const std::string_view use : uses) uses_.emplace_back(use);
-    add("bias", 0);
+    add_choice("bias", 0);
     add("groups", 1);
     for (int axis = 0; axis < rank; ++axis) {
       const std::string letter(1, axis_letter(rank, axis));

@@ -11,7 +11,7 @@ class linear_problems final : public problem_space {
 
  public:
   explicit linear_problems(std::string name) : problem_space(std::move(name)) {
-    for (const char* attribute : {"bias", "axes"}) add(attribute, 0);
+    for (const char* attribute : {"bias", "axes"}) add_choice(attribute, 0);
     for (const char* size : {"D", "M"}) add(size, 1);
     for (index_t axis = 0; axis < most_axes; ++axis) add("x." + std::to_string(axis), 1);
     add_triggers();

@@ -30,7 +30,7 @@ class sliding_pool_problems final : public problem_space {
  public:
   sliding_pool_problems(std::string name, int rank, bool average)
       : problem_space(std::move(name)), rank_(static_cast<std::size_t>(rank)), average_(average) {
-    for (const char* option : {"ceil_mode", "cells only", "divisor_override", "norm"}) add(option, 0);
+    for (const char* option : {"ceil_mode", "cells only", "divisor_override", "norm"}) add_choice(option, 0);
     for (int axis = 0; axis < rank; ++axis) {
       const std::string letter(1, axis_letter(rank, axis));
       add("stride." + letter, 1);

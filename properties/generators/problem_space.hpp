@@ -22,6 +22,7 @@ namespace plumb {
 struct parameter {
   std::string name;
   index_t simplest = 0;
+  bool number = true;  ///< a size or a step, not the number of a choice: it may happen to equal another one
 };
 
 using point = std::vector<index_t>;
@@ -40,7 +41,8 @@ class problem_space {
   const std::vector<parameter>& parameters() const { return parameters_; }
   const std::vector<trigger_rule>& triggers() const { return triggers_; }
 
-  /// A point that `build` accepts.
+  /// A point that `build` accepts. In one of five some of its numbers are made equal, or differ by one: a kernel that
+  /// takes one for another, or a shortcut where two agree, shows nowhere else.
   point draw(dice& d) const;
   /// The canonical text, or nothing if the shapes do not fit.
   virtual std::optional<problem> build(const point& at) const = 0;
@@ -54,7 +56,12 @@ class problem_space {
  protected:
   explicit problem_space(std::string layer) : layer_(std::move(layer)) {}
   virtual point propose(dice& d) const = 0;
+  std::optional<point> coincidence(const point& from, dice& d) const;
   void add(std::string name, index_t simplest) { parameters_.push_back({std::move(name), simplest}); }
+  /// A flag, the number of a word, a rank, whether a tensor is there.
+  void add_choice(std::string name, index_t simplest) {
+    parameters_.push_back({std::move(name), simplest, false});
+  }
   void trigger(std::string name, std::function<bool(const point&)> pulled) {
     triggers_.push_back({std::move(name), std::move(pulled)});
   }
@@ -87,6 +94,12 @@ const problem_space& space_of(std::string_view layer);
 
 /// One problem of the layer, in canonical text. Throws text_error if no family has the layer.
 std::string draw_problem(std::string_view layer, std::uint64_t seed);
+/// A problem that differs from the given one in one or two numbers; itself if it lies outside the space of its layer or no
+/// other is near.
+std::string vary_problem(const std::string& text, std::uint64_t seed);
+/// One problem, grown until it writes about that many elements, as far as its layer's shapes allow: what is drawn above is
+/// small. Throws text_error.
+std::string draw_grown_problem(std::string_view layer, std::uint64_t seed, double elements);
 /// Work of a problem (see problem_space::work), or 0 if it lies outside the space of its layer.
 double work_of(const layer& l);
 /// The triggers that a problem pulls; none for problems outside the space of their layer.

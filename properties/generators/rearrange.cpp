@@ -32,7 +32,7 @@ class listed_problems : public problem_space {
 
  protected:
   explicit listed_problems(std::string layer) : problem_space(std::move(layer)) {
-    add("rank", 1);
+    add_choice("rank", 1);
     for (std::size_t axis = 0; axis < most_axes; ++axis) add("x." + std::to_string(axis), 1);
     trigger("no elements", [this](const point& at) { return work(at) == 0; });
     trigger("an axis of several vectors", [](const point& at) {
@@ -97,7 +97,7 @@ class permute_problems final : public listed_problems {
  public:
   explicit permute_problems(std::string name) : listed_problems(std::move(name)) {
     for (std::size_t axis = 0; axis < most_axes; ++axis)
-      add("order." + std::to_string(axis), static_cast<index_t>(axis));
+      add_choice("order." + std::to_string(axis), static_cast<index_t>(axis));
     trigger("nothing moves", [](const point& at) { return std::is_sorted(at.begin() + order, at.end()); });
     trigger("the batch moves", [](const point& at) { return at[order] != 0; });
     trigger("the last axis moves", [](const point& at) { return at[order + axes(at) - 1] != at[0] - 1; });
@@ -224,7 +224,7 @@ class reshape_problems final : public listed_problems {
 
  public:
   explicit reshape_problems(std::string name) : listed_problems(std::move(name)) {
-    add("axes of y", 1);
+    add_choice("axes of y", 1);
     for (std::size_t axis = 0; axis < most_axes; ++axis) add("y." + std::to_string(axis), 1);
     trigger("axes merge", [](const point& at) { return at[count] < at[0]; });
     trigger("axes are cut", [](const point& at) { return at[count] > at[0]; });
@@ -289,8 +289,8 @@ class piece_problems final : public listed_problems {
 
  public:
   piece_problems(std::string name, bool joins) : listed_problems(std::move(name)), joins_(joins) {
-    add("axis", 0);
-    add("pieces", 1);
+    add_choice("axis", 0);
+    add_choice("pieces", 1);
     for (std::size_t i = 0; i < most_pieces; ++i) add("size." + std::to_string(i), 1);
     trigger("along the batch", [](const point& at) { return at[axis] == 0; });
     trigger("along the last axis", [](const point& at) { return at[axis] == at[0] - 1; });

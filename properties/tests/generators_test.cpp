@@ -2,11 +2,14 @@
 // pulled often enough; the typical problem is small.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <chrono>
+#include <map>
 #include <set>
 
 #include "properties/generators/arbitrary.hpp"
 #include "properties/generators/problem_space.hpp"
+#include "reference/core/attributes.hpp"
 #include "reference/layers/catalogue.hpp"
 
 namespace plumb {
@@ -39,6 +42,109 @@ TEST_P(families_of, pull_every_trigger_in_one_draw_of_a_hundred) {
   EXPECT_FALSE(named.empty());
   for (const std::string& name : named)
     EXPECT_TRUE(std::ranges::count(all_triggers(GetParam()), name) == 1) << name;
+}
+
+// ---- coincidences: read off the bound problem, not off the coordinates that the generator sets
+
+/// The extents of all tensors and the integers of all attributes, by name: `x.2`, `stride.0`. Decimals that happen to be
+/// whole are no sizes.
+std::vector<std::pair<std::string, index_t>> numbers_of(const plumb::layer& l, const layer_card& card) {
+  const auto integral = [&](const std::string& name) {
+    using kind = attribute_card::kind;
+    const auto a = std::ranges::find(card.attributes, name, &attribute_card::name);
+    return a != card.attributes.end() &&
+           (a->type == kind::integer || a->type == kind::per_axis || a->type == kind::per_side);
+  };
+  std::vector<std::pair<std::string, index_t>> list;
+  for (const auto* tensors : {&l.describe().inputs, &l.describe().outputs})
+    for (const tensor_spec& s : *tensors)
+      for (int axis = 0; l.present(s.name) && axis < l.shapes()[s.name].rank(); ++axis)
+        list.emplace_back(s.name + "." + std::to_string(axis), l.shapes()[s.name][axis]);
+  const problem text = l.resolved();
+  for (const problem::field& f : text.fields()) {
+    if (!integral(f.key)) continue;
+    std::string value = f.value;
+    std::ranges::replace(value, ',', 'x');
+    const auto integers = parse_integers(value);
+    for (std::size_t i = 0; integers && i < integers->size(); ++i)
+      list.emplace_back(f.key + "." + std::to_string(i), (*integers)[i]);
+  }
+  return list;
+}
+
+struct coincidences {
+  std::map<std::string, std::size_t> number;
+  std::vector<std::string> name;
+  struct pair {
+    int both = 0, equal = 0, one_less = 0;
+  };
+  std::map<std::size_t, pair> pairs;  // by first · 1000 + second
+
+  void count(const plumb::layer& l, const layer_card& card) {
+    std::vector<std::pair<std::size_t, index_t>> found;
+    for (const auto& [key, value] : numbers_of(l, card)) {
+      const auto [at, fresh] = number.insert({key, name.size()});
+      if (fresh) name.push_back(key);
+      found.emplace_back(at->second, value);
+    }
+    for (const auto& [a, x] : found)
+      for (const auto& [b, y] : found) {
+        if (a == b) continue;
+        pair& p = pairs[1000 * a + b];
+        ++p.both;
+        p.equal += x == y && x > 1 ? 1 : 0;
+        p.one_less += x == y - 1 && x > 0 ? 1 : 0;
+      }
+  }
+};
+
+/// Any two numbers of a problem that can be equal are, in one draw of five hundred that have both; and any two that can
+/// differ by one do so in one of fifteen hundred. What can be is what is ever seen in the draws, which make some of
+/// their numbers equal on purpose; most pairs are seen ten times as often.
+TEST_P(families_of, let_any_two_numbers_coincide) {
+  constexpr int problems = 6000, least_equal = 500, least_one_less = 1500;
+  const auto row = std::ranges::find(layer_catalogue(), GetParam(),
+                                     [](const layer_row& r) { return std::string(r.name); });
+  const layer_card card = row->card();
+  // Only where several sizes conspire: an output pad is below the stride or the dilation, a merged axis is a product.
+  const auto far_fetched = [](const std::string& a, const std::string& b) {
+    return a.starts_with("output_pad") || b.starts_with("output_pad") || GetParam() == "flatten";
+  };
+  coincidences seen;
+  for (std::uint64_t seed = 0; seed < problems; ++seed)
+    seen.count(*plumb::bind(draw_problem(GetParam(), 50'000 + seed)), card);
+  std::string never;
+  for (const auto& [key, p] : seen.pairs) {
+    const std::string a = seen.name[key / 1000], b = seen.name[key % 1000];
+    const bool can_be_equal = p.equal > 0 && a < b;
+    EXPECT_TRUE(!can_be_equal || p.equal * least_equal >= p.both)
+        << a << " = " << b << " in " << p.equal << " of " << p.both;
+    EXPECT_TRUE(p.one_less == 0 || p.one_less * least_one_less >= p.both || far_fetched(a, b))
+        << a << " = " << b << " - 1 in " << p.one_less << " of " << p.both;
+    if (p.equal == 0 && a < b) never += (never.empty() ? "" : ", ") + a + " = " + b;
+  }
+  RecordProperty("never_equal", never);
+}
+
+/// Where an attribute may leave an axis as long as it was or not, it does either while other attributes are given.
+TEST_P(families_of, keep_the_length_of_an_axis_whatever_attribute_is_given) {
+  constexpr int problems = 6000, least_share = 300;
+  std::map<std::pair<std::string, std::string>, std::array<int, 3>> counts;  // given, kept, changed
+  for (std::uint64_t seed = 0; seed < problems; ++seed) {
+    const auto l = plumb::bind(draw_problem(GetParam(), 90'000 + seed));
+    if (!l->present("x") || !l->present("y") || l->shapes()["x"].rank() != l->shapes()["y"].rank()) return;
+    const shape x = l->shapes()["x"], y = l->shapes()["y"];
+    const problem text = l->canonical();
+    for (const problem::field& f : text.fields())
+      for (int axis = 0; !l->present(f.key) && axis < x.rank(); ++axis) {
+        auto& c = counts[{f.key, "axis " + std::to_string(axis)}];
+        ++c[0];
+        if (x[axis] > 1) ++c[x[axis] == y[axis] ? 1 : 2];
+      }
+  }
+  for (const auto& [what, c] : counts)
+    EXPECT_TRUE(c[1] == 0 || c[2] == 0 || c[1] * least_share >= c[0])
+        << what.first << ", " << what.second << ": " << c[1] << " of " << c[0];
 }
 
 /// A space that never draws one of its triggers.

@@ -156,10 +156,20 @@ void visit(S& s, F&& f) {
   f("drawn", s.drawn), f("problems", s.problems);
 }
 
+template <is<plugin_coverage> S, class F>
+void visit(S& s, F&& f) {
+  f("library", s.library), f("ran", s.ran), f("missed", s.missed), f("never", s.never), f("reason", s.reason);
+}
+
+template <is<coverage_section> S, class F>
+void visit(S& s, F&& f) {
+  f("libraries", s.libraries);
+}
+
 template <is<verify_section> S, class F>
 void visit(S& s, F&& f) {
   f("cases", s.cases), f("calls", s.calls), f("seconds", s.seconds), f("triggers", s.triggers);
-  f("kernels", s.kernels), f("unfinished", s.unfinished);
+  f("kernels", s.kernels), f("coverage", s.coverage), f("unfinished", s.unfinished);
 }
 
 template <is<agreement> S, class F>
@@ -311,8 +321,8 @@ void visit(S& s, F&& f) {
 
 template <is<audit_section> S, class F>
 void visit(S& s, F&& f) {
-  f("seconds", s.seconds), f("faults", s.faults), f("honest", s.honest), f("practices", s.practices);
-  f("mutants", s.mutants), f("noise", s.noise);
+  f("seconds", s.seconds), f("rounds", s.rounds), f("faults", s.faults), f("honest", s.honest);
+  f("practices", s.practices), f("mutants", s.mutants), f("noise", s.noise);
 }
 
 template <is<fingerprint_result> S, class F>

@@ -274,12 +274,26 @@ struct unfinished_run {
   std::vector<std::string> problems;  ///< of a list, those still to be judged
 };
 
+/// What ran of a plugin that was compiled with -fsanitize-coverage=trace-pc.
+struct plugin_coverage {
+  std::string library;
+  std::int64_t ran = 0;  ///< edges
+  std::int64_t missed = 0;
+  std::vector<std::string> never;  ///< `k_tail.cpp:18`: source lines of which no edge ran
+  std::string reason;              ///< why nothing is known
+};
+
+struct coverage_section {
+  std::vector<plugin_coverage> libraries;
+};
+
 struct verify_section {
   std::int64_t cases = 0;
   std::int64_t calls = 0;
   double seconds = 0;
   std::vector<trigger> triggers;
   std::vector<kernel_result> kernels;
+  std::optional<coverage_section> coverage;
   std::optional<unfinished_run> unfinished;
 };
 
@@ -638,6 +652,7 @@ struct noise_result {
 
 struct audit_section {
   double seconds = 0;
+  std::optional<std::int64_t> rounds;  ///< of a long run of honest kernels alone, each with its seed
   std::vector<fault_result> faults;
   std::vector<honest_result> honest;
   std::vector<practice_result> practices;

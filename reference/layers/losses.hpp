@@ -183,7 +183,8 @@ struct smooth_l1 : elementwise_loss<smooth_l1> {
   template <class T>
   T pull_back(const bundle<const T>& in, index_t i, const T& g) const {
     const T d = in["x"][i] - in["target"][i], b = beta.as<T>();
-    if (d < b && d > -b) return d * g / b;
+    if (d < b && d > -b)
+      return either(T(g * (d / b)), T(d * g / b));      // they part where one of them underflows
     return d > T(0) ? g : d < T(0) ? T(-g) : T(d * g);  // d·g: the kink of beta=0, or NaN
   }
   template <class T>

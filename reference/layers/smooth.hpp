@@ -193,17 +193,23 @@ struct softplus : activation<softplus> {
   T value(const T& x) const {
     using std::exp, std::log1p;
     const T s = beta.as<T>() * x;
-    if (s > threshold.as<T>()) return x;
-    const T logarithm = s > T(0) ? T(s + log1p(exp(-s))) : T(log1p(exp(s)));
-    return logarithm / beta.as<T>();
+    const auto curve = [&] {
+      const T logarithm = s > T(0) ? T(s + log1p(exp(-s))) : T(log1p(exp(s)));
+      return T(logarithm / beta.as<T>());
+    };
+    if (swaps(s)) return either(s > threshold.as<T>() ? x : curve(), s > threshold.as<T>() ? curve() : x);
+    return s > threshold.as<T>() ? x : curve();
   }
   template <class T>
   T pull_back(const T& x, const T& dy) const {
     using std::exp;
     const T s = beta.as<T>() * x;
-    if (s > threshold.as<T>()) return dy;
-    const T e = exp(s > T(0) ? T(-s) : s);
-    return s > T(0) ? T(dy / (T(1) + e)) : T(dy * e / (T(1) + e));
+    const auto curve = [&] {
+      const T e = exp(s > T(0) ? T(-s) : s);
+      return s > T(0) ? T(dy / (T(1) + e)) : T(dy * e / (T(1) + e));
+    };
+    if (swaps(s)) return either(s > threshold.as<T>() ? dy : curve(), s > threshold.as<T>() ? curve() : dy);
+    return s > threshold.as<T>() ? dy : curve();
   }
   template <class T>
   T slope(
@@ -216,6 +222,16 @@ struct softplus : activation<softplus> {
   template <class T>
   index_t branch(const T& x) const {
     return beta.as<T>() * x > threshold.as<T>() ? 1 : 0;
+  }
+
+ private:
+  /// y jumps at the threshold: a kernel that rounds s may come out on its other side.
+  template <class T>
+  bool swaps(const T& s) const {
+    if constexpr (carries_bounds_v<T>)
+      return T::may_swap(s, threshold.as<T>());
+    else
+      return false;
   }
 };
 

@@ -11,6 +11,10 @@
 // anti-aliasing: when x shrinks most of its cells are not looked at.
 // Shapes: x = N,C,[D,][H,]W   y = N,C,[O,][P,]Q.   Conventions as torch 1.13.1.
 //
+// What a kernel may get wrong (numerics 10): its s is off by a few u·(s + 1), so its weights are off by as much, and where
+// s is that near to a cell its floor may fall on the other side, so that the next cell but one has a share of it: that
+// much of the slope there enters the bound, which only the scalar that carries bounds looks at.
+//
 // Gradient: the transpose, every output deals dy out to its cells by their weights. Jacobian: the weight of
 // cell i in output o is the hat function max(0, 1 - |s - i|) with s held inside [0, I-1], and the product of
 // these over axes.
@@ -59,6 +63,9 @@ struct upsample_linear : resize<Rank> {
                 return h.weight[0] * row(at_d, h.cell[0]) + h.weight[1] * row(at_d, h.cell[1]);
               };
               y(n, c, o, p, q) = d.weight[0] * plane(d.cell[0]) + d.weight[1] * plane(d.cell[1]);
+              if constexpr (carries_bounds_v<Scalar>)
+                y(n, c, o, p, q) =
+                    y(n, c, o, p, q).blurred(across_cells(x, n, c, {along_d, along_h, along_w}, {o, p, q}));
             }
   }
 
@@ -87,6 +94,7 @@ struct upsample_linear : resize<Rank> {
         }
         if (exists) dx(cell) += share;
       }
+      if constexpr (carries_bounds_v<Scalar>) deal_blur_out(axes, output, dy(output).value(), dx);
     });
   }
 
@@ -153,6 +161,62 @@ struct upsample_linear : resize<Rank> {
     }
     const index_t twice = std::max<index_t>(0, (2 * o + 1) * a.over - a.under);
     return {std::min(twice / (2 * a.under), a.in - 1), twice % (2 * a.under), 2 * a.under};
+  }
+
+  // What a kernel may get wrong ------------------------------------------------------------------------------
+
+  /// How far, in units of u, a kernel's position may be off: the step (two roundings), its product, the difference.
+  double position_blur(const axis_type& a, index_t o) const {
+    if (a.in == a.out) return 0;
+    const auto [whole, over, under] = position(a, o);
+    return 5 * (static_cast<double>(whole) + static_cast<double>(over) / static_cast<double>(under) + 1);
+  }
+
+  /// The cells that may have a share of output o: one beyond the two, where s is as good as on a cell.
+  std::pair<index_t, index_t> reach(const axis_type& a, index_t o) const {
+    if (a.in == a.out) return {o, o};
+    const auto [whole, over, under] = position(a, o);
+    const double share = static_cast<double>(over) / static_cast<double>(under);
+    const double near = 2 * 0x1p-24 * position_blur(a, o);
+    return {std::max<index_t>(0, whole - (share <= near ? 1 : 0)),
+            std::min(a.in - 1, whole + (share >= 1 - near ? 2 : 1))};
+  }
+
+  /// Twice the largest magnitude within reach, times the blur of all axes: covers every slope there.
+  template <class X>
+  double across_cells(const X& x, index_t n, index_t c, const typename resize<Rank>::resized_axes& axes,
+                      const std::array<index_t, 3>& o) const {
+    double blur = 0, largest = 0;
+    std::array<std::pair<index_t, index_t>, 3> cells;
+    for (std::size_t i = 0; i < 3; ++i) {
+      blur += position_blur(axes[i], o[i]);
+      cells[i] = reach(axes[i], o[i]);
+    }
+    if (blur == 0) return 0;
+    for (index_t d = cells[0].first; d <= cells[0].second; ++d)
+      for (index_t h = cells[1].first; h <= cells[1].second; ++h)
+        for (index_t w = cells[2].first; w <= cells[2].second; ++w)
+          largest = std::max(largest, std::fabs(x(n, c, d, h, w).value()));
+    return 2 * blur * largest;
+  }
+
+  /// The same for the gradient: every cell within reach of an output may get so much more or less of its dy.
+  template <class X>
+  void deal_blur_out(const typename resize<Rank>::resized_axes& axes, const shape& output, double dy,
+                     const X& dx) const {
+    double blur = 0;
+    std::array<std::pair<index_t, index_t>, 3> cells;
+    for (std::size_t i = 0; i < 3; ++i) {
+      blur += position_blur(axes[i], output[2 + static_cast<int>(i)]);
+      cells[i] = reach(axes[i], output[2 + static_cast<int>(i)]);
+    }
+    if (blur == 0) return;
+    for (index_t d = cells[0].first; d <= cells[0].second; ++d)
+      for (index_t h = cells[1].first; h <= cells[1].second; ++h)
+        for (index_t w = cells[2].first; w <= cells[2].second; ++w) {
+          auto& gradient = dx(output[0], output[1], d, h, w);
+          gradient = gradient.blurred(blur * std::fabs(dy));
+        }
   }
 
   template <class Scalar>

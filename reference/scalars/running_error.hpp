@@ -45,6 +45,20 @@ class running_error {
   double size() const { return size_; }
   double underflow() const { return underflow_; }
   double peak() const { return peak_; }
+  /// The same value from a kernel that may err by `by` more, in units of its u.
+  running_error blurred(double by) const {
+    running_error r = *this;
+    if (!(by > 0) || !std::isfinite(value_)) return r;
+    r.lattice_ = false;
+    r.carried_ += by;
+    return r;
+  }
+  /// Rounding may move a kernel across: its comparison of the two may go the other way.
+  static bool may_swap(const running_error& a, const running_error& b) {
+    const double gap = std::fabs(a.value_ - b.value_);
+    return gap <= 0x1p-23 * (a.allowance() + b.allowance()) + 0x1p-149 * (a.underflow_ + b.underflow_) &&
+           (a.allowance() + b.allowance() > 0 || a.underflow_ + b.underflow_ > 0);
+  }
   /// Comparisons since `forget_doubts` (in this thread) whose outcome the radii leave open.
   static long doubts() { return doubts_; }
   static void forget_doubts() { doubts_ = 0; }
@@ -69,7 +83,8 @@ class running_error {
     if (!r.lattice_) r.radius_ = a.radius_ + b.radius_ + spare * sum_error(a.value_, b.value_, r.value_);
     r.carried_ = a.carried_ + b.carried_;
     r.underflow_ = a.underflow_ + b.underflow_;
-    return r.after(a, b, std::isinf(a.value_) || std::isinf(b.value_) ? 0 : r.size_);
+    const double largest = r.leaves_ <= 2 ? std::fabs(r.value_) : r.size_;  // of all partial sums
+    return r.after(a, b, std::isinf(a.value_) || std::isinf(b.value_) ? 0 : largest);
   }
   friend running_error operator-(const running_error& a, const running_error& b) { return a + (-b); }
   friend running_error operator*(const running_error& a, const running_error& b) {
@@ -127,7 +142,7 @@ class running_error {
     running_error r(std::exp(a.value_));
     r.lattice_ = false;
     r.radius_ = r.size_ * std::expm1(a.radius_) + libm * r.size_ + tiny;
-    r.carried_ = r.size_ * (a.allowance() + function_roundings);
+    r.carried_ = a.may_be_lost() ? infinity : r.size_ * (a.allowance() + function_roundings);
     r.underflow_ = r.size_ * a.underflow_ + 1;
     return r.after(a, a, std::isinf(a.value_) ? 0 : r.size_);
   }
@@ -137,7 +152,9 @@ class running_error {
     const double least = a.value_ - a.radius_;
     if (!(least > 0)) return r.unknown();
     r.radius_ = a.radius_ / least + libm * r.size_ + tiny;
-    r.carried_ = a.is_first_order() ? a.allowance() / a.value_ + function_roundings * r.size_ : infinity;
+    r.carried_ = a.is_first_order() && !a.may_be_lost()
+                     ? a.allowance() / a.value_ + function_roundings * r.size_
+                     : infinity;
     r.underflow_ = a.underflow_ / a.value_ + 1;
     return r.after(a, a, r.size_);
   }
@@ -155,7 +172,7 @@ class running_error {
     r.lattice_ = false;
     const double slope = 1 - r.value_ * r.value_;
     r.radius_ = a.radius_ + libm * r.size_ + tiny;
-    r.carried_ = slope * a.allowance() + function_roundings * r.size_;
+    r.carried_ = a.may_be_lost() ? infinity : slope * a.allowance() + function_roundings * r.size_;
     r.underflow_ = slope * a.underflow_ + 1;
     return r.after(a, a, r.size_);
   }
@@ -164,7 +181,7 @@ class running_error {
     r.lattice_ = false;
     const double slope = std::exp(a.value_);
     r.radius_ = spare * slope * std::expm1(a.radius_) + libm * r.size_ + tiny;
-    r.carried_ = slope * a.allowance() + function_roundings * r.size_;
+    r.carried_ = a.may_be_lost() ? infinity : slope * a.allowance() + function_roundings * r.size_;
     r.underflow_ = slope * a.underflow_ + 1;
     return r.after(a, a, std::isinf(a.value_) ? 0 : slope);
   }
@@ -175,7 +192,8 @@ class running_error {
     if (!(least > 0)) return r.unknown();
     r.radius_ = spare * a.radius_ / least + libm * r.size_ + tiny;
     const bool first_order = a.allowance() * 0x1p-24 + a.underflow_ * 0x1p-150 <= argument * 0x1p-6;
-    r.carried_ = first_order ? a.allowance() / argument + function_roundings * r.size_ : infinity;
+    r.carried_ =
+        first_order && !a.may_be_lost() ? a.allowance() / argument + function_roundings * r.size_ : infinity;
     r.underflow_ = a.underflow_ / argument + 1;
     return r.after(a, a, r.size_);
   }
@@ -186,9 +204,17 @@ class running_error {
     const double nearest = std::max(0.0, std::fabs(a.value_) - a.radius_);
     r.radius_ = spare * steepest * std::exp(-nearest * nearest) * a.radius_ + libm * r.size_ + tiny;
     const double slope = steepest * std::exp(-a.value_ * a.value_);
-    r.carried_ = slope * a.allowance() + function_roundings * r.size_;
+    r.carried_ = a.may_be_lost() ? infinity : slope * a.allowance() + function_roundings * r.size_;
     r.underflow_ = slope * a.underflow_ + 1;
     return r.after(a, a, r.size_);
+  }
+  /// a, of which a kernel may make b: the larger bounds of the two, and none at all where they differ in value.
+  friend running_error either(const running_error& a, const running_error& b) {
+    running_error r = a.blurred(std::max(0.0, b.allowance() - a.allowance()));
+    r.underflow_ = std::max(a.underflow_, b.underflow_);
+    r.peak_ = std::max(a.peak_, b.peak_);
+    const bool same = std::fabs(a.value_ - b.value_) <= spare * (a.radius_ + b.radius_) + 0x1p-40 * a.size_;
+    return same || !std::isfinite(a.value_) ? r : r.blurred(infinity);
   }
   /// Within its radius, which is the part of π that no double holds; a kernel's own constant is rounded once.
   static running_error pi() {
@@ -226,6 +252,8 @@ class running_error {
   bool is_first_order() const {
     return allowance() * 0x1p-24 + underflow_ * 0x1p-150 <= std::fabs(value_) * 0x1p-6;
   }
+  /// A kernel may have ±inf in its place, whatever it is: a part of it left the range of f32.
+  bool may_be_lost() const { return peak_ > 0x1p127 && std::fabs(value_) <= 0x1p127; }
   /// The truth may be anything: a divisor that may be zero, a logarithm of what may be negative.
   running_error unknown() const {
     running_error r = *this;

@@ -62,6 +62,16 @@ double as_double(const dual<T>& x) {
 }
 inline double as_double(const running_error& x) { return x.value(); }
 
+/// The scalar that carries the bounds of a kernel: a formula tells it what a kernel may do otherwise than it says.
+template <class T>
+inline constexpr bool carries_bounds_v = std::is_same_v<T, running_error>;
+
+/// The first of two values that are the same but for rounding, or of which rounding decides: a kernel may go either way.
+template <class T>
+T either(const T& a, const T& /*b*/) {
+  return a;
+}
+
 /// π to the last digit of the scalar.
 template <class T>
 struct pi_of {

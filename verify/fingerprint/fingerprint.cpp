@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <limits>
 
@@ -167,9 +168,17 @@ class fingerprinter {
 
 }  // namespace
 
+bool has_fingerprint(const kernel_info& kernel) {
+  const bool floats = kernel.types.front() == dtype::f32 || kernel.types.front() == dtype::f64;
+  return kernel.unavailable.empty() && !kernel.peer && kernel.device == "cpu" && floats;
+}
+
 record::fingerprint_section take_fingerprints(sandbox& box, const fingerprint_options& options) {
   record::fingerprint_section section;
+  const auto start = std::chrono::steady_clock::now();
   for (std::size_t i = 0; i < options.kernels.size(); ++i) {
+    if (std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() > options.seconds)
+      break;
     if (options.progress) options.progress(i, options.kernels[i]->name);
     section.kernels.push_back(fingerprinter(box, *options.kernels[i], options.problems).take());
   }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <limits>
 
 #include "reference/core/record.hpp"
 #include "verify/sandbox/sandbox.hpp"
@@ -15,8 +16,12 @@ struct fingerprint_options {
   std::vector<std::string>
       problems;  ///< the first of its layer that a kernel takes is asked in full, the next for size
   std::function<void(std::size_t done, const std::string& now)> progress;
+  double seconds = std::numeric_limits<double>::infinity();  ///< kernels whose turn comes later are left out
 };
 
 record::fingerprint_section take_fingerprints(sandbox& box, const fingerprint_options& options);
+
+/// Whether a kernel declares sums whose arithmetic can be measured, and is answerable for what it declares.
+bool has_fingerprint(const kernel_info& kernel);
 
 }  // namespace plumb

@@ -192,4 +192,18 @@ huge_answer judge_huge(sandbox& box, const kernel_info& kernel, const std::strin
   return huge_case(box, kernel, problem).run();
 }
 
+test_case huge_case_of(const kernel_info& kernel, const std::string& problem) {
+  test_case c;
+  c.kernel = kernel.name;
+  c.problem = plumb::bind(std::string_view(problem))->canonical().print();
+  c.regime = test_case::huge;
+  return c;
+}
+
+huge_answer replay_huge(sandbox& box, const test_case& c) {
+  const auto kernel = std::ranges::find(box.kernels(), c.kernel, &kernel_info::name);
+  if (kernel == box.kernels().end()) throw text_error(c.kernel, 0, "no such kernel");
+  return judge_huge(box, *kernel, c.problem);
+}
+
 }  // namespace plumb

@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "reference/core/record.hpp"
+#include "verify/case.hpp"
 #include "verify/sandbox/sandbox.hpp"
 
 namespace plumb {
@@ -20,5 +21,10 @@ struct huge_answer {
 
 /// The kernel on one such problem. Sums of products and element-wise passes can be judged; others are skipped.
 huge_answer judge_huge(sandbox& box, const kernel_info& kernel, const std::string& problem);
+
+/// The case that repeats it: its line has the regime `huge` and nothing else that matters.
+test_case huge_case_of(const kernel_info& kernel, const std::string& problem);
+/// Throws text_error if there is no such kernel or problem.
+huge_answer replay_huge(sandbox& box, const test_case& c);
 
 }  // namespace plumb

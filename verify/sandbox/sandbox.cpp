@@ -350,6 +350,9 @@ const std::vector<kernel_info>& sandbox::kernels() const { return body_->kernels
 int sandbox::arenas() const { return static_cast<int>(body_->arenas.size()); }
 arena& sandbox::at(int number) { return *body_->arenas.at(static_cast<std::size_t>(number)); }
 const sandbox_counters& sandbox::counters() const { return body_->counters; }
+std::uint32_t sandbox::blocks_ran() const {
+  return body_->worker == nullptr ? 0 : body_->worker->control().blocks.load();
+}
 
 void sandbox::submit(arena& a, std::vector<kernel_run> runs) {
   if (a.busy) throw std::logic_error("a batch of this arena is under way already");

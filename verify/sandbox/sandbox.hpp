@@ -154,6 +154,8 @@ class sandbox {
   /// Ends the worker; the next batch is run by a fresh one. Nothing may be under way.
   void restart();
   const sandbox_counters& counters() const;
+  /// Blocks of instrumented plugins that have run in the present worker; 0 if none is instrumented.
+  std::uint32_t blocks_ran() const;
 
  private:
   struct body;

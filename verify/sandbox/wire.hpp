@@ -62,6 +62,8 @@ struct control_block {
   std::atomic<std::int64_t> since_ns{0};   ///< CLOCK_MONOTONIC when the phase, or the current run, began
   std::uint64_t region[max_arenas] = {};   ///< where each arena's slots lie in the worker
   std::uint64_t stack_low = 0, stack_high = 0;
+  std::atomic<std::uint32_t> blocks{
+      0};                  ///< of instrumented plugins that have run so far (worker_coverage.hpp)
   char subject[256] = {};  ///< the kernel that runs or is released, the plugin that is being loaded
 
   // Filled in by the signal handler.

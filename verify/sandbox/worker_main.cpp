@@ -20,6 +20,7 @@
 #include "verify/sandbox/plugin_loader.hpp"
 #include "verify/sandbox/stream.hpp"
 #include "verify/sandbox/worker.hpp"
+#include "verify/sandbox/worker_coverage.hpp"
 #include "verify/sandbox/worker_crash.hpp"
 
 namespace plumb {
@@ -54,6 +55,7 @@ greeting load(const std::vector<std::string>& plugins, registry& kernels, wire::
   for (const kernel& k : kernels.all()) hello.kernels.push_back(describe(k));
   for (const std::string& path : plugins) {
     std::snprintf(control.subject, sizeof control.subject, "%s", path.c_str());
+    const coverage_watch watch(control.blocks);
     const plugin_outcome outcome = load_plugin(path, kernels);
     if (!outcome.error.empty()) {
       hello.error = outcome.error;

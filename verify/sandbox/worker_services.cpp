@@ -1,6 +1,7 @@
 // What the worker does besides judged runs. A service gets the kernels and a text, and answers with a text.
 #include "verify/sandbox/worker.hpp"
 #include "verify/sandbox/worker_bench.hpp"
+#include "verify/sandbox/worker_coverage.hpp"
 #include "verify/sandbox/worker_huge.hpp"
 
 namespace plumb {
@@ -15,6 +16,7 @@ const std::vector<service>& services() {
       {"echo", echo},
       {"bench", serve_bench},
       {"huge", run_huge},
+      {"coverage", report_coverage},
   };
   return table;
 }

@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
+#include <algorithm>
+
 #include "verify/huge/huge.hpp"
 
 namespace plumb {
@@ -24,6 +26,12 @@ TEST(huge, indices_of_32_bits_are_caught_and_honest_ones_pass) {
   EXPECT_GT(honest.sampled, 200);
   EXPECT_EQ(judged(box, "relu.forward/short_count@cpu").verdict, record::verdict::fail);
   EXPECT_EQ(judged(box, "relu.forward/short_index@cpu").verdict, record::verdict::crashed);
+  // Each of them from its line alone.
+  const auto planted = std::ranges::find(box.kernels(), "relu.forward/short_count@cpu", &kernel_info::name);
+  ASSERT_NE(planted, box.kernels().end());
+  EXPECT_EQ(replay_huge(box, parse_case(print(huge_case_of(*planted, problem)))).verdict,
+            record::verdict::fail);
+  EXPECT_THROW(replay_huge(box, parse_case("relu.forward/none@cpu | relu x=3 | f32 nchw huge")), text_error);
   // The worker is well again after the crash.
   EXPECT_EQ(judged(box, "relu.forward/flat@scalar", "relu x=3x5").verdict, record::verdict::pass);
   rusage used{};
