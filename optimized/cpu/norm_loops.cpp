@@ -179,34 +179,20 @@ constexpr norm_target loops = {
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-#include <vector>
+#include "optimized/cpu/target_rows.hpp"
 
 namespace plumb {
-namespace {
-
-norm_target named(norm_target target, std::string_view name, std::int64_t bit) {
-  target.name = name;
-  target.runs_here = (hwy::SupportedTargets() & bit) != 0;
-  return target;
-}
-
-}  // namespace
 
 std::span<const norm_target> norm_targets() {
-  static const std::vector<norm_target> all = {
-#if HWY_TARGETS & HWY_AVX3
-    named(N_AVX3::loops, "avx3", HWY_AVX3),
-#endif
-#if HWY_TARGETS & HWY_AVX2
-    named(N_AVX2::loops, "avx2", HWY_AVX2),
-#endif
-#if HWY_TARGETS & HWY_SSE4
-    named(N_SSE4::loops, "sse4", HWY_SSE4),
-#endif
-#if HWY_TARGETS & HWY_SCALAR
-    named(N_SCALAR::loops, "scalar", HWY_SCALAR),
-#endif
-  };
+  static const std::vector<norm_target> all = [] {
+    std::vector<norm_target> list;
+    for (const auto& set : target_tables<norm_target>(PLUMB_TARGET_TABLES(loops))) {
+      norm_target& target = list.emplace_back(*set.functions);
+      target.name = set.name;
+      target.runs_here = set.runs_here;
+    }
+    return list;
+  }();
   return all;
 }
 
