@@ -211,14 +211,18 @@ struct celu_gradient {
   }
 };
 
-// first: beta; second: threshold.
+// first: beta; second: the largest |beta|·x/beta that is not beyond the threshold.
+
+HWY_INLINE hn::Mask<numbers> beyond(numbers d, vector x, constants k) {
+  return hn::Gt(hn::Mul(x, hn::CopySign(hn::Set(d, 1.0F), k.first)), k.second);
+}
 
 struct softplus {
   HWY_INLINE vector operator()(numbers d, vector x, vector, constants k) const {
     const vector s = hn::Mul(k.first, x), e = exp_of(d, hn::Neg(hn::Abs(s)));
     const vector above = hn::IfThenElseZero(hn::Gt(s, hn::Zero(d)), s);
     const vector y = hn::Div(hn::Add(above, log1p_of(d, e)), k.first);
-    return hn::IfThenElse(hn::Gt(s, k.second), x, y);
+    return hn::IfThenElse(beyond(d, x, k), x, y);
   }
 };
 
@@ -227,7 +231,7 @@ struct softplus_gradient {
     const vector one = hn::Set(d, 1.0F), s = hn::Mul(k.first, x), e = exp_of(d, hn::Neg(hn::Abs(s)));
     const vector share = hn::IfThenElse(hn::Gt(s, hn::Zero(d)), one, e);
     const vector dx = hn::Div(hn::Mul(dy, share), hn::Add(one, e));
-    return hn::IfThenElse(hn::Gt(s, k.second), dy, dx);
+    return hn::IfThenElse(beyond(d, x, k), dy, dx);
   }
 };
 
@@ -301,8 +305,11 @@ struct gelu_tanh_gradient {
   HWY_INLINE vector operator()(numbers d, vector dy, vector x, constants) const {
     const gelu_tanh_parts t = split_gelu_tanh(d, x);
     const vector bend = hn::Mul(hn::Mul(t.x, t.steepness), hn::Mul(t.share, t.rest));
-    // x - x is 0, but NaN at the infinities, as x·(1 - tanh²) is.
-    return hn::Mul(dy, hn::Add(hn::Add(t.share, bend), hn::Sub(x, x)));
+    // x - x is 0, but NaN at the infinities, as x·(1 - tanh²) is; finite and far below, dx is 0 whatever dy.
+    const vector dx = hn::Mul(dy, hn::Add(hn::Add(t.share, bend), hn::Sub(x, x)));
+    const vector infinity = hn::Set(d, std::numeric_limits<float>::infinity());
+    const auto far = hn::And(hn::Lt(x, hn::Set(d, -1073741824.0F)), hn::Gt(x, hn::Neg(infinity)));
+    return hn::IfThenZeroElse(far, dx);
   }
 };
 

@@ -5,6 +5,7 @@
 // Declared: sigmoid and silu stay within 4 ulp, tanh within 3; elsewhere f32 bounds hold.
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <limits>
 
 #include "optimized/cpu/past_caches.hpp"
@@ -131,6 +132,13 @@ attributes limits(const problem& p) {
   constexpr float infinity = std::numeric_limits<float>::infinity();
   return {p.has("min") ? number(p, "min") : -infinity, p.has("max") ? number(p, "max") : infinity};
 }
+/// beta·x > threshold, asked of x itself: beta·x may round to the threshold or underflow.
+attributes beta_and_limit(const problem& p) {
+  const double limit = p.number("threshold") / std::fabs(p.number("beta"));
+  const auto near = static_cast<float>(limit);
+  const bool above = static_cast<double>(near) > limit + 1e-15 * std::fabs(limit);
+  return {number(p, "beta"), above ? std::nextafter(near, -std::numeric_limits<float>::infinity()) : near};
+}
 attributes kept_share(const problem& p) {
   const double dropped = p.number("p");
   return {dropped >= 1 ? 0.0F : static_cast<float>(1 / (1 - dropped)), 0.0F};
@@ -163,11 +171,7 @@ constexpr flat_layer layers[] = {
        return {1.758099341F, 1.050700987F};
      }},
     {.name = "celu", .read = alpha_and_one, .known = {"alpha", "x"}},
-    {.name = "softplus",
-     .read = [](const problem& p) -> attributes {
-       return {number(p, "beta"), number(p, "threshold")};
-     },
-     .known = {"beta", "threshold"}},
+    {.name = "softplus", .read = beta_and_limit, .known = {"beta", "threshold"}},
     {.name = "mish"},
     {.name = "gelu", .known = {"approximate", "x"}},
     {.name = "gelu"},  // approximate=tanh
