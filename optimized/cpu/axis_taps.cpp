@@ -63,16 +63,15 @@ mixed_number position(const resized& a, bool align_corners, index_t o) {
   return {std::min(twice / (2 * a.under), a.in - 1), twice % (2 * a.under), 2 * a.under};
 }
 
-/// The forward pass reads two cells always, the last one twice; backward no cell is dealt to twice.
-axis_taps linear(const resized& a, bool align_corners, bool forward) {
+/// A cell of weight 0 is not read: it may be infinite.
+axis_taps linear(const resized& a, bool align_corners) {
   axis_taps t{.in = a.in, .out = a.out};
   for (index_t o = 0; o < a.out; ++o) {
     const auto [whole, over, under] = position(a, align_corners, o);
-    const double share = static_cast<double>(over) / static_cast<double>(under);
-    const double rest = static_cast<double>(under - over) / static_cast<double>(under);
-    const bool last = whole >= a.in - 1;
-    t.add(whole, last && !forward ? 1 : rest);
-    if (forward || !last) t.add(std::min(whole + 1, a.in - 1), share);
+    const bool between = over > 0 && whole < a.in - 1;
+    const auto share = [&](index_t part) { return static_cast<double>(part) / static_cast<double>(under); };
+    t.add(whole, between ? share(under - over) : 1);
+    if (between) t.add(whole + 1, share(over));
     t.close_output();
   }
   return t;
@@ -116,7 +115,7 @@ axis_taps transposed(const axis_taps& a) {
 /// `upsample_nearest2d` without its rank.
 std::string_view family(std::string_view layer) { return layer.substr(0, layer.size() - 2); }
 
-axis_taps one_axis(const problem& p, int axis, index_t in, index_t out, bool forward) {
+axis_taps one_axis(const problem& p, int axis, index_t in, index_t out) {
   const std::string_view name = family(p.layer());
   const auto i = static_cast<std::size_t>(axis);
   if (name.ends_with("_pad")) {
@@ -126,19 +125,10 @@ axis_taps one_axis(const problem& p, int axis, index_t in, index_t out, bool for
   const resized a = resized_axis(p, axis, in, out);
   if (name == "upsample_nearest") return nearest(a, 0.0F);
   if (name == "upsample_nearest_exact") return nearest(a, 0.5F);
-  return linear(a, p.flag("align_corners"), forward);
+  return linear(a, p.flag("align_corners"));
 }
 
 }  // namespace
-
-bool axis_taps::same_as_before(index_t o) const {
-  if (o == 0 || count(o) != count(o - 1)) return false;
-  for (index_t k = 0; k < count(o); ++k)
-    if (cell_of(first(o) + k) != cell_of(first(o - 1) + k) ||
-        std::not_equal_to<>()(weight_of(first(o) + k), weight_of(first(o - 1) + k)))
-      return false;
-  return true;
-}
 
 image_taps taps_of(const problem& p, bool forward) {
   const shape x = p.shape_of("x"), y = p.shape_of("y");
@@ -147,7 +137,7 @@ image_taps taps_of(const problem& p, bool forward) {
     const int axis = i - (5 - x.rank());
     axis_taps taps{.in = 1, .out = 1};
     if (axis >= 0) {
-      taps = one_axis(p, axis, x[2 + axis], y[2 + axis], forward);
+      taps = one_axis(p, axis, x[2 + axis], y[2 + axis]);
     } else {
       taps.add(0, 1);
       taps.close_output();

@@ -26,8 +26,6 @@ struct axis_taps {
     weight.push_back(static_cast<float>(w));
   }
   void close_output() { begin.push_back(static_cast<index_t>(cell.size())); }
-  /// Output o reads what output o - 1 reads.
-  bool same_as_before(index_t o) const;
 };
 
 struct image_taps {

@@ -4,7 +4,7 @@
 // A panel, some neighbouring positions with all their channels (NCHW) or one pixel (NHWC), is copied to where it stays
 // near; there a step of one channel is a step of `step` numbers, and a window is that many reads off one sliding address,
 // with zeros before the first channel and behind the last. Sums are taken anew for each window: a sliding sum would keep
-// the rounding errors of large neighbours. b^-¾ is 1/√(b·√b), of other exponents exp(-beta·log b).
+// the rounding errors of large neighbours. b^-¾ is 1/(√b·√√b), of other exponents exp(-beta·log b).
 #include <algorithm>
 #include <limits>
 
@@ -47,7 +47,10 @@ constexpr index_t lanes = HWY_LANES(float);
 /// b^-beta for b ≥ 0.
 HWY_INLINE vector inverse_power(numbers d, vector b, float beta) {
   const vector one = hn::Set(d, 1.0F);
-  if (!(beta < 0.75F) && !(beta > 0.75F)) return hn::Div(one, hn::Sqrt(hn::Mul(b, hn::Sqrt(b))));
+  if (!(beta < 0.75F) && !(beta > 0.75F)) {
+    const vector root = hn::Sqrt(b);
+    return hn::Div(one, hn::Mul(root, hn::Sqrt(root)));
+  }
   if (!(beta < 1.0F) && !(beta > 1.0F)) return hn::Div(one, b);
   const vector infinity = hn::Set(d, std::numeric_limits<float>::infinity());
   vector logarithm = hn::Log(d, b);
@@ -88,9 +91,9 @@ void backward(const lrn_panel& p) {
   square(p);
   // What a channel sends to its window goes where dy was, and what it keeps where dx will be.
   for (index_t i = 0; i < p.count; i += lanes) {
-    const vector b = base_of(d, p, i), kept = hn::Mul(hn::LoadU(d, p.dy + i), inverse_power(d, b, p.beta));
-    hn::StoreU(kept, d, p.out + i);
-    hn::StoreU(hn::Div(hn::Mul(kept, hn::LoadU(d, p.x + i)), b), d, p.dy + i);
+    const vector b = base_of(d, p, i), power = inverse_power(d, b, p.beta), dy = hn::LoadU(d, p.dy + i);
+    hn::StoreU(hn::Mul(dy, power), d, p.out + i);
+    hn::StoreU(hn::Mul(hn::Mul(dy, hn::LoadU(d, p.x + i)), hn::Div(power, b)), d, p.dy + i);
   }
   const vector slope = hn::Set(d, 2 * p.share * p.beta);
   std::fill_n(p.dy + p.count, (p.before + p.after) * p.step, 0.0F);

@@ -60,7 +60,8 @@ struct backward {
 struct grouped {
   template <class V>
   HWY_INLINE static V of(V a, V b, const V* k) {
-    return hn::NegMulAdd(hn::Mul(hn::Sub(b, k[0]), k[1]), k[3], hn::MulSub(a, k[4], k[2]));
+    const V normal = hn::Mul(hn::Sub(b, k[0]), k[1]);
+    return hn::Mul(k[1], hn::NegMulAdd(normal, k[3], hn::MulSub(a, k[4], k[2])));
   }
 };
 

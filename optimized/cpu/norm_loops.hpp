@@ -18,7 +18,7 @@ enum class norm_sum : int {
 enum class norm_map : int {
   forward,   ///< (a - k0)·k1·k3 + k2
   backward,  ///< k4·((a - k2) - ((b - k0)·k1)·k3)
-  grouped,   ///< (a·k4 - k2) - ((b - k0)·k1)·k3
+  grouped,   ///< k1·((a·k4 - k2) - ((b - k0)·k1)·k3)
 };
 
 /// One row whose every position has its own gamma and beta (layer_norm).

@@ -200,7 +200,7 @@ class group_norm_plan final : public plan {
     } else {
       each_group(begin, end, [&](index_t g, index_t c) { set_given(w, n, g, c, k); });
       sum(2, w, n, begin, end, constants, sums, second);
-      each_group(begin, end, [&](index_t g, index_t c) { set_backward(w, n, g, c, sums, second, k); });
+      each_group(begin, end, [&](index_t /*g*/, index_t c) { set_backward(w, n, c, sums, second, k); });
     }
     write(w, n, begin, end, constants);
   }
@@ -261,18 +261,34 @@ class group_norm_plan final : public plan {
     std::fill_n(k[1] + first, in_group(), w.invstd[n * groups_ + g]);
   }
 
-  void set_backward(const work& w, index_t n, index_t g, index_t first, const float* sums,
-                    const float* products, float* const* k) const {
+  /// Σ dy and Σ dy·x̂ of one channel of one sample. Sums that left the range of f32 are taken again, in double.
+  void exact_sums(const work& w, index_t n, index_t c, float mean, float invstd, double& total,
+                  double& product) const {
+    if (std::isfinite(total) && std::isfinite(product)) return;
+    total = product = 0;
+    const index_t step = last_ ? channels_ : 1;
+    const index_t first = n * channels_ * plane_ + (last_ ? c : c * plane_);
+    for (index_t i = 0; i < plane_; ++i) {
+      const double dy = wide(w.a[first + i * step]);
+      total += dy;
+      product += dy * (wide(w.x[first + i * step]) - wide(mean)) * wide(invstd);
+    }
+  }
+
+  void set_backward(const work& w, index_t n, index_t first, const float* sums, const float* products,
+                    float* const* k) const {
     double total = 0, product = 0;
     for (index_t c = first; c < first + in_group(); ++c) {
-      total += wide(gamma_of(w, c)) * wide(sums[c]);
-      product += wide(gamma_of(w, c)) * wide(products[c]);
+      double of_dy = wide(sums[c]), of_both = wide(products[c]);
+      exact_sums(w, n, c, k[0][c], k[1][c], of_dy, of_both);
+      total += wide(gamma_of(w, c)) * of_dy;
+      product += wide(gamma_of(w, c)) * of_both;
     }
-    const double invstd = wide(w.invstd[n * groups_ + g]), m = static_cast<double>(in_group() * plane_);
+    const auto m = static_cast<double>(in_group() * plane_);
     for (index_t c = first; c < first + in_group(); ++c) {
-      k[2][c] = static_cast<float>(invstd * total / m);
-      k[3][c] = static_cast<float>(invstd * product / m);
-      k[4][c] = static_cast<float>(invstd * wide(gamma_of(w, c)));
+      k[2][c] = static_cast<float>(total / m);
+      k[3][c] = static_cast<float>(product / m);
+      k[4][c] = gamma_of(w, c);
     }
   }
 

@@ -1,17 +1,15 @@
 // Upsampling (nearest, nearest_exact, linear) and padding (constant, reflection, replication, circular) of rank 1, 2
-// and 3, forward and backward, for every instruction set: each is one sparse matrix an axis (axis_taps.hpp), and a row
-// of the output is made in two steps.
-//   down     the rows that its depth and height read are added up, weighted, into one row; a row that reads what the
-//            row before it read is not added up again
-//   across   NHWC: each pixel adds up the pixels it reads, lanes are channels. NCHW: lanes are neighbouring outputs, and
-//            what they read for one tap lies in one vector or two, out of which a permutation picks it; where it does not
-//            (a large step down), one output at a time
-// Weights of 1 copy, so that nearest and padding are exact. Rows belong to one thread each.
+// and 3, forward and backward, for every instruction set: each is one sparse matrix an axis (axis_taps.hpp).
+//   y[o] = Σ over the rows that o's depth and height read, Σ over the cells that its width reads, of weight·x
+// in this order, which is that of the definitions, so that large numbers that cancel there cancel here.
+//   NHWC   a pixel adds up the pixels it reads; lanes are channels
+//   NCHW   lanes are neighbouring outputs; what they read for one tap lies in one vector or two, out of which a
+//          permutation picks it. Where it does not (a large step down), one output at a time
+// Rows of the output belong to one thread each.
 #include <algorithm>
 #include <array>
 #include <limits>
 
-#include "optimized/cpu/aligned_buffer.hpp"
 #include "optimized/cpu/axis_taps.hpp"
 #include "optimized/cpu/past_caches.hpp"
 #include "optimized/kernels.hpp"
@@ -26,19 +24,19 @@
 #define PLUMB_SEPARABLE_TYPES
 namespace plumb {
 
-/// `lanes` neighbouring outputs of a row: for each tap where the vectors it reads begin, and what they give. Blocks of
-/// one target's width only.
-struct tap_block {
-  index_t from = 0;       ///< its first output; the last block may begin inside the one before it
-  index_t first_tap = 0;  ///< in row_blocks::picks
-  int taps = -1;          ///< -1: one output at a time
-};
+inline constexpr float no_tap = std::numeric_limits<float>::infinity();  ///< in the place of a weight
+
+/// One tap of `lanes` neighbouring outputs: lane < lanes is in the vector at `near`, the others in that at `far`.
 struct tap_pick {
-  index_t base = 0;
-  bool wide = false;  ///< reads the vector behind `base` too
-  bool plain = true;  ///< every weight is 1
+  index_t near = 0, far = 0;
+  bool wide = false;  ///< some are
   std::array<std::int32_t, 16> lane = {};
-  std::array<float, 16> weight = {};  ///< infinity: no such tap
+  std::array<float, 16> weight = {};
+};
+struct tap_block {
+  index_t from = 0;  ///< its first output; the last block may begin inside the one before it
+  index_t first_pick = 0;
+  int taps = -1;  ///< -1: one output at a time
 };
 struct row_blocks {
   const axis_taps* taps = nullptr;
@@ -47,16 +45,19 @@ struct row_blocks {
   float fill = 0;
 };
 
+/// The rows that one output row reads.
+struct source_rows {
+  index_t count = 0;
+  const float** row = nullptr;
+  float* weight = nullptr;
+};
+
 struct separable_functions {
   int lanes;
-  /// out[i] = Σ weights[k]·rows[k][i]
-  void (*add_rows)(const float* const* rows, const float* weights, index_t rows_count, index_t count,
-                   float* out);
-  /// One row of NCHW; `row` may be read 32 numbers beyond its end.
-  void (*across)(const row_blocks& blocks, const float* row, float* out, bool past);
-  /// One row of NHWC.
-  void (*across_pixels)(const axis_taps& taps, float fill, const float* row, index_t channels, float* out,
-                        bool past);
+  bool narrow;  ///< can load a part of a vector
+  void (*across)(const row_blocks& blocks, const source_rows& rows, float* out, bool past);
+  void (*across_pixels)(const axis_taps& taps, float fill, const source_rows& rows, index_t channels,
+                        float* out, bool past);
 };
 
 }  // namespace plumb
@@ -72,6 +73,11 @@ using numbers = hn::ScalableTag<float>;
 using single = hn::CappedTag<float, 1>;
 using vector = hn::Vec<numbers>;
 constexpr index_t lanes = HWY_LANES(float);
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
+constexpr bool narrow = true;
+#else
+constexpr bool narrow = false;
+#endif
 
 template <class D>
 HWY_INLINE void put(D d, hn::Vec<D> v, bool past, float* out) {
@@ -81,82 +87,72 @@ HWY_INLINE void put(D d, hn::Vec<D> v, bool past, float* out) {
     hn::StoreU(v, d, out);
 }
 
-template <class D>
-HWY_INLINE void add_at(D d, const float* const* rows, const float* weights, index_t count, index_t i,
-                       float* out) {
-  auto sum = hn::LoadU(d, rows[0] + i);
-  if (weights[0] < 1 || weights[0] > 1) sum = hn::Mul(sum, hn::Set(d, weights[0]));
-  for (index_t k = 1; k < count; ++k)
-    sum = hn::MulAdd(hn::LoadU(d, rows[k] + i), hn::Set(d, weights[k]), sum);
-  hn::StoreU(sum, d, out + i);
-}
-
-void add_rows(const float* const* rows, const float* weights, index_t rows_count, index_t count, float* out) {
-  index_t i = 0;
-  for (; i + lanes <= count; i += lanes) add_at(numbers(), rows, weights, rows_count, i, out);
-  for (; i < count; ++i) add_at(single(), rows, weights, rows_count, i, out);
-}
-
-HWY_INLINE vector pick(const tap_pick& p, const float* row) {
+HWY_INLINE vector pick(const tap_pick& p, const float* row, [[maybe_unused]] index_t width) {
   const numbers d;
   const hn::RebindToSigned<numbers> whole;
   const auto at = hn::LoadU(whole, p.lane.data());
-  const vector near = hn::LoadU(d, row + p.base);
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
+  if (width < lanes)
+    return hn::TableLookupLanes(hn::MaskedLoad(hn::FirstN(d, static_cast<std::size_t>(width)), d, row),
+                                hn::IndicesFromVec(d, at));
+#endif
+  const vector near = hn::LoadU(d, row + p.near);
   if (!p.wide) return hn::TableLookupLanes(near, hn::IndicesFromVec(d, at));
   const auto size = hn::Set(whole, static_cast<std::int32_t>(lanes));
-  const auto behind = hn::Not(hn::Lt(at, size));
-  const vector far = hn::LoadU(d, row + p.base + lanes);
-  return hn::IfThenElse(
-      hn::RebindMask(d, behind),
-      hn::TableLookupLanes(far, hn::IndicesFromVec(d, hn::IfThenElseZero(behind, hn::Sub(at, size)))),
-      hn::TableLookupLanes(near, hn::IndicesFromVec(d, hn::IfThenZeroElse(behind, at))));
+  const auto inside = hn::Lt(at, size);
+  const auto there = hn::IfThenZeroElse(inside, hn::Sub(at, size)), here = hn::IfThenElseZero(inside, at);
+  return hn::IfThenElse(hn::RebindMask(d, inside), hn::TableLookupLanes(near, hn::IndicesFromVec(d, here)),
+                        hn::TableLookupLanes(hn::LoadU(d, row + p.far), hn::IndicesFromVec(d, there)));
 }
 
-float one_output(const axis_taps& t, float fill, const float* row, index_t o) {
+float one_output(const axis_taps& t, float fill, const source_rows& rows, index_t o) {
   if (t.count(o) == 0) return fill;
   float sum = 0;
-  for (index_t k = t.first(o); k < t.first(o + 1); ++k) {
-    const float w = t.weight_of(k), x = row[t.cell_of(k)];
-    sum = k == t.first(o) ? (w < 1 || w > 1 ? w * x : x) : sum + w * x;
-  }
+  for (index_t r = 0; r < rows.count; ++r)
+    for (index_t k = t.first(o); k < t.first(o + 1); ++k) {
+      const float term = rows.weight[r] * t.weight_of(k) * rows.row[r][t.cell_of(k)];
+      sum = r == 0 && k == t.first(o) ? term : sum + term;
+    }
   return sum;
 }
 
-void across(const row_blocks& b, const float* row, float* out, bool past) {
+void across(const row_blocks& b, const source_rows& rows, float* out, bool past) {
   const numbers d;
-  const vector none = hn::Set(d, std::numeric_limits<float>::infinity());
+  const vector none = hn::Set(d, no_tap);
   for (const tap_block& block : b.blocks) {
-    const index_t o = block.from;
     if (block.taps < 0) {
-      for (index_t i = o; i < o + lanes; ++i) out[i] = one_output(*b.taps, b.fill, row, i);
+      for (index_t i = block.from; i < block.from + lanes; ++i) out[i] = one_output(*b.taps, b.fill, rows, i);
       continue;
     }
-    const tap_pick* p = b.picks.data() + block.first_tap;
-    vector sum = pick(p[0], row);
-    if (!p[0].plain) sum = hn::Mul(sum, hn::LoadU(d, p[0].weight.data()));
-    for (int k = 1; k < block.taps; ++k) {
-      const vector w = hn::LoadU(d, p[k].weight.data());
-      sum = hn::IfThenElse(hn::Eq(w, none), sum, hn::MulAdd(pick(p[k], row), w, sum));
-    }
-    put(d, sum, past, out + o);
+    vector sum = hn::Set(d, b.fill);
+    for (index_t r = 0; r < rows.count; ++r)
+      for (int k = 0; k < block.taps; ++k) {
+        const tap_pick& p = b.picks[static_cast<std::size_t>(block.first_pick + k)];
+        const vector share = hn::LoadU(d, p.weight.data()), x = pick(p, rows.row[r], b.taps->in);
+        const vector w = hn::Mul(share, hn::Set(d, rows.weight[r]));
+        const vector next = r == 0 && k == 0 ? hn::Mul(w, x) : hn::MulAdd(w, x, sum);
+        sum = hn::IfThenElse(hn::Eq(share, none), sum, next);
+      }
+    put(d, sum, past, out + block.from);
   }
   for (index_t o = b.blocks.empty() ? 0 : b.taps->out; o < b.taps->out; ++o)
-    out[o] = one_output(*b.taps, b.fill, row, o);
+    out[o] = one_output(*b.taps, b.fill, rows, o);
 }
 
 template <class D>
-HWY_INLINE void pixel(D d, const axis_taps& t, index_t o, const float* row, index_t channels, index_t c,
-                      bool past, float* out) {
-  const index_t first = t.first(o);
-  auto sum = hn::LoadU(d, row + t.cell_of(first) * channels + c);
-  const float w = t.weight_of(first);
-  if (w < 1 || w > 1) sum = hn::Mul(sum, hn::Set(d, w));
-  for (index_t k = first + 1; k < t.first(o + 1); ++k)
-    sum = hn::MulAdd(hn::LoadU(d, row + t.cell_of(k) * channels + c), hn::Set(d, t.weight_of(k)), sum);
+HWY_INLINE void pixel(D d, const axis_taps& t, index_t o, const source_rows& rows, index_t channels,
+                      index_t c, bool past, float* out) {
+  auto sum = hn::Zero(d);
+  for (index_t r = 0; r < rows.count; ++r)
+    for (index_t k = t.first(o); k < t.first(o + 1); ++k) {
+      const auto w = hn::Set(d, rows.weight[r] * t.weight_of(k));
+      const auto x = hn::LoadU(d, rows.row[r] + t.cell_of(k) * channels + c);
+      sum = r == 0 && k == t.first(o) ? hn::Mul(w, x) : hn::MulAdd(w, x, sum);
+    }
   put(d, sum, past, out + c);
 }
 
-void across_pixels(const axis_taps& t, float fill, const float* row, index_t channels, float* out,
+void across_pixels(const axis_taps& t, float fill, const source_rows& rows, index_t channels, float* out,
                    bool past) {
   for (index_t o = 0; o < t.out; ++o, out += channels) {
     if (t.count(o) == 0) {
@@ -164,14 +160,14 @@ void across_pixels(const axis_taps& t, float fill, const float* row, index_t cha
       continue;
     }
     index_t c = 0;
-    for (; c + lanes <= channels; c += lanes) pixel(numbers(), t, o, row, channels, c, past, out);
-    for (; c < channels; ++c) pixel(single(), t, o, row, channels, c, false, out);
+    for (; c + lanes <= channels; c += lanes) pixel(numbers(), t, o, rows, channels, c, past, out);
+    for (; c < channels; ++c) pixel(single(), t, o, rows, channels, c, false, out);
   }
 }
 
 }  // namespace
 
-constexpr separable_functions functions = {static_cast<int>(lanes), add_rows, across, across_pixels};
+constexpr separable_functions functions = {static_cast<int>(lanes), narrow, across, across_pixels};
 
 }  // namespace HWY_NAMESPACE
 }  // namespace plumb
@@ -183,44 +179,45 @@ HWY_AFTER_NAMESPACE();
 namespace plumb {
 namespace {
 
-/// Tap k of the `lanes` outputs from o, or nothing if it does not lie in two vectors.
+/// Tap k of the `lanes` outputs from o; false if it does not lie in two vectors of the row.
 bool pick_tap(const axis_taps& t, index_t o, index_t lanes, index_t k, tap_pick& p) {
-  index_t low = std::numeric_limits<index_t>::max(), high = 0;
+  index_t low = t.in - 1, high = 0;
+  const auto cell = [&](index_t i) { return t.cell_of(t.first(o + i) + k); };
   for (index_t i = 0; i < lanes; ++i)
     if (k < t.count(o + i)) {
-      low = std::min(low, t.cell_of(t.first(o + i) + k));
-      high = std::max(high, t.cell_of(t.first(o + i) + k));
+      low = std::min(low, cell(i));
+      high = std::max(high, cell(i));
     }
-  p.base = low;
-  p.wide = high - low >= lanes;
+  const index_t last = std::max<index_t>(0, t.in - lanes);
+  p.near = std::min(low, last);
+  p.far = std::min(p.near + lanes, last);
   for (index_t i = 0; i < lanes; ++i) {
     const auto at = static_cast<std::size_t>(i);
-    const bool there = k < t.count(o + i);
-    p.lane[at] = there ? static_cast<std::int32_t>(t.cell_of(t.first(o + i) + k) - low) : 0;
-    p.weight[at] = there ? t.weight_of(t.first(o + i) + k) : std::numeric_limits<float>::infinity();
-    p.plain = p.plain && !(p.weight[at] < 1) && !(p.weight[at] > 1);
+    p.weight[at] = k < t.count(o + i) ? t.weight_of(t.first(o + i) + k) : no_tap;
+    if (k >= t.count(o + i)) continue;
+    const bool is_near = cell(i) < p.near + lanes;
+    p.lane[at] = static_cast<std::int32_t>(is_near ? cell(i) - p.near : cell(i) - p.far + lanes);
+    p.wide = p.wide || !is_near;
   }
-  return high - low < 2 * lanes;
+  return high - p.near < 2 * lanes;
 }
 
-row_blocks blocks_of(const axis_taps& t, float fill, index_t lanes) {
+row_blocks blocks_of(const axis_taps& t, float fill, const separable_functions& set) {
   row_blocks b{.taps = &t, .fill = fill};
+  const index_t lanes = set.lanes;
   for (index_t next = 0; t.out >= lanes && next < t.out; next += lanes) {
     const index_t o = std::min(next, t.out - lanes);
     tap_block& block = b.blocks.emplace_back();
     block.from = o;
-    block.first_tap = static_cast<index_t>(b.picks.size());
-    index_t least = t.count(o), most = 0;
-    for (index_t i = 0; i < lanes; ++i) {
-      least = std::min(least, t.count(o + i));
-      most = std::max(most, t.count(o + i));
-    }
-    bool fits = least > 0 && most <= 8;
+    block.first_pick = static_cast<index_t>(b.picks.size());
+    index_t most = 0;
+    for (index_t i = 0; i < lanes; ++i) most = std::max(most, t.count(o + i));
+    bool fits = most <= 8 && (t.in >= lanes || set.narrow);
     for (index_t k = 0; fits && k < most; ++k) fits = pick_tap(t, o, lanes, k, b.picks.emplace_back());
     if (fits)
       block.taps = static_cast<int>(most);
     else
-      b.picks.resize(static_cast<std::size_t>(block.first_tap));
+      b.picks.resize(static_cast<std::size_t>(block.first_pick));
   }
   return b;
 }
@@ -228,19 +225,16 @@ row_blocks blocks_of(const axis_taps& t, float fill, index_t lanes) {
 class separable_plan final : public plan {
  public:
   separable_plan(const separable_functions& functions, const kernel_problem& kp, bool forward)
-      : run_(functions), taps_(taps_of(kp.problem, forward)), threads_(kp.threads) {
+      : run_(functions), taps_(taps_of(kp.problem, forward)) {
     const shape x = kp.problem.shape_of("x");
     images_ = x[0];
     channels_ = x[1];
     last_ = kp.layout == layout::nhwc;
-    if (!last_) blocks_ = blocks_of(width(), taps_.fill, functions.lanes);
-    for (int axis = 0; axis < 2; ++axis)
-      for (index_t o = 0; o < taps_.axes[axis].out; ++o)
-        repeats_[axis].push_back(taps_.axes[axis].same_as_before(o));
-  }
-
-  std::size_t workspace_size() const override {
-    return sizeof(float) * static_cast<std::size_t>(threads_ * scratch());
+    if (!last_) blocks_ = blocks_of(width(), taps_.fill, functions);
+    most_rows_ = longest(depth()) * longest(height());
+    const auto room = static_cast<std::size_t>(most_rows_ * kp.threads);
+    rows_.resize(room);
+    weights_.resize(room);
   }
 
   void run(const kernel_call& call) noexcept override {
@@ -250,14 +244,12 @@ class separable_plan final : public plan {
     const bool past = goes_past_caches(y, rows * out_row()) && (last_ ? channels_ : width().out) % 16 == 0;
 #pragma omp parallel for num_threads(call.threads) schedule(static)
     for (int share = 0; share < call.threads; ++share) {
-      float* scratch_row = static_cast<float*>(call.workspace) + share * scratch();
-      const float* row = nullptr;
-      const index_t begin = rows * share / call.threads, end = rows * (share + 1) / call.threads;
-      for (index_t i = begin; i < end; ++i) {
+      source_rows from{.row = rows_.data() + share * most_rows_,
+                       .weight = weights_.data() + share * most_rows_};
+      for (index_t i = rows * share / call.threads; i < rows * (share + 1) / call.threads; ++i) {
         const index_t p = i % height().out, o = i / height().out % depth().out;
-        const bool repeated = i > begin && p > 0 && repeats_[1][static_cast<std::size_t>(p)];
-        if (!repeated) row = down(x + i / (height().out * depth().out) * plane_size(), o, p, scratch_row);
-        write(row, y + i * out_row(), past);
+        write(x + i / (height().out * depth().out) * depth().in * height().in * in_row(), o, p, from,
+              y + i * out_row(), past);
       }
       if (past) hwy::FlushStream();
     }
@@ -267,54 +259,36 @@ class separable_plan final : public plan {
   const axis_taps& depth() const { return taps_.axes[0]; }
   const axis_taps& height() const { return taps_.axes[1]; }
   const axis_taps& width() const { return taps_.axes[2]; }
-  index_t pixel() const { return last_ ? channels_ : 1; }
-  index_t in_row() const { return width().in * pixel(); }
-  index_t out_row() const { return width().out * pixel(); }
-  index_t plane_size() const { return depth().in * height().in * in_row(); }
-  index_t scratch() const { return aligned_buffer::padded(in_row() + 32); }
+  index_t in_row() const { return width().in * (last_ ? channels_ : 1); }
+  index_t out_row() const { return width().out * (last_ ? channels_ : 1); }
 
-  /// The rows that output row (o, p) reads, added up; nullptr: it reads none.
-  const float* down(const float* plane, index_t o, index_t p, float* scratch_row) const {
-    const index_t depths = depth().count(o), heights = height().count(p);
-    if (depths * heights == 0) return nullptr;
-    constexpr index_t together = 8;
-    const float* rows[together];
-    float weights[together];
-    index_t count = 0;
-    bool begun = false;
-    const auto flush = [&] {
-      run_.add_rows(rows, weights, count, in_row(), scratch_row);
-      begun = true;
-      rows[0] = scratch_row;
-      weights[0] = 1;
-      count = 1;
-    };
-    for (index_t d = depth().first(o); d < depth().first(o + 1); ++d)
-      for (index_t h = height().first(p); h < height().first(p + 1); ++h) {
-        if (count == together) flush();
-        rows[count] = plane + (depth().cell_of(d) * height().in + height().cell_of(h)) * in_row();
-        weights[count++] = depth().weight_of(d) * height().weight_of(h);
-      }
-    const bool as_it_is = last_ && !begun && count == 1 && !(weights[0] < 1) && !(weights[0] > 1);
-    if (as_it_is) return rows[0];
-    flush();
-    return scratch_row;
+  static index_t longest(const axis_taps& t) {
+    index_t most = 1;
+    for (index_t o = 0; o < t.out; ++o) most = std::max(most, t.count(o));
+    return most;
   }
 
-  void write(const float* row, float* out, bool past) const {
-    if (row == nullptr)
+  void write(const float* plane, index_t o, index_t p, source_rows& rows, float* out, bool past) const {
+    rows.count = 0;
+    for (index_t d = depth().first(o); d < depth().first(o + 1); ++d)
+      for (index_t h = height().first(p); h < height().first(p + 1); ++h) {
+        rows.row[rows.count] = plane + (depth().cell_of(d) * height().in + height().cell_of(h)) * in_row();
+        rows.weight[rows.count++] = depth().weight_of(d) * height().weight_of(h);
+      }
+    if (rows.count == 0)
       std::fill_n(out, out_row(), taps_.fill);
     else if (last_)
-      run_.across_pixels(width(), taps_.fill, row, channels_, out, past);
+      run_.across_pixels(width(), taps_.fill, rows, channels_, out, past);
     else
-      run_.across(blocks_, row, out, past);
+      run_.across(blocks_, rows, out, past);
   }
 
   const separable_functions& run_;
   image_taps taps_;
   row_blocks blocks_;
-  std::vector<bool> repeats_[2];
-  index_t threads_, images_ = 0, channels_ = 0;
+  std::vector<const float*> rows_;  ///< room for the rows of one output row, a thread each
+  std::vector<float> weights_;
+  index_t most_rows_ = 1, images_ = 0, channels_ = 0;
   bool last_ = false;  ///< channels last
 };
 
