@@ -42,6 +42,13 @@ struct average_pool {
   }
 };
 
+struct averages {
+  void (*nhwc_forward)(const average_pool&, const float*, index_t, index_t, index_t, float*);
+  void (*nhwc_backward)(const average_pool&, const float*, index_t, index_t, index_t, float*);
+  void (*nchw_forward)(const average_pool&, const float*, index_t, float*);
+  void (*nchw_backward)(const average_pool&, const float*, float*, float*);
+};
+
 inline index_t entry(const std::vector<index_t>& list, index_t i) {
   return list[static_cast<std::size_t>(i)];
 }
@@ -171,12 +178,6 @@ void nchw_backward(const average_pool& a, const float* dy, float* shares, float*
 
 }  // namespace
 
-struct averages {
-  void (*nhwc_forward)(const average_pool&, const float*, index_t, index_t, index_t, float*);
-  void (*nhwc_backward)(const average_pool&, const float*, index_t, index_t, index_t, float*);
-  void (*nchw_forward)(const average_pool&, const float*, index_t, float*);
-  void (*nchw_backward)(const average_pool&, const float*, float*, float*);
-};
 constexpr averages all = {nhwc_forward, nhwc_backward, nchw_forward, nchw_backward};
 
 }  // namespace HWY_NAMESPACE
@@ -184,6 +185,8 @@ constexpr averages all = {nhwc_forward, nhwc_backward, nchw_forward, nchw_backwa
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
+#include "optimized/cpu/target_rows.hpp"
+
 namespace plumb {
 namespace {
 
@@ -253,10 +256,9 @@ average_pool read_windows(const problem& p) {
   return a;
 }
 
-template <class Averages>
 class average_plan final : public plan {
  public:
-  average_plan(const Averages& functions, const kernel_problem& kp, bool is_forward)
+  average_plan(const averages& functions, const kernel_problem& kp, bool is_forward)
       : run_(functions),
         a_(read_windows(kp.problem)),
         forward_(is_forward),
@@ -306,50 +308,30 @@ class average_plan final : public plan {
     }
   }
 
-  const Averages& run_;
+  const averages& run_;
   average_pool a_;
   bool forward_;
   bool last_;  ///< channels last
   index_t threads_;
 };
 
-template <class Averages>
-void add_rows(registry& kernels, const std::string& target, std::int64_t bit, const Averages& functions) {
-  for (const std::string layer : {"avg_pool2d", "adaptive_avg_pool2d", "global_avg_pool"})
-    for (const bool is_forward : {true, false}) {
-      kernel k;
-      k.layer = layer;
-      k.pass = is_forward ? "forward" : "backward";
-      k.name = layer + "." + k.pass + "/windows@" + target;
-      if ((hwy::SupportedTargets() & bit) == 0) k.unavailable = "this processor lacks " + target;
-      k.supports = [](const kernel_problem& kp) {
-        const std::string unknown =
-            kp.problem.first_unknown({"x", "y", "window", "stride", "pad", "ceil_mode", "count_include_pad",
-                                      "divisor_override", "output"});
-        return unknown.empty() ? support::yes() : support::no("unknown attribute " + unknown);
-      };
-      k.make_plan = [&functions, is_forward](const kernel_problem& kp) -> std::unique_ptr<plan> {
-        return std::make_unique<average_plan<Averages>>(functions, kp, is_forward);
-      };
-      kernels.add(std::move(k));
-    }
-}
-
 }  // namespace
 
 void register_avg_pool2d_windows(registry& kernels) {
-#if HWY_TARGETS & HWY_AVX3
-  add_rows(kernels, "avx3", HWY_AVX3, N_AVX3::all);
-#endif
-#if HWY_TARGETS & HWY_AVX2
-  add_rows(kernels, "avx2", HWY_AVX2, N_AVX2::all);
-#endif
-#if HWY_TARGETS & HWY_SSE4
-  add_rows(kernels, "sse4", HWY_SSE4, N_SSE4::all);
-#endif
-#if HWY_TARGETS & HWY_SCALAR
-  add_rows(kernels, "scalar", HWY_SCALAR, N_SCALAR::all);
-#endif
+  for (const auto& set : target_tables<averages>(PLUMB_TARGET_TABLES(all)))
+    for (const char* layer : {"avg_pool2d", "adaptive_avg_pool2d", "global_avg_pool"})
+      for (const bool is_forward : {true, false}) {
+        kernel k = target_row(layer, is_forward ? "forward" : "backward", "windows", set.name, set.runs_here);
+        k.supports = [](const kernel_problem& kp) {
+          return knows(kp, {"x", "y", "window", "stride", "pad", "ceil_mode", "count_include_pad",
+                            "divisor_override", "output"});
+        };
+        k.make_plan = [&functions = *set.functions,
+                       is_forward](const kernel_problem& kp) -> std::unique_ptr<plan> {
+          return std::make_unique<average_plan>(functions, kp, is_forward);
+        };
+        kernels.add(std::move(k));
+      }
 }
 
 }  // namespace plumb

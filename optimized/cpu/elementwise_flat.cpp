@@ -1,12 +1,11 @@
-// Activations over the elements as they lie in memory, one vector at a time, for every instruction set.
-//   relu      y = x ≤ 0 ? 0 : x        dx = x ≤ 0 ? 0 : dy          (so NaN passes, and -0 gives +0)
-//   sigmoid   e = exp(-|x|) ≤ 1, so nothing overflows; y = (x < 0 ? e : 1) / (1 + e); dx = dy·(1 - y)·y
-//   tanh      |x| < 5/8: x + x³·P(x²) (Moshier, Cephes); else 1 - 2/(e^2|x| + 1); dx = dy·(1 - y²)
-//   silu      x·σ(x); far below zero e^x is subnormal, so e^(x+64) stands in for it and e^-64 comes last
-//   leaky_relu, hard_swish as they are defined
-// The tail goes through the same vector code from a copy, so that no element can follow another rule.
-// exp is Highway's (1 ulp); with the sum and the division sigmoid and
-// silu stay within 4 ulp, tanh within 3.
+// Activations, gates and dropout over the elements as they lie in memory, one vector at a time, for every instruction
+// set: one loop, and a table that says which function of activations-inl.hpp serves which pass of which layer.
+// The tail goes through the same vector code from a copy, so that no element can follow another rule. A result that no
+// cache can hold goes past the caches (past_caches.hpp).
+// Declared: sigmoid and silu stay within 4 ulp, tanh within 3; elsewhere f32 bounds hold.
+#include <algorithm>
+#include <array>
+#include <cmath>
 #include <limits>
 
 #include "optimized/cpu/past_caches.hpp"
@@ -20,196 +19,172 @@
 
 #include <hwy/contrib/math/math-inl.h>
 
+#include "optimized/cpu/activations-inl.hpp"
+
+#ifndef PLUMB_ELEMENTWISE_TYPES
+#define PLUMB_ELEMENTWISE_TYPES
+namespace plumb {
+using map_function = void (*)(const float*, const float*, float*, index_t, const float*, bool);
+using map_functions = std::array<map_function, 44>;
+}  // namespace plumb
+#endif
+
 HWY_BEFORE_NAMESPACE();
 namespace plumb {
 namespace HWY_NAMESPACE {
 namespace {
 
-namespace hn = hwy::HWY_NAMESPACE;
-using numbers = hn::ScalableTag<float>;
-using vector = hn::Vec<numbers>;
-
-struct relu {
-  HWY_INLINE vector operator()(numbers d, vector x, vector, vector) const {
-    return hn::IfThenElse(hn::Le(x, hn::Zero(d)), hn::Zero(d), x);
+template <class F>
+HWY_NOINLINE void map_vectors(const float* a, const float* b, float* out, index_t count, constants k,
+                              bool past) {
+  const numbers d;
+  for (index_t i = 0; i < count; i += HWY_LANES(float)) {
+    const vector result = F()(d, hn::LoadU(d, a + i), hn::LoadU(d, b + i), k);
+    if (past)
+      hn::Stream(result, d, out + i);
+    else
+      hn::StoreU(result, d, out + i);
   }
-};
-
-struct relu_gradient {
-  HWY_INLINE vector operator()(numbers d, vector dy, vector x, vector) const {
-    return hn::IfThenElse(hn::Le(x, hn::Zero(d)), hn::Zero(d), dy);
-  }
-};
-
-struct sigmoid {
-  HWY_INLINE vector operator()(numbers d, vector x, vector, vector) const {
-    const vector one = hn::Set(d, 1.0F);
-    // Below -105 the result is 0 in f32; the limit keeps the conversion to integers inside exp in range.
-    const vector e = hn::Exp(d, hn::Max(hn::Neg(hn::Abs(x)), hn::Set(d, -105.0F)));
-    const vector y = hn::Div(hn::IfThenElse(hn::Lt(x, hn::Zero(d)), e, one), hn::Add(one, e));
-    return hn::IfThenElse(hn::IsNaN(x), x, y);
-  }
-};
-
-struct sigmoid_gradient {
-  HWY_INLINE vector operator()(numbers d, vector dy, vector y, vector) const {
-    return hn::Mul(hn::Mul(dy, hn::Sub(hn::Set(d, 1.0F), y)), y);
-  }
-};
-
-struct hyperbolic_tangent {
-  HWY_INLINE vector operator()(numbers d, vector x, vector, vector) const {
-    const vector one = hn::Set(d, 1.0F), size = hn::Abs(x), z = hn::Mul(x, x);
-    vector p = hn::Set(d, -5.70498872745e-3F);
-    p = hn::MulAdd(p, z, hn::Set(d, 2.06390887954e-2F));
-    p = hn::MulAdd(p, z, hn::Set(d, -5.37397155531e-2F));
-    p = hn::MulAdd(p, z, hn::Set(d, 1.33314422036e-1F));
-    p = hn::MulAdd(p, z, hn::Set(d, -3.33332819422e-1F));
-    const vector near = hn::MulAdd(hn::Mul(p, z), x, x);
-    const vector e = hn::Exp(d, hn::Min(hn::Add(size, size), hn::Set(d, 40.0F)));
-    const vector far = hn::CopySign(hn::Sub(one, hn::Div(hn::Set(d, 2.0F), hn::Add(e, one))), x);
-    const vector y = hn::IfThenElse(hn::Lt(size, hn::Set(d, 0.625F)), near, far);
-    return hn::IfThenElse(hn::IsNaN(x), x, y);
-  }
-};
-
-struct hyperbolic_tangent_gradient {
-  HWY_INLINE vector operator()(numbers d, vector dy, vector y, vector) const {
-    return hn::Mul(dy, hn::Sub(hn::Set(d, 1.0F), hn::Mul(y, y)));
-  }
-};
-
-/// x·σ(v) for a v of the sign of x, and NaN where v is.
-HWY_INLINE vector gated(numbers d, vector x, vector v) {
-  const vector one = hn::Set(d, 1.0F), shift = hn::Set(d, 64.0F);
-  const vector down = hn::Max(hn::Neg(hn::Abs(v)), hn::Set(d, -200.0F));
-  const auto deep = hn::Lt(down, hn::Neg(shift));
-  const vector e = hn::Exp(d, hn::IfThenElse(deep, hn::Add(down, shift), down));
-  const vector rest = hn::IfThenElse(deep, hn::Set(d, 1.6038108905486378e-28F), one);  // e^-64
-  const auto below = hn::Lt(v, hn::Zero(d));
-  const vector share =
-      hn::Div(hn::IfThenElse(below, e, one), hn::Add(one, hn::IfThenElse(deep, hn::Zero(d), e)));
-  const vector y = hn::Mul(hn::Mul(x, share), hn::IfThenElse(below, rest, one));
-  return hn::IfThenElse(hn::IsNaN(v), v, y);
+  if (past) hwy::FlushStream();
 }
 
-struct silu {
-  HWY_INLINE vector operator()(numbers d, vector x, vector, vector) const {
-    const auto lost = hn::Eq(x, hn::Set(d, -std::numeric_limits<float>::infinity()));
-    return hn::IfThenElse(lost, hn::Mul(x, hn::Zero(d)), gated(d, x, x));
-  }
-};
-
-struct silu_gradient {
-  HWY_INLINE vector operator()(numbers d, vector dy, vector x, vector) const {
-    const vector one = hn::Set(d, 1.0F);
-    const vector e = hn::Exp(d, hn::Max(hn::Neg(hn::Abs(x)), hn::Set(d, -105.0F)));
-    const vector larger = hn::Div(one, hn::Add(one, e)), smaller = hn::Div(e, hn::Add(one, e));
-    const auto below = hn::Lt(x, hn::Zero(d));
-    const vector s = hn::IfThenElse(below, smaller, larger), rest = hn::IfThenElse(below, larger, smaller);
-    return hn::IfThenElse(hn::IsNaN(x), x, hn::Mul(dy, hn::Add(s, hn::Mul(hn::Mul(x, s), rest))));
-  }
-};
-
-struct leaky_relu {
-  HWY_INLINE vector operator()(numbers d, vector x, vector, vector slope) const {
-    return hn::IfThenElse(hn::Gt(x, hn::Zero(d)), x, hn::Mul(slope, x));
-  }
-};
-
-struct leaky_relu_gradient {
-  HWY_INLINE vector operator()(numbers d, vector dy, vector x, vector slope) const {
-    return hn::IfThenElse(hn::Gt(x, hn::Zero(d)), dy, hn::Mul(dy, slope));
-  }
-};
-
-struct hard_swish {
-  HWY_INLINE vector operator()(numbers d, vector x, vector, vector) const {
-    const vector one = hn::Set(d, 1.0F), share = hn::Div(hn::Add(x, hn::Set(d, 3.0F)), hn::Set(d, 6.0F));
-    const vector kept = hn::IfThenElse(hn::Lt(share, hn::Zero(d)), hn::Zero(d), share);
-    return hn::Mul(x, hn::IfThenElse(hn::Ge(kept, one), one, kept));
-  }
-};
-
-struct hard_swish_gradient {
-  HWY_INLINE vector operator()(numbers d, vector dy, vector x, vector) const {
-    const vector three = hn::Set(d, 3.0F);
-    const vector slope = hn::Add(hn::Div(x, three), hn::Set(d, 0.5F));
-    const vector upper = hn::IfThenElse(hn::Ge(x, three), dy, hn::Mul(dy, slope));
-    return hn::IfThenElse(hn::Lt(x, hn::Neg(three)), hn::Zero(d), upper);
-  }
-};
-
-/// out[i] = f(a[i], b[i]); an operation of one operand gets it twice. `past`: a result that no cache can hold goes
-/// past the caches, so that its lines are not fetched first; `out` is then aligned.
+/// out[i] = f(a[i], b[i]); an operation of one operand gets it twice. `past`: past the caches; `out` is then aligned.
 template <class F>
-void map(const float* a, const float* b, float* out, index_t count, float parameter, bool past) {
+void map(const float* a, const float* b, float* out, index_t count, const float* attributes, bool past) {
   const numbers d;
-  const vector p = hn::Set(d, parameter);
-  constexpr index_t lanes = HWY_LANES(float);
-  index_t i = 0;
-  if (past) {
-    for (; i + lanes <= count; i += lanes)
-      hn::Stream(F()(d, hn::LoadU(d, a + i), hn::LoadU(d, b + i), p), d, out + i);
-    hwy::FlushStream();
-  }
-  for (; i + lanes <= count; i += lanes)
-    hn::StoreU(F()(d, hn::LoadU(d, a + i), hn::LoadU(d, b + i), p), d, out + i);
-  if (i == count) return;
+  const constants k = {hn::Set(d, attributes[0]), hn::Set(d, attributes[1])};
+  const index_t whole = count / HWY_LANES(float) * HWY_LANES(float);
+  map_vectors<F>(a, b, out, whole, k, past);
+  if (whole == count) return;
   HWY_ALIGN float tail[3][HWY_LANES(float)] = {};
-  for (index_t j = i; j < count; ++j) {
-    tail[0][j - i] = a[j];
-    tail[1][j - i] = b[j];
-  }
-  hn::Store(F()(d, hn::Load(d, tail[0]), hn::Load(d, tail[1]), p), d, tail[2]);
-  for (index_t j = i; j < count; ++j) out[j] = tail[2][j - i];
+  std::copy(a + whole, a + count, tail[0]);
+  std::copy(b + whole, b + count, tail[1]);
+  map_vectors<F>(tail[0], tail[1], tail[2], HWY_LANES(float), k, false);
+  std::copy_n(tail[2], count - whole, out + whole);
 }
 
 }  // namespace
 
-using map_function = void (*)(const float*, const float*, float*, index_t, float, bool);
-constexpr map_function maps[] = {map<relu>,
-                                 map<relu_gradient>,
-                                 map<sigmoid>,
-                                 map<sigmoid_gradient>,
-                                 map<hyperbolic_tangent>,
-                                 map<hyperbolic_tangent_gradient>,
-                                 map<silu>,
-                                 map<silu_gradient>,
-                                 map<leaky_relu>,
-                                 map<leaky_relu_gradient>,
-                                 map<hard_swish>,
-                                 map<hard_swish_gradient>};
+/// In the order of `layers` below, forward and backward.
+constexpr map_functions maps = {map<relu>,
+                                map<relu_gradient>,
+                                map<sigmoid>,
+                                map<sigmoid_gradient>,
+                                map<hyperbolic_tangent>,
+                                map<hyperbolic_tangent_gradient>,
+                                map<silu>,
+                                map<silu_gradient>,
+                                map<leaky_relu>,
+                                map<leaky_relu_gradient>,
+                                map<hard_swish>,
+                                map<hard_swish_gradient>,
+                                map<clamp>,
+                                map<clamp_gradient>,
+                                map<hard_tanh>,
+                                map<hard_tanh_gradient>,
+                                map<hard_sigmoid>,
+                                map<hard_sigmoid_gradient>,
+                                map<softsign>,
+                                map<softsign_gradient>,
+                                map<elu>,
+                                map<elu_gradient>,
+                                map<elu>,
+                                map<elu_gradient>,
+                                map<celu>,
+                                map<celu_gradient>,
+                                map<softplus>,
+                                map<softplus_gradient>,
+                                map<mish>,
+                                map<mish_gradient>,
+                                map<gelu>,
+                                map<gelu_gradient>,
+                                map<gelu_tanh>,
+                                map<gelu_tanh_gradient>,
+                                map<exponential_gate>,
+                                map<product>,
+                                map<negative>,
+                                map<negative>,
+                                map<inverse>,
+                                map<inverse_gradient>,
+                                map<product>,
+                                map<square_gradient>,
+                                map<masked>,
+                                map<masked>};
 
 }  // namespace HWY_NAMESPACE
 }  // namespace plumb
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
+#include "optimized/cpu/target_rows.hpp"
+
 namespace plumb {
 namespace {
 
-using map_function = void (*)(const float*, const float*, float*, index_t, float, bool);
-
 constexpr index_t worth_a_thread = 4096;
 
-/// The layers in the order of `maps`, two passes each.
-struct activation {
-  const char* layer;
-  const char* arithmetic;
-  double ulps;            ///< declared for the forward pass; 0: what the arithmetic allows
-  const char* parameter;  ///< its attribute, if it has one
-};
-constexpr activation activations[] = {{"relu", "exact", 0, nullptr},
-                                      {"sigmoid", "f32", 4, nullptr},
-                                      {"tanh", "f32", 3, nullptr},
-                                      {"silu", "f32", 4, nullptr},
-                                      {"leaky_relu", "f32", 0, "negative_slope"},
-                                      {"hard_swish", "f32", 0, nullptr}};
+using attributes = std::array<float, 2>;
 
-std::unique_ptr<plan> make_plan(const kernel_problem& kp, const activation& which, map_function run) {
-  const float parameter = which.parameter ? static_cast<float>(kp.problem.number(which.parameter)) : 0.0F;
-  return make_simple_plan([run, parameter](const kernel_call& call) {
+attributes none(const problem&) { return {}; }
+float number(const problem& p, const char* name) { return static_cast<float>(p.number(name)); }
+attributes alpha_and_one(const problem& p) { return {number(p, "alpha"), 1.0F}; }
+attributes limits(const problem& p) {
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  return {p.has("min") ? number(p, "min") : -infinity, p.has("max") ? number(p, "max") : infinity};
+}
+/// beta·x > threshold, asked of x itself: beta·x may round to the threshold or underflow.
+attributes beta_and_limit(const problem& p) {
+  const double limit = p.number("threshold") / std::fabs(p.number("beta"));
+  const auto near = static_cast<float>(limit);
+  const bool above = static_cast<double>(near) > limit + 1e-15 * std::fabs(limit);
+  return {number(p, "beta"), above ? std::nextafter(near, -std::numeric_limits<float>::infinity()) : near};
+}
+attributes kept_share(const problem& p) {
+  const double dropped = p.number("p");
+  return {dropped >= 1 ? 0.0F : static_cast<float>(1 / (1 - dropped)), 0.0F};
+}
+
+/// One layer, in the order of `maps`.
+struct flat_layer {
+  const char* name;
+  const char* arithmetic = "f32";
+  double ulps = 0;  ///< declared for the forward pass; 0: what the arithmetic allows
+  attributes (*read)(const problem&) = none;
+  std::array<const char*, 2> known = {"x", "x"};  ///< its attributes
+};
+constexpr flat_layer layers[] = {
+    {.name = "relu", .arithmetic = "exact"},
+    {.name = "sigmoid", .ulps = 4},
+    {.name = "tanh", .ulps = 3},
+    {.name = "silu", .ulps = 4},
+    {.name = "leaky_relu",
+     .read = [](const problem& p) -> attributes { return {number(p, "negative_slope")}; },
+     .known = {"negative_slope", "x"}},
+    {.name = "hard_swish"},
+    {.name = "clamp", .arithmetic = "exact", .read = limits, .known = {"min", "max"}},
+    {.name = "hard_tanh", .arithmetic = "exact", .read = limits, .known = {"min", "max"}},
+    {.name = "hard_sigmoid"},
+    {.name = "softsign"},
+    {.name = "elu", .read = alpha_and_one, .known = {"alpha", "x"}},
+    {.name = "selu",
+     .read = [](const problem&) -> attributes {
+       return {1.758099341F, 1.050700987F};
+     }},
+    {.name = "celu", .read = alpha_and_one, .known = {"alpha", "x"}},
+    {.name = "softplus", .read = beta_and_limit, .known = {"beta", "threshold"}},
+    {.name = "mish"},
+    {.name = "gelu", .known = {"approximate", "x"}},
+    {.name = "gelu"},  // approximate=tanh
+    {.name = "exp"},
+    {.name = "neg", .arithmetic = "exact"},
+    {.name = "reciprocal"},
+    {.name = "square"},
+    {.name = "dropout", .read = kept_share, .known = {"p", "mask"}}};
+
+bool second_form(const problem& p) { return p.has("approximate") && p.text("approximate") == "tanh"; }
+
+std::unique_ptr<plan> make_plan(const kernel_problem& kp, const flat_layer& which, map_function run) {
+  return make_simple_plan([run, constants = which.read(kp.problem)](const kernel_call& call) {
     const auto* a = static_cast<const float*>(call.reads[0].data);
     const auto* b = static_cast<const float*>(call.reads[call.reads.size() - 1].data);
     auto* out = static_cast<float*>(call.writes[0].data);
@@ -221,51 +196,34 @@ std::unique_ptr<plan> make_plan(const kernel_problem& kp, const activation& whic
 #pragma omp parallel for num_threads(call.threads) schedule(static) if (count > worth_a_thread)
     for (int share = 0; share < call.threads; ++share) {
       const index_t begin = first(share);
-      run(a + begin, b + begin, out + begin, first(share + 1) - begin, parameter, past);
+      run(a + begin, b + begin, out + begin, first(share + 1) - begin, constants.data(), past);
     }
   });
 }
 
-kernel make_kernel(const activation& which, bool forward, map_function run) {
-  kernel k;
-  k.layer = which.layer;
-  k.pass = forward ? "forward" : "backward";
-  k.arithmetic = which.arithmetic;
-  if (forward) k.accuracy.ulps = which.ulps;
-  k.supports = [&which](const kernel_problem& kp) {
-    const std::string unknown = kp.problem.first_unknown({"x", "y", which.parameter ? which.parameter : "x"});
-    return unknown.empty() ? support::yes() : support::no("unknown attribute " + unknown);
+kernel make_row(const target_table<map_functions>& set, std::size_t i, bool forward) {
+  const flat_layer& layer = layers[i];
+  kernel k = target_row(layer.name, forward ? "forward" : "backward", "flat", set.name, set.runs_here);
+  k.arithmetic = layer.arithmetic;
+  if (forward) k.accuracy.ulps = layer.ulps;
+  k.supports = [&layer](const kernel_problem& kp) {
+    return knows(kp, {"x", "y", layer.known[0], layer.known[1]});
   };
-  k.make_plan = [&which, run](const kernel_problem& kp) { return make_plan(kp, which, run); };
+  const map_function* run = set.functions->data() + 2 * i + (forward ? 0 : 1);
+  k.make_plan = [&layer, run](const kernel_problem& kp) {
+    return make_plan(kp, layer, run[second_form(kp.problem) ? 2 : 0]);
+  };
   return k;
-}
-
-template <std::size_t N>
-void add_rows(registry& kernels, const std::string& target, std::int64_t bit, const map_function (&maps)[N]) {
-  static_assert(N == 2 * std::size(activations));
-  for (std::size_t i = 0; i < N; ++i) {
-    kernel k = make_kernel(activations[i / 2], i % 2 == 0, maps[i]);
-    k.name = k.layer + "." + k.pass + "/flat@" + target;
-    if ((hwy::SupportedTargets() & bit) == 0) k.unavailable = "this processor lacks " + target;
-    kernels.add(std::move(k));
-  }
 }
 
 }  // namespace
 
 void register_elementwise_flat(registry& kernels) {
-#if HWY_TARGETS & HWY_AVX3
-  add_rows(kernels, "avx3", HWY_AVX3, N_AVX3::maps);
-#endif
-#if HWY_TARGETS & HWY_AVX2
-  add_rows(kernels, "avx2", HWY_AVX2, N_AVX2::maps);
-#endif
-#if HWY_TARGETS & HWY_SSE4
-  add_rows(kernels, "sse4", HWY_SSE4, N_SSE4::maps);
-#endif
-#if HWY_TARGETS & HWY_SCALAR
-  add_rows(kernels, "scalar", HWY_SCALAR, N_SCALAR::maps);
-#endif
+  static_assert(std::tuple_size_v<map_functions> == 2 * std::size(layers));
+  for (const auto& set : target_tables<map_functions>(PLUMB_TARGET_TABLES(maps)))
+    for (std::size_t i = 0; i < std::size(layers); ++i)
+      if (i == 0 || std::string_view(layers[i].name) != layers[i - 1].name)
+        for (const bool forward : {true, false}) kernels.add(make_row(set, i, forward));
 }
 
 }  // namespace plumb

@@ -123,13 +123,15 @@ void nchw_row(const pool_arguments& a, const float* x, index_t p, float* y, inde
 }  // namespace
 
 using row_function = void (*)(const pool_arguments&, const float*, index_t, float*, index_t*);
-constexpr row_function rows_of_maxima[] = {nchw_row, nhwc_row};
+constexpr std::array<row_function, 2> rows_of_maxima = {nchw_row, nhwc_row};
 
 }  // namespace HWY_NAMESPACE
 }  // namespace plumb
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
+#include "optimized/cpu/target_rows.hpp"
+
 namespace plumb {
 namespace {
 
@@ -193,37 +195,20 @@ support lanes_support(const kernel_problem& kp) {
   return s;
 }
 
-kernel make_forward(const std::string& target, std::int64_t bit, const row_function (&rows)[2]) {
-  kernel k;
-  k.layer = "max_pool2d";
-  k.pass = "forward";
-  k.name = "max_pool2d.forward/lanes@" + target;
-  k.arithmetic = "exact";
-  if ((hwy::SupportedTargets() & bit) == 0) k.unavailable = "this processor lacks " + target;
-  k.supports = lanes_support;
-  k.make_plan = [&rows](const kernel_problem& kp) {
-    const row_function row = rows[kp.layout == layout::nhwc];
-    return make_simple_plan([row, order = kp.layout, a = read_pool_arguments(kp.problem)](
-                                const kernel_call& call) { forward(a, order, row, call); });
-  };
-  return k;
-}
-
 }  // namespace
 
 void register_max_pool2d_lanes(registry& kernels) {
-#if HWY_TARGETS & HWY_AVX3
-  kernels.add(make_forward("avx3", HWY_AVX3, N_AVX3::rows_of_maxima));
-#endif
-#if HWY_TARGETS & HWY_AVX2
-  kernels.add(make_forward("avx2", HWY_AVX2, N_AVX2::rows_of_maxima));
-#endif
-#if HWY_TARGETS & HWY_SSE4
-  kernels.add(make_forward("sse4", HWY_SSE4, N_SSE4::rows_of_maxima));
-#endif
-#if HWY_TARGETS & HWY_SCALAR
-  kernels.add(make_forward("scalar", HWY_SCALAR, N_SCALAR::rows_of_maxima));
-#endif
+  for (const auto& set : target_tables<std::array<row_function, 2>>(PLUMB_TARGET_TABLES(rows_of_maxima))) {
+    kernel k = target_row("max_pool2d", "forward", "lanes", set.name, set.runs_here);
+    k.arithmetic = "exact";
+    k.supports = lanes_support;
+    k.make_plan = [&rows = *set.functions](const kernel_problem& kp) {
+      const row_function row = rows[kp.layout == layout::nhwc];
+      return make_simple_plan([row, order = kp.layout, a = read_pool_arguments(kp.problem)](
+                                  const kernel_call& call) { forward(a, order, row, call); });
+    };
+    kernels.add(std::move(k));
+  }
   kernel k;
   k.layer = "max_pool2d";
   k.pass = "backward";

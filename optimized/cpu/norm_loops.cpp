@@ -57,6 +57,14 @@ struct backward {
   }
 };
 
+struct grouped {
+  template <class V>
+  HWY_INLINE static V of(V a, V b, const V* k) {
+    const V normal = hn::Mul(hn::Sub(b, k[0]), k[1]);
+    return hn::Mul(k[1], hn::NegMulAdd(normal, k[3], hn::MulSub(a, k[4], k[2])));
+  }
+};
+
 /// `Vectors` columns of vectors at once.
 template <class Term, int Vectors, class D>
 HWY_INLINE void sum_block(D d, const float* a, const float* b, const float* mean, const float* scale,
@@ -164,6 +172,75 @@ void map_columns(const float* a, const float* b, const float* const* k, index_t 
   if (past) hwy::FlushStream();
 }
 
+// Rows with a gamma and a beta of their own at every position: `body(d, i)` for whole vectors, then number by number.
+
+template <class Body>
+HWY_INLINE void along(index_t count, const Body& body) {
+  constexpr index_t lanes = HWY_LANES(float);
+  index_t i = 0;
+  for (; i + lanes <= count; i += lanes) body(numbers(), i);
+  for (; i < count; ++i) body(single(), i);
+}
+
+template <class D>
+HWY_INLINE void put(D d, hn::Vec<D> v, bool past, float* out) {
+  if (past && hn::MaxLanes(d) > 1)
+    hn::Stream(v, d, out);
+  else
+    hn::StoreU(v, d, out);
+}
+
+template <class D>
+HWY_INLINE hn::Vec<D> normal_at(D d, const float* x, const norm_row& r, index_t i) {
+  return hn::Mul(hn::Sub(hn::LoadU(d, x + i), hn::Set(d, r.mean)), hn::Set(d, r.scale));
+}
+
+void row_forward(const norm_row& r, float* out, bool past) {
+  along(r.count, [&](auto d, index_t i) {
+    put(d, hn::MulAdd(normal_at(d, r.a, r, i), hn::LoadU(d, r.gamma + i), hn::LoadU(d, r.beta + i)), past,
+        out + i);
+  });
+  if (past) hwy::FlushStream();
+}
+
+void row_backward(const norm_row& r, float* out, bool past) {
+  along(r.count, [&](auto d, index_t i) {
+    const auto g = hn::MulSub(hn::LoadU(d, r.a + i), hn::LoadU(d, r.gamma + i), hn::Set(d, r.first));
+    const auto inner = hn::NegMulAdd(normal_at(d, r.b, r, i), hn::Set(d, r.second), g);
+    put(d, hn::Mul(inner, hn::Set(d, r.scale)), past, out + i);
+  });
+  if (past) hwy::FlushStream();
+}
+
+void row_sums(norm_row& r) {
+  const numbers d;
+  const single one;
+  hn::Vec<numbers> first = hn::Zero(d), second = hn::Zero(d);
+  hn::Vec<single> first_rest = hn::Zero(one), second_rest = hn::Zero(one);
+  constexpr index_t lanes = HWY_LANES(float);
+  index_t i = 0;
+  for (; i + lanes <= r.count; i += lanes) {
+    const auto g = hn::Mul(hn::LoadU(d, r.a + i), hn::LoadU(d, r.gamma + i));
+    first = hn::Add(first, g);
+    second = hn::MulAdd(g, normal_at(d, r.b, r, i), second);
+  }
+  for (; i < r.count; ++i) {
+    const auto g = hn::Mul(hn::LoadU(one, r.a + i), hn::LoadU(one, r.gamma + i));
+    first_rest = hn::Add(first_rest, g);
+    second_rest = hn::MulAdd(g, normal_at(one, r.b, r, i), second_rest);
+  }
+  r.first = hn::GetLane(hn::SumOfLanes(d, first)) + hn::GetLane(first_rest);
+  r.second = hn::GetLane(hn::SumOfLanes(d, second)) + hn::GetLane(second_rest);
+}
+
+void row_parameters(const norm_row& r, float* dgamma, float* dbeta) {
+  along(r.count, [&](auto d, index_t i) {
+    const auto dy = hn::LoadU(d, r.a + i);
+    hn::StoreU(hn::MulAdd(dy, normal_at(d, r.b, r, i), hn::LoadU(d, dgamma + i)), d, dgamma + i);
+    hn::StoreU(hn::Add(dy, hn::LoadU(d, dbeta + i)), d, dbeta + i);
+  });
+}
+
 }  // namespace
 
 // Addresses only: whoever reads them may run on a processor without this instruction set.
@@ -171,42 +248,32 @@ constexpr norm_target loops = {
     .name = {},
     .sum_run = {sum_run<total>, sum_run<squares>, sum_run<gradients>},
     .sum_columns = {sum_columns<total>, sum_columns<squares>, sum_columns<gradients>},
-    .map_run = {map_run<forward>, map_run<backward>},
-    .map_columns = {map_columns<forward>, map_columns<backward>}};
+    .map_run = {map_run<forward>, map_run<backward>, map_run<grouped>},
+    .map_columns = {map_columns<forward>, map_columns<backward>, map_columns<grouped>},
+    .row_forward = row_forward,
+    .row_backward = row_backward,
+    .row_sums = row_sums,
+    .row_parameters = row_parameters};
 
 }  // namespace HWY_NAMESPACE
 }  // namespace plumb
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
-#include <vector>
+#include "optimized/cpu/target_rows.hpp"
 
 namespace plumb {
-namespace {
-
-norm_target named(norm_target target, std::string_view name, std::int64_t bit) {
-  target.name = name;
-  target.runs_here = (hwy::SupportedTargets() & bit) != 0;
-  return target;
-}
-
-}  // namespace
 
 std::span<const norm_target> norm_targets() {
-  static const std::vector<norm_target> all = {
-#if HWY_TARGETS & HWY_AVX3
-    named(N_AVX3::loops, "avx3", HWY_AVX3),
-#endif
-#if HWY_TARGETS & HWY_AVX2
-    named(N_AVX2::loops, "avx2", HWY_AVX2),
-#endif
-#if HWY_TARGETS & HWY_SSE4
-    named(N_SSE4::loops, "sse4", HWY_SSE4),
-#endif
-#if HWY_TARGETS & HWY_SCALAR
-    named(N_SCALAR::loops, "scalar", HWY_SCALAR),
-#endif
-  };
+  static const std::vector<norm_target> all = [] {
+    std::vector<norm_target> list;
+    for (const auto& set : target_tables<norm_target>(PLUMB_TARGET_TABLES(loops))) {
+      norm_target& target = list.emplace_back(*set.functions);
+      target.name = set.name;
+      target.runs_here = set.runs_here;
+    }
+    return list;
+  }();
   return all;
 }
 

@@ -18,6 +18,16 @@ enum class norm_sum : int {
 enum class norm_map : int {
   forward,   ///< (a - k0)·k1·k3 + k2
   backward,  ///< k4·((a - k2) - ((b - k0)·k1)·k3)
+  grouped,   ///< k1·((a·k4 - k2) - ((b - k0)·k1)·k3)
+};
+
+/// One row whose every position has its own gamma and beta (layer_norm).
+struct norm_row {
+  const float *a = nullptr, *b = nullptr;         ///< x, or dy and x
+  const float *gamma = nullptr, *beta = nullptr;  ///< `count` numbers each
+  float mean = 0, scale = 0;                      ///< x̂ = (x - mean)·scale
+  float first = 0, second = 0;                    ///< Σ dy·gamma/m and Σ dy·gamma·x̂/m
+  index_t count = 0;
 };
 
 struct norm_target {
@@ -30,10 +40,17 @@ struct norm_target {
   void (*sum_columns[3])(const float* a, const float* b, const float* mean, const float* scale, index_t rows,
                          index_t channels, float* first, float* second) = {};
   /// `past`: past the caches; out began on a cache line (past_caches.hpp). The constants of channel c are k[0][c] … k[4][c]; of a run, k[0][0] … k[4][0].
-  void (*map_run[2])(const float* a, const float* b, const float* const* k, index_t rows, index_t count,
+  void (*map_run[3])(const float* a, const float* b, const float* const* k, index_t rows, index_t count,
                      float* out, bool past) = {};
-  void (*map_columns[2])(const float* a, const float* b, const float* const* k, index_t rows,
+  void (*map_columns[3])(const float* a, const float* b, const float* const* k, index_t rows,
                          index_t channels, float* out, bool past) = {};
+  /// out = x̂·gamma + beta; out = scale·(dy·gamma - first - x̂·second).
+  void (*row_forward)(const norm_row& row, float* out, bool past) = nullptr;
+  void (*row_backward)(const norm_row& row, float* out, bool past) = nullptr;
+  /// first = Σ dy·gamma, second = Σ dy·gamma·x̂.
+  void (*row_sums)(norm_row& row) = nullptr;
+  /// dgamma += dy·x̂, dbeta += dy.
+  void (*row_parameters)(const norm_row& row, float* dgamma, float* dbeta) = nullptr;
 };
 
 /// Every instruction set compiled in, best first.

@@ -3,9 +3,10 @@
 //   backward   dx = y·(dy - Σ dy·y),          or  dx = dy - exp(y)·Σ dy
 // A line of numbers along the axis lies in memory with a fixed step. Step 1: the vectors hold neighbours of one line.
 // Larger steps: the vectors hold neighbouring lines, up to 4 vectors together, so that no number is moved. Either way a
-// line stays in the first caches while it is read three times. exp and log are Highway's (1 and 4 ulp); what is NaN
+// line stays in the first caches while it is read three times. Short lines of neighbours are turned first. exp and log are Highway's (1 and 4 ulp); what is NaN
 // stays NaN.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -17,6 +18,17 @@
 #include <hwy/highway.h>
 
 #include <hwy/contrib/math/math-inl.h>
+
+#ifndef PLUMB_SOFTMAX_TYPES
+#define PLUMB_SOFTMAX_TYPES
+namespace plumb {
+struct softmax_functions {
+  void (*line)(const float* a, const float* b, index_t count, float* out);
+  void (*lines)(const float* a, const float* b, index_t count, index_t step, index_t width, float* out);
+};
+using softmax_table = std::array<softmax_functions, 4>;
+}  // namespace plumb
+#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace plumb {
@@ -190,28 +202,22 @@ void line(const float* a, const float* b, index_t count, float* out) {
 
 }  // namespace
 
-struct softmax_functions {
-  void (*line)(const float* a, const float* b, index_t count, float* out);
-  void (*lines)(const float* a, const float* b, index_t count, index_t step, index_t width, float* out);
-};
 /// softmax and log_softmax, forward and backward.
-constexpr softmax_functions all[] = {{line<forward<false>>, lines_of<forward<false>>},
-                                     {line<backward<false>>, lines_of<backward<false>>},
-                                     {line<forward<true>>, lines_of<forward<true>>},
-                                     {line<backward<true>>, lines_of<backward<true>>}};
+constexpr softmax_table all = {{{line<forward<false>>, lines_of<forward<false>>},
+                                {line<backward<false>>, lines_of<backward<false>>},
+                                {line<forward<true>>, lines_of<forward<true>>},
+                                {line<backward<true>>, lines_of<backward<true>>}}};
 
 }  // namespace HWY_NAMESPACE
 }  // namespace plumb
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
+#include "optimized/cpu/target_rows.hpp"
+#include "optimized/cpu/tile.hpp"
+
 namespace plumb {
 namespace {
-
-struct functions {
-  void (*line)(const float* a, const float* b, index_t count, float* out);
-  void (*lines)(const float* a, const float* b, index_t count, index_t step, index_t width, float* out);
-};
 
 /// The axis as it lies in memory: `outer` blocks of `length` rows of `step` neighbours.
 struct memory_axis {
@@ -230,62 +236,70 @@ memory_axis axis_in_memory(const kernel_problem& kp) {
   return a;
 }
 
-kernel make_kernel(const std::string& layer, const std::string& pass, const functions& f) {
-  kernel k;
-  k.layer = layer;
-  k.pass = pass;
-  k.supports = [](const kernel_problem& kp) {
-    const std::string unknown = kp.problem.first_unknown({"x", "y", "axis"});
-    return unknown.empty() ? support::yes() : support::no("unknown attribute " + unknown);
-  };
-  k.make_plan = [f](const kernel_problem& kp) {
-    return make_simple_plan([f, axis = axis_in_memory(kp)](const kernel_call& call) {
-      const auto* a = static_cast<const float*>(call.reads[0].data);
-      const auto* b = static_cast<const float*>(call.reads[call.reads.size() - 1].data);
-      auto* out = static_cast<float*>(call.writes[0].data);
-      // Neighbouring lines in pieces of whole vectors of every target.
-      constexpr index_t piece = 64;
-      const index_t pieces = (axis.step + piece - 1) / piece;
+constexpr index_t piece = 64;  ///< lines worked on together: whole vectors of every target
+
+/// Lines whose numbers are neighbours and too few to fill vectors: turned, worked on side by side, turned back.
+void run_turned(const softmax_functions& f, const tile_target& turn, const memory_axis& axis,
+                const kernel_call& call) {
+  const auto* a = static_cast<const float*>(call.reads[0].data);
+  const auto* b = static_cast<const float*>(call.reads[call.reads.size() - 1].data);
+  auto* out = static_cast<float*>(call.writes[0].data);
 #pragma omp parallel for num_threads(call.threads) schedule(static)
-      for (index_t i = 0; i < axis.outer * pieces; ++i) {
-        const index_t from = i / pieces * axis.length * axis.step + i % pieces * piece;
-        if (axis.step == 1)
-          f.line(a + from, b + from, axis.length, out + from);
-        else
-          f.lines(a + from, b + from, axis.length, axis.step, std::min(piece, axis.step - i % pieces * piece),
-                  out + from);
-      }
-    });
-  };
-  return k;
+  for (int share = 0; share < call.threads; ++share) {
+    float* turned_a = static_cast<float*>(call.workspace) + share * 3 * piece * axis.length;
+    float* turned_b = a == b ? turned_a : turned_a + piece * axis.length;
+    float* result = turned_a + 2 * piece * axis.length;
+    const index_t last = axis.outer * (share + 1) / call.threads;
+    for (index_t i = axis.outer * share / call.threads; i < last; i += piece) {
+      const index_t width = std::min(piece, last - i), from = i * axis.length;
+      turn.transpose(a + from, axis.length, width, axis.length, turned_a, piece);
+      if (a != b) turn.transpose(b + from, axis.length, width, axis.length, turned_b, piece);
+      f.lines(turned_a, turned_b, axis.length, piece, width, result);
+      turn.transpose(result, piece, axis.length, width, out + from, axis.length);
+    }
+  }
 }
 
-template <class Functions>
-void add_rows(registry& kernels, const std::string& target, std::int64_t bit, const Functions& all) {
-  for (int i = 0; i < 4; ++i) {
-    kernel k = make_kernel(i < 2 ? "softmax" : "log_softmax", i % 2 == 0 ? "forward" : "backward",
-                           {all[i].line, all[i].lines});
-    k.name = k.layer + "." + k.pass + "/lines@" + target;
-    if ((hwy::SupportedTargets() & bit) == 0) k.unavailable = "this processor lacks " + target;
-    kernels.add(std::move(k));
+void run_in_place(const softmax_functions& f, const memory_axis& axis, const kernel_call& call) {
+  const auto* a = static_cast<const float*>(call.reads[0].data);
+  const auto* b = static_cast<const float*>(call.reads[call.reads.size() - 1].data);
+  auto* out = static_cast<float*>(call.writes[0].data);
+  const index_t pieces = (axis.step + piece - 1) / piece;
+#pragma omp parallel for num_threads(call.threads) schedule(static)
+  for (index_t i = 0; i < axis.outer * pieces; ++i) {
+    const index_t from = i / pieces * axis.length * axis.step + i % pieces * piece;
+    if (axis.step == 1)
+      f.line(a + from, b + from, axis.length, out + from);
+    else
+      f.lines(a + from, b + from, axis.length, axis.step, std::min(piece, axis.step - i % pieces * piece),
+              out + from);
   }
+}
+
+std::unique_ptr<plan> make_plan(const kernel_problem& kp, const softmax_functions& f,
+                                const tile_target& turn) {
+  const memory_axis axis = axis_in_memory(kp);
+  if (axis.step > 1 || axis.length > 2 * piece || axis.outer < piece)
+    return make_simple_plan([&f, axis](const kernel_call& call) { run_in_place(f, axis, call); });
+  return make_simple_plan([&f, &turn, axis](const kernel_call& call) { run_turned(f, turn, axis, call); },
+                          sizeof(float) * static_cast<std::size_t>(kp.threads * 3 * piece * axis.length));
 }
 
 }  // namespace
 
 void register_softmax(registry& kernels) {
-#if HWY_TARGETS & HWY_AVX3
-  add_rows(kernels, "avx3", HWY_AVX3, N_AVX3::all);
-#endif
-#if HWY_TARGETS & HWY_AVX2
-  add_rows(kernels, "avx2", HWY_AVX2, N_AVX2::all);
-#endif
-#if HWY_TARGETS & HWY_SSE4
-  add_rows(kernels, "sse4", HWY_SSE4, N_SSE4::all);
-#endif
-#if HWY_TARGETS & HWY_SCALAR
-  add_rows(kernels, "scalar", HWY_SCALAR, N_SCALAR::all);
-#endif
+  for (const auto& set : target_tables<softmax_table>(PLUMB_TARGET_TABLES(all))) {
+    const tile_target& turn = *std::ranges::find(tile_targets(), set.name, &tile_target::name);
+    for (std::size_t i = 0; i < set.functions->size(); ++i) {
+      kernel k = target_row(i < 2 ? "softmax" : "log_softmax", i % 2 == 0 ? "forward" : "backward", "lines",
+                            set.name, set.runs_here);
+      k.supports = [](const kernel_problem& kp) { return knows(kp, {"x", "y", "axis"}); };
+      k.make_plan = [&f = (*set.functions)[i], &turn](const kernel_problem& kp) {
+        return make_plan(kp, f, turn);
+      };
+      kernels.add(std::move(k));
+    }
+  }
 }
 
 }  // namespace plumb

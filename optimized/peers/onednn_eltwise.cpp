@@ -1,7 +1,6 @@
-// relu and sigmoid by oneDNN. Element by element, so a dense tensor of any layout is one row of numbers.
-//   relu       eltwise_relu with slope 0; backward from dy and x
-//   sigmoid    eltwise_logistic; backward from dy and the saved output y
-// What these do with NaN, and how exact the logistic is, oneDNN does not promise: verification measures it.
+// Activations by oneDNN. Element by element, so a dense tensor of any layout is one row of numbers. Backward passes read
+// dy and what the contract saves: the input x, or the output y where oneDNN has an algorithm for it.
+// What these do with NaN, and how exact they are, oneDNN does not promise: verification measures it.
 #include "optimized/kernels.hpp"
 #include "optimized/peers/peer_row.hpp"
 
@@ -21,20 +20,54 @@ memory::desc row_of(const kernel_problem& kp) {
   return {{kp.problem.shape_of("x").size()}, memory::data_type::f32, memory::format_tag::a};
 }
 
-/// swish is x·σ(alpha·x).
-template <algorithm A>
-constexpr float alpha = A == algorithm::eltwise_swish ? 1.0F : 0.0F;
+float number(const problem& p, const char* name) { return static_cast<float>(p.number(name)); }
 
-template <algorithm A>
-auto forward_descriptor(const kernel_problem& kp) {
-  return dnnl::eltwise_forward::primitive_desc(
-      {dnnl::prop_kind::forward_training, A, row_of(kp), alpha<A>, 0.0F}, dnn::attributes(), dnn::cpu());
+/// One layer: the algorithms of its passes, what stands beside dy (the input x, DNNL_ARG_SRC, or the output y,
+/// DNNL_ARG_DST), oneDNN's alpha, and why a problem is not oneDNN's.
+struct eltwise_layer {
+  const char* name;
+  algorithm forward, backward;
+  int saved;
+  float (*alpha)(const problem&) = [](const problem&) { return 0.0F; };
+  const char* (*refusal)(const problem&) = [](const problem&) { return ""; };
+};
+const eltwise_layer layers[] = {
+    {"relu", algorithm::eltwise_relu, algorithm::eltwise_relu, DNNL_ARG_SRC},
+    {"sigmoid", algorithm::eltwise_logistic, algorithm::eltwise_logistic_use_dst_for_bwd, DNNL_ARG_DST},
+    {"tanh", algorithm::eltwise_tanh, algorithm::eltwise_tanh_use_dst_for_bwd, DNNL_ARG_DST},
+    {"silu", algorithm::eltwise_swish, algorithm::eltwise_swish, DNNL_ARG_SRC,
+     [](const problem&) { return 1.0F; }},  // x·σ(alpha·x)
+    {"leaky_relu", algorithm::eltwise_relu, algorithm::eltwise_relu, DNNL_ARG_SRC,
+     [](const problem& p) { return number(p, "negative_slope"); }},
+    {"elu", algorithm::eltwise_elu, algorithm::eltwise_elu, DNNL_ARG_SRC,
+     [](const problem& p) { return number(p, "alpha"); }},
+    {"gelu", algorithm::eltwise_gelu_erf, algorithm::eltwise_gelu_erf, DNNL_ARG_SRC},
+    {"mish", algorithm::eltwise_mish, algorithm::eltwise_mish, DNNL_ARG_SRC},
+    {"hard_swish", algorithm::eltwise_hardswish, algorithm::eltwise_hardswish, DNNL_ARG_SRC},
+    {"softplus", algorithm::eltwise_soft_relu, algorithm::eltwise_soft_relu, DNNL_ARG_SRC,
+     [](const problem&) { return 0.0F; },
+     [](const problem& p) {
+       return p.number("beta") == 1 && p.number("threshold") == 20 ? ""
+                                                                   : "compared for beta=1 threshold=20 only";
+     }},
+    {"exp", algorithm::eltwise_exp, algorithm::eltwise_exp_use_dst_for_bwd, DNNL_ARG_DST},
+    {"square", algorithm::eltwise_square, algorithm::eltwise_square, DNNL_ARG_SRC}};
+
+/// gelu's other form is an algorithm of its own.
+algorithm chosen(algorithm given, const problem& p) {
+  return p.has("approximate") && p.text("approximate") == "tanh" ? algorithm::eltwise_gelu_tanh : given;
 }
 
-template <algorithm A>
-auto backward_descriptor(const kernel_problem& kp) {
-  return dnnl::eltwise_backward::primitive_desc({A, row_of(kp), row_of(kp), alpha<A>, 0.0F},
-                                                dnn::attributes(), dnn::cpu(), forward_descriptor<A>(kp));
+auto forward_descriptor(const eltwise_layer& layer, algorithm how, const kernel_problem& kp) {
+  return dnnl::eltwise_forward::primitive_desc(
+      {dnnl::prop_kind::forward_training, chosen(how, kp.problem), row_of(kp), layer.alpha(kp.problem), 0.0F},
+      dnn::attributes(), dnn::cpu());
+}
+
+auto backward_descriptor(const eltwise_layer& layer, const kernel_problem& kp) {
+  return dnnl::eltwise_backward::primitive_desc(
+      {chosen(layer.backward, kp.problem), row_of(kp), row_of(kp), layer.alpha(kp.problem), 0.0F},
+      dnn::attributes(), dnn::cpu(), forward_descriptor(layer, layer.backward, kp));
 }
 
 /// Points each operand of the primitive at the tensor of the call with the same place.
@@ -73,69 +106,59 @@ class eltwise_plan final : public plan {
   std::size_t writes_ = 0, scratchpad_ = 0;
 };
 
-template <algorithm A>
-struct forward_pass {
-  static constexpr const char* name = "forward";
-  static auto descriptor(const kernel_problem& kp) { return forward_descriptor<A>(kp); }
-  static std::unique_ptr<plan> make(const kernel_problem& kp) {
-    const auto d = descriptor(kp);
+support supports(const eltwise_layer& layer, bool forward, const kernel_problem& kp) {
+  const std::string unknown =
+      kp.problem.first_unknown({"x", "y", "negative_slope", "alpha", "approximate", "beta", "threshold"});
+  if (!unknown.empty()) return support::no("unknown attribute " + unknown);
+  if (const char* reason = layer.refusal(kp.problem); *reason != 0) return support::no(reason);
+  if (kp.problem.shape_of("x").size() == 0) return support::yes();
+  return dnn::try_descriptor(kp, [&] {
+    if (forward)
+      forward_descriptor(layer, layer.forward, kp);
+    else
+      backward_descriptor(layer, kp);
+  });
+}
+
+std::unique_ptr<plan> make_plan(const eltwise_layer& layer, bool forward, const kernel_problem& kp) {
+  if (kp.problem.shape_of("x").size() == 0) return dnn::empty_plan();
+  const dnn::thread_scope threads(kp.threads);
+  if (forward) {
+    const auto d = forward_descriptor(layer, layer.forward, kp);
     return std::make_unique<eltwise_plan>(kp, dnnl::eltwise_forward(d), d,
                                           std::initializer_list<int>{DNNL_ARG_SRC}, DNNL_ARG_DST);
   }
-};
-
-/// `Saved` is what stands beside dy: the input x (DNNL_ARG_SRC) or the output y (DNNL_ARG_DST).
-template <algorithm A, int Saved>
-struct backward_pass {
-  static constexpr const char* name = "backward";
-  static auto descriptor(const kernel_problem& kp) { return backward_descriptor<A>(kp); }
-  static std::unique_ptr<plan> make(const kernel_problem& kp) {
-    const auto d = descriptor(kp);
-    return std::make_unique<eltwise_plan>(kp, dnnl::eltwise_backward(d), d,
-                                          std::initializer_list<int>{DNNL_ARG_DIFF_DST, Saved},
-                                          DNNL_ARG_DIFF_SRC);
-  }
-};
-
-template <class Pass>
-support supports(const kernel_problem& kp) {
-  const std::string unknown = kp.problem.first_unknown({"x", "y"});
-  if (!unknown.empty()) return support::no("unknown attribute " + unknown);
-  if (kp.problem.shape_of("x").size() == 0) return support::yes();
-  return dnn::try_descriptor(kp, [&] { Pass::descriptor(kp); });
+  const auto d = backward_descriptor(layer, kp);
+  return std::make_unique<eltwise_plan>(kp, dnnl::eltwise_backward(d), d,
+                                        std::initializer_list<int>{DNNL_ARG_DIFF_DST, layer.saved},
+                                        DNNL_ARG_DIFF_SRC);
 }
 
-template <class Pass>
-std::unique_ptr<plan> make_plan(const kernel_problem& kp) {
-  if (kp.problem.shape_of("x").size() == 0) return dnn::empty_plan();
-  const dnn::thread_scope threads(kp.threads);
-  return Pass::make(kp);
+kernel row(const eltwise_layer& layer, bool forward) {
+  kernel k = peer_row(layer.name, {forward ? "forward" : "backward", nullptr, nullptr}, "onednn", "oneDNN");
+  k.unavailable.clear();
+  k.supports = [&layer, forward](const kernel_problem& kp) { return supports(layer, forward, kp); };
+  k.make_plan = [&layer, forward](const kernel_problem& kp) { return make_plan(layer, forward, kp); };
+  return k;
 }
-
-template <class Pass>
-constexpr peer_pass pass_of = {Pass::name, supports<Pass>, make_plan<Pass>};
-constexpr peer_pass relu_passes[] = {pass_of<forward_pass<algorithm::eltwise_relu>>,
-                                     pass_of<backward_pass<algorithm::eltwise_relu, DNNL_ARG_SRC>>};
-constexpr peer_pass sigmoid_passes[] = {
-    pass_of<forward_pass<algorithm::eltwise_logistic>>,
-    pass_of<backward_pass<algorithm::eltwise_logistic_use_dst_for_bwd, DNNL_ARG_DST>>};
-constexpr peer_pass tanh_passes[] = {
-    pass_of<forward_pass<algorithm::eltwise_tanh>>,
-    pass_of<backward_pass<algorithm::eltwise_tanh_use_dst_for_bwd, DNNL_ARG_DST>>};
-constexpr peer_pass silu_passes[] = {pass_of<forward_pass<algorithm::eltwise_swish>>,
-                                     pass_of<backward_pass<algorithm::eltwise_swish, DNNL_ARG_SRC>>};
 #else
-constexpr peer_pass relu_passes[] = {{"forward", nullptr, nullptr}, {"backward", nullptr, nullptr}};
-constexpr auto &sigmoid_passes = relu_passes, &tanh_passes = relu_passes, &silu_passes = relu_passes;
+struct eltwise_layer {
+  const char* name;
+};
+constexpr eltwise_layer layers[] = {{"relu"},       {"sigmoid"},  {"tanh"}, {"silu"},
+                                    {"leaky_relu"}, {"elu"},      {"gelu"}, {"mish"},
+                                    {"hard_swish"}, {"softplus"}, {"exp"},  {"square"}};
+
+kernel row(const eltwise_layer& layer, bool forward) {
+  return peer_row(layer.name, {forward ? "forward" : "backward", nullptr, nullptr}, "onednn", "oneDNN");
+}
 #endif
 
 }  // namespace
 
 void register_onednn_eltwise(registry& kernels) {
-  for (const peer_pass& pass : relu_passes) kernels.add(peer_row("relu", pass, "onednn", "oneDNN"));
-  for (const peer_pass& pass : sigmoid_passes) kernels.add(peer_row("sigmoid", pass, "onednn", "oneDNN"));
-  for (const peer_pass& pass : tanh_passes) kernels.add(peer_row("tanh", pass, "onednn", "oneDNN"));
-  for (const peer_pass& pass : silu_passes) kernels.add(peer_row("silu", pass, "onednn", "oneDNN"));
+  for (const eltwise_layer& layer : layers)
+    for (const bool forward : {true, false}) kernels.add(row(layer, forward));
 }
 
 }  // namespace plumb

@@ -1,0 +1,324 @@
+// Upsampling (nearest, nearest_exact, linear) and padding (constant, reflection, replication, circular) of rank 1, 2
+// and 3, forward and backward, for every instruction set: each is one sparse matrix an axis (axis_taps.hpp).
+//   y[o] = Σ over the rows that o's depth and height read, Σ over the cells that its width reads, of weight·x
+// in this order, which is that of the definitions, so that large numbers that cancel there cancel here.
+//   NHWC   a pixel adds up the pixels it reads; lanes are channels
+//   NCHW   lanes are neighbouring outputs; what they read for one tap lies in one vector or two, out of which a
+//          permutation picks it. Where it does not (a large step down), one output at a time
+// Rows of the output belong to one thread each.
+#include <algorithm>
+#include <array>
+#include <limits>
+
+#include "optimized/cpu/axis_taps.hpp"
+#include "optimized/cpu/past_caches.hpp"
+#include "optimized/kernels.hpp"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "optimized/cpu/separable.cpp"
+#include <hwy/cache_control.h>
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#ifndef PLUMB_SEPARABLE_TYPES
+#define PLUMB_SEPARABLE_TYPES
+namespace plumb {
+
+inline constexpr float no_tap = std::numeric_limits<float>::infinity();  ///< in the place of a weight
+
+/// One tap of `lanes` neighbouring outputs: lane < lanes is in the vector at `near`, the others in that at `far`.
+struct tap_pick {
+  index_t near = 0, far = 0;
+  bool wide = false;  ///< some are
+  std::array<std::int32_t, 16> lane = {};
+  std::array<float, 16> weight = {};
+};
+struct tap_block {
+  index_t from = 0;  ///< its first output; the last block may begin inside the one before it
+  index_t first_pick = 0;
+  int taps = -1;  ///< -1: one output at a time
+};
+struct row_blocks {
+  const axis_taps* taps = nullptr;
+  std::vector<tap_block> blocks = {};
+  std::vector<tap_pick> picks = {};
+  float fill = 0;
+};
+
+/// The rows that one output row reads.
+struct source_rows {
+  index_t count = 0;
+  const float** row = nullptr;
+  float* weight = nullptr;
+};
+
+struct separable_functions {
+  int lanes;
+  bool narrow;  ///< can load a part of a vector
+  void (*across)(const row_blocks& blocks, const source_rows& rows, float* out, bool past);
+  void (*across_pixels)(const axis_taps& taps, float fill, const source_rows& rows, index_t channels,
+                        float* out, bool past);
+};
+
+}  // namespace plumb
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace plumb {
+namespace HWY_NAMESPACE {
+namespace {
+
+namespace hn = hwy::HWY_NAMESPACE;
+using numbers = hn::ScalableTag<float>;
+using single = hn::CappedTag<float, 1>;
+using vector = hn::Vec<numbers>;
+constexpr index_t lanes = HWY_LANES(float);
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
+constexpr bool narrow = true;
+#else
+constexpr bool narrow = false;
+#endif
+
+template <class D>
+HWY_INLINE void put(D d, hn::Vec<D> v, bool past, float* out) {
+  if (past)
+    hn::Stream(v, d, out);
+  else
+    hn::StoreU(v, d, out);
+}
+
+HWY_INLINE vector pick(const tap_pick& p, const float* row, [[maybe_unused]] index_t width) {
+  const numbers d;
+  const hn::RebindToSigned<numbers> whole;
+  const auto at = hn::LoadU(whole, p.lane.data());
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
+  if (width < lanes)
+    return hn::TableLookupLanes(hn::MaskedLoad(hn::FirstN(d, static_cast<std::size_t>(width)), d, row),
+                                hn::IndicesFromVec(d, at));
+#endif
+  const vector near = hn::LoadU(d, row + p.near);
+  if (!p.wide) return hn::TableLookupLanes(near, hn::IndicesFromVec(d, at));
+  const auto size = hn::Set(whole, static_cast<std::int32_t>(lanes));
+  const auto inside = hn::Lt(at, size);
+  const auto there = hn::IfThenZeroElse(inside, hn::Sub(at, size)), here = hn::IfThenElseZero(inside, at);
+  return hn::IfThenElse(hn::RebindMask(d, inside), hn::TableLookupLanes(near, hn::IndicesFromVec(d, here)),
+                        hn::TableLookupLanes(hn::LoadU(d, row + p.far), hn::IndicesFromVec(d, there)));
+}
+
+float one_output(const axis_taps& t, float fill, const source_rows& rows, index_t o) {
+  if (t.count(o) == 0) return fill;
+  float sum = 0;
+  for (index_t r = 0; r < rows.count; ++r)
+    for (index_t k = t.first(o); k < t.first(o + 1); ++k) {
+      const float term = rows.weight[r] * t.weight_of(k) * rows.row[r][t.cell_of(k)];
+      sum = r == 0 && k == t.first(o) ? term : sum + term;
+    }
+  return sum;
+}
+
+void across(const row_blocks& b, const source_rows& rows, float* out, bool past) {
+  const numbers d;
+  const vector none = hn::Set(d, no_tap);
+  for (const tap_block& block : b.blocks) {
+    if (block.taps < 0) {
+      for (index_t i = block.from; i < block.from + lanes; ++i) out[i] = one_output(*b.taps, b.fill, rows, i);
+      continue;
+    }
+    vector sum = hn::Set(d, b.fill);
+    for (index_t r = 0; r < rows.count; ++r)
+      for (int k = 0; k < block.taps; ++k) {
+        const tap_pick& p = b.picks[static_cast<std::size_t>(block.first_pick + k)];
+        const vector share = hn::LoadU(d, p.weight.data()), x = pick(p, rows.row[r], b.taps->in);
+        const vector w = hn::Mul(share, hn::Set(d, rows.weight[r]));
+        const vector next = r == 0 && k == 0 ? hn::Mul(w, x) : hn::MulAdd(w, x, sum);
+        sum = hn::IfThenElse(hn::Eq(share, none), sum, next);
+      }
+    put(d, sum, past, out + block.from);
+  }
+  for (index_t o = b.blocks.empty() ? 0 : b.taps->out; o < b.taps->out; ++o)
+    out[o] = one_output(*b.taps, b.fill, rows, o);
+}
+
+template <class D>
+HWY_INLINE void pixel(D d, const axis_taps& t, index_t o, const source_rows& rows, index_t channels,
+                      index_t c, bool past, float* out) {
+  auto sum = hn::Zero(d);
+  for (index_t r = 0; r < rows.count; ++r)
+    for (index_t k = t.first(o); k < t.first(o + 1); ++k) {
+      const auto w = hn::Set(d, rows.weight[r] * t.weight_of(k));
+      const auto x = hn::LoadU(d, rows.row[r] + t.cell_of(k) * channels + c);
+      sum = r == 0 && k == t.first(o) ? hn::Mul(w, x) : hn::MulAdd(w, x, sum);
+    }
+  put(d, sum, past, out + c);
+}
+
+void across_pixels(const axis_taps& t, float fill, const source_rows& rows, index_t channels, float* out,
+                   bool past) {
+  for (index_t o = 0; o < t.out; ++o, out += channels) {
+    if (t.count(o) == 0) {
+      std::fill_n(out, channels, fill);
+      continue;
+    }
+    index_t c = 0;
+    for (; c + lanes <= channels; c += lanes) pixel(numbers(), t, o, rows, channels, c, past, out);
+    for (; c < channels; ++c) pixel(single(), t, o, rows, channels, c, false, out);
+  }
+}
+
+}  // namespace
+
+constexpr separable_functions functions = {static_cast<int>(lanes), narrow, across, across_pixels};
+
+}  // namespace HWY_NAMESPACE
+}  // namespace plumb
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+#include "optimized/cpu/target_rows.hpp"
+
+namespace plumb {
+namespace {
+
+/// Tap k of the `lanes` outputs from o; false if it does not lie in two vectors of the row.
+bool pick_tap(const axis_taps& t, index_t o, index_t lanes, index_t k, tap_pick& p) {
+  index_t low = t.in - 1, high = 0;
+  const auto cell = [&](index_t i) { return t.cell_of(t.first(o + i) + k); };
+  for (index_t i = 0; i < lanes; ++i)
+    if (k < t.count(o + i)) {
+      low = std::min(low, cell(i));
+      high = std::max(high, cell(i));
+    }
+  const index_t last = std::max<index_t>(0, t.in - lanes);
+  p.near = std::min(low, last);
+  p.far = std::min(p.near + lanes, last);
+  for (index_t i = 0; i < lanes; ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    p.weight[at] = k < t.count(o + i) ? t.weight_of(t.first(o + i) + k) : no_tap;
+    if (k >= t.count(o + i)) continue;
+    const bool is_near = cell(i) < p.near + lanes;
+    p.lane[at] = static_cast<std::int32_t>(is_near ? cell(i) - p.near : cell(i) - p.far + lanes);
+    p.wide = p.wide || !is_near;
+  }
+  return high - p.near < 2 * lanes;
+}
+
+row_blocks blocks_of(const axis_taps& t, float fill, const separable_functions& set) {
+  row_blocks b{.taps = &t, .fill = fill};
+  const index_t lanes = set.lanes;
+  for (index_t next = 0; t.out >= lanes && next < t.out; next += lanes) {
+    const index_t o = std::min(next, t.out - lanes);
+    tap_block& block = b.blocks.emplace_back();
+    block.from = o;
+    block.first_pick = static_cast<index_t>(b.picks.size());
+    index_t most = 0;
+    for (index_t i = 0; i < lanes; ++i) most = std::max(most, t.count(o + i));
+    bool fits = most <= 8 && (t.in >= lanes || set.narrow);
+    for (index_t k = 0; fits && k < most; ++k) fits = pick_tap(t, o, lanes, k, b.picks.emplace_back());
+    if (fits)
+      block.taps = static_cast<int>(most);
+    else
+      b.picks.resize(static_cast<std::size_t>(block.first_pick));
+  }
+  return b;
+}
+
+class separable_plan final : public plan {
+ public:
+  separable_plan(const separable_functions& functions, const kernel_problem& kp, bool forward)
+      : run_(functions), taps_(taps_of(kp.problem, forward)) {
+    const shape x = kp.problem.shape_of("x");
+    images_ = x[0];
+    channels_ = x[1];
+    last_ = kp.layout == layout::nhwc;
+    if (!last_) blocks_ = blocks_of(width(), taps_.fill, functions);
+    most_rows_ = longest(depth()) * longest(height());
+    const auto room = static_cast<std::size_t>(most_rows_ * kp.threads);
+    rows_.resize(room);
+    weights_.resize(room);
+  }
+
+  void run(const kernel_call& call) noexcept override {
+    const auto* x = static_cast<const float*>(call.reads[0].data);
+    auto* y = static_cast<float*>(call.writes[0].data);
+    const index_t planes = images_ * (last_ ? 1 : channels_), rows = planes * depth().out * height().out;
+    const bool past = goes_past_caches(y, rows * out_row()) && (last_ ? channels_ : width().out) % 16 == 0;
+#pragma omp parallel for num_threads(call.threads) schedule(static)
+    for (int share = 0; share < call.threads; ++share) {
+      source_rows from{.row = rows_.data() + share * most_rows_,
+                       .weight = weights_.data() + share * most_rows_};
+      for (index_t i = rows * share / call.threads; i < rows * (share + 1) / call.threads; ++i) {
+        const index_t p = i % height().out, o = i / height().out % depth().out;
+        write(x + i / (height().out * depth().out) * depth().in * height().in * in_row(), o, p, from,
+              y + i * out_row(), past);
+      }
+      if (past) hwy::FlushStream();
+    }
+  }
+
+ private:
+  const axis_taps& depth() const { return taps_.axes[0]; }
+  const axis_taps& height() const { return taps_.axes[1]; }
+  const axis_taps& width() const { return taps_.axes[2]; }
+  index_t in_row() const { return width().in * (last_ ? channels_ : 1); }
+  index_t out_row() const { return width().out * (last_ ? channels_ : 1); }
+
+  static index_t longest(const axis_taps& t) {
+    index_t most = 1;
+    for (index_t o = 0; o < t.out; ++o) most = std::max(most, t.count(o));
+    return most;
+  }
+
+  void write(const float* plane, index_t o, index_t p, source_rows& rows, float* out, bool past) const {
+    rows.count = 0;
+    for (index_t d = depth().first(o); d < depth().first(o + 1); ++d)
+      for (index_t h = height().first(p); h < height().first(p + 1); ++h) {
+        rows.row[rows.count] = plane + (depth().cell_of(d) * height().in + height().cell_of(h)) * in_row();
+        rows.weight[rows.count++] = depth().weight_of(d) * height().weight_of(h);
+      }
+    if (rows.count == 0)
+      std::fill_n(out, out_row(), taps_.fill);
+    else if (last_)
+      run_.across_pixels(width(), taps_.fill, rows, channels_, out, past);
+    else
+      run_.across(blocks_, rows, out, past);
+  }
+
+  const separable_functions& run_;
+  image_taps taps_;
+  row_blocks blocks_;
+  std::vector<const float*> rows_;  ///< room for the rows of one output row, a thread each
+  std::vector<float> weights_;
+  index_t most_rows_ = 1, images_ = 0, channels_ = 0;
+  bool last_ = false;  ///< channels last
+};
+
+void add_layer(registry& kernels, const target_table<separable_functions>& set, const std::string& layer,
+               bool copies) {
+  for (const bool forward : {true, false}) {
+    kernel k = target_row(layer, forward ? "forward" : "backward", "separable", set.name, set.runs_here);
+    if (forward && copies) k.arithmetic = "exact";
+    k.supports = [](const kernel_problem& kp) {
+      return knows(kp, {"x", "y", "pad", "value", "size", "scale", "align_corners"});
+    };
+    k.make_plan = [&f = *set.functions, forward](const kernel_problem& kp) -> std::unique_ptr<plan> {
+      return std::make_unique<separable_plan>(f, kp, forward);
+    };
+    kernels.add(std::move(k));
+  }
+}
+
+}  // namespace
+
+void register_separable(registry& kernels) {
+  for (const auto& set : target_tables<separable_functions>(PLUMB_TARGET_TABLES(functions))) {
+    for (const char* rank : {"1d", "2d", "3d"})
+      for (const char* family : {"upsample_nearest", "upsample_nearest_exact", "constant_pad",
+                                 "reflection_pad", "replication_pad", "circular_pad"})
+        add_layer(kernels, set, std::string(family) + rank, true);
+    for (const char* layer : {"upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d"})
+      add_layer(kernels, set, layer, false);
+  }
+}
+
+}  // namespace plumb
+#endif
