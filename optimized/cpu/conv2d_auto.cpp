@@ -1,7 +1,7 @@
 // The front of the convolution kernels: for each problem the one of ours that should be fastest, by a count of the
 // cycles its inner loop takes. All of them multiply term by term in f32, so the choice changes no promise.
 //   direct   one cycle a vector of output channels and term; NCHW is transposed on the way in and out
-//   depthwise  one filter a channel in NHWC, whole vectors of channels: whenever it can
+//   depthwise  one filter a channel, whole vectors of channels: whenever it can
 //   rows     one cycle a vector of neighbouring pixels and term, more where few output channels share its loads;
 //            borders are copied, NHWC is transposed
 // The constants are what loads, copies and transposes cost beside a fused multiply-add on a core that starts one a
@@ -90,8 +90,7 @@ kernel front(const registry& kernels, const tile_target& target, const std::stri
   k.name = "conv2d." + pass + "/auto" + isa;
   k.make_plan = [&target, pass, direct = named("direct"), depthwise = named("depthwise"),
                  rows = named(pass == "backward_weights" ? "direct" : "rows")](const kernel_problem& kp) {
-    if (kp.layout == layout::nhwc && depthwise.supports(kp).ok)
-      return std::make_unique<chosen_plan>(depthwise, kp);
+    if (depthwise.supports(kp).ok) return std::make_unique<chosen_plan>(depthwise, kp);
     const job j = job_of(kp, pass == "forward");
     const bool along_rows = rows_cycles(j, target) < direct_cycles(j, target);
     return std::make_unique<chosen_plan>(along_rows ? rows : direct, kp);
