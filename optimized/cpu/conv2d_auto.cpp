@@ -81,13 +81,14 @@ class chosen_plan final : public plan {
   std::unique_ptr<plan> plan_;
 };
 
-kernel front(const registry& kernels, const tile_target& target, const std::string& pass) {
+kernel front(const registry& kernels, const std::string& layer, const tile_target& target,
+             const std::string& pass) {
   const std::string isa = "@" + std::string(target.name);
   const auto named = [&](const std::string& algorithm) {
-    return *kernels.find("conv2d." + pass + "/" + algorithm + isa);
+    return *kernels.find(layer + "." + pass + "/" + algorithm + isa);
   };
   kernel k = named("direct");
-  k.name = "conv2d." + pass + "/auto" + isa;
+  k.name = layer + "." + pass + "/auto" + isa;
   k.make_plan = [&target, pass, direct = named("direct"), depthwise = named("depthwise"),
                  rows = named(pass == "backward_weights" ? "direct" : "rows")](const kernel_problem& kp) {
     if (depthwise.supports(kp).ok) return std::make_unique<chosen_plan>(depthwise, kp);
@@ -102,9 +103,10 @@ kernel front(const registry& kernels, const tile_target& target, const std::stri
 
 /// After the kernels it chooses from.
 void register_conv2d_auto(registry& kernels) {
-  for (const tile_target& target : tile_targets())
-    for (const std::string pass : {"forward", "backward_data", "backward_weights"})
-      kernels.add(front(kernels, target, pass));
+  for (const std::string layer : {"conv1d", "conv2d"})
+    for (const tile_target& target : tile_targets())
+      for (const std::string pass : {"forward", "backward_data", "backward_weights"})
+        kernels.add(front(kernels, layer, target, pass));
 }
 
 }  // namespace plumb

@@ -393,12 +393,12 @@ class depthwise_plan final : public plan {
   aligned_buffer weights_;
 };
 
-kernel make_kernel(const depthwise_target& target, const std::string& name, bool runs_here,
-                   const std::string& pass, direction d) {
+kernel make_kernel(const std::string& layer, const depthwise_target& target, const std::string& name,
+                   bool runs_here, const std::string& pass, direction d) {
   kernel k;
-  k.layer = "conv2d";
+  k.layer = layer;
   k.pass = pass;
-  k.name = "conv2d." + pass + "/depthwise@" + name;
+  k.name = layer + "." + pass + "/depthwise@" + name;
   if (!runs_here) k.unavailable = "this processor lacks " + name;
   k.supports = [&target](const kernel_problem& kp) {
     const support s = conv_support(kp);
@@ -419,9 +419,11 @@ void add_rows(registry& kernels, const std::string& name, std::int64_t bit, cons
       std::ranges::find_if(tile_targets(), [&](const tile_target& t) { return t.name == name; });
   static const depthwise_target target = {&*tile, f.lanes, f.forward, f.weights};
   const bool runs_here = (hwy::SupportedTargets() & bit) != 0;
-  kernels.add(make_kernel(target, name, runs_here, "forward", direction::forward));
-  kernels.add(make_kernel(target, name, runs_here, "backward_data", direction::backward_data));
-  kernels.add(make_kernel(target, name, runs_here, "backward_weights", direction::backward_weights));
+  for (const std::string layer : {"conv1d", "conv2d"}) {
+    kernels.add(make_kernel(layer, target, name, runs_here, "forward", direction::forward));
+    kernels.add(make_kernel(layer, target, name, runs_here, "backward_data", direction::backward_data));
+    kernels.add(make_kernel(layer, target, name, runs_here, "backward_weights", direction::backward_weights));
+  }
 }
 
 }  // namespace

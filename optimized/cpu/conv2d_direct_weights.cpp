@@ -304,18 +304,19 @@ class weights_plan final : public plan {
 }  // namespace
 
 void register_conv2d_direct_weights(registry& kernels) {
-  for (const tile_target& target : tile_targets()) {
-    kernel k;
-    k.layer = "conv2d";
-    k.pass = "backward_weights";
-    k.name = "conv2d.backward_weights/direct@" + std::string(target.name);
-    if (!target.runs_here) k.unavailable = "this processor lacks " + std::string(target.name);
-    k.supports = conv_support;
-    k.make_plan = [&target](const kernel_problem& kp) -> std::unique_ptr<plan> {
-      return std::make_unique<weights_plan>(target, kp);
-    };
-    kernels.add(std::move(k));
-  }
+  for (const std::string layer : {"conv1d", "conv2d"})
+    for (const tile_target& target : tile_targets()) {
+      kernel k;
+      k.layer = layer;
+      k.pass = "backward_weights";
+      k.name = layer + ".backward_weights/direct@" + std::string(target.name);
+      if (!target.runs_here) k.unavailable = "this processor lacks " + std::string(target.name);
+      k.supports = conv_support;
+      k.make_plan = [&target](const kernel_problem& kp) -> std::unique_ptr<plan> {
+        return std::make_unique<weights_plan>(target, kp);
+      };
+      kernels.add(std::move(k));
+    }
 }
 
 }  // namespace plumb
