@@ -6,9 +6,11 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 #include <thread>
 
 #include "bench/contest.hpp"
+#include "bench/goals.hpp"
 #include "bench/work.hpp"
 #include "reference/core/registry.hpp"
 #include "reference/layers/catalogue.hpp"
@@ -476,32 +478,62 @@ void fill_measurements(std::vector<row>& rows, double peak_gflops) {
         r.shown.measurement->ratio = to_ratio(median_of(ratios), baseline_name(r, rows));
 }
 
-/// Per set, kernel and layout, in the order of first appearance.
-std::vector<record::set_total> totals(const std::vector<row>& rows, std::uint64_t seed) {
-  struct gathered {
-    record::set_total total;
-    std::vector<std::vector<double>> ratios;
-    std::string against;
-  };
+/// The rows of one kernel in one layout over a set.
+struct gathered {
+  record::set_total total;
+  std::string layout;
+  std::vector<std::vector<double>> ratios;
+  std::string against;
+
+  void add(const row& r, const std::vector<row>& rows) {
+    total.seconds += r.shown.measurement->seconds;
+    ++total.problems;
+    if (r.shown.baseline) return;
+    ratios.push_back(ratios_of(r, rows));
+    if (const double ratio = median_of(ratios.back()).value; ratio > (total.worst ? total.worst->ratio : 0))
+      total.worst = record::worst_problem{r.shown.problem, ratio};
+  }
+};
+
+/// A goal holds for the best instruction set that was timed: the first of those it fits.
+void set_goals(std::vector<gathered>& list, const std::vector<goal_line>& goals) {
+  std::set<std::string> held;
+  for (gathered& g : list) {
+    if (g.total.peer || g.ratios.empty()) continue;
+    const std::string kernel = g.total.kernel.substr(0, g.total.kernel.find(' '));
+    const auto goal = goal_for(goals, kernel, g.layout);
+    const std::string algorithm = kernel.substr(0, kernel.find('@'));
+    if (goal && held.insert(g.total.set + ' ' + g.layout + ' ' + algorithm).second) g.total.goal = goal;
+  }
+}
+
+/// Per set, kernel and layout, in the order of first appearance; then, if there are several sets, over all of them.
+std::vector<record::set_total> totals(const std::vector<row>& rows, const std::vector<goal_line>& goals,
+                                      std::uint64_t seed) {
   std::vector<gathered> list;
-  for (const row& r : rows) {
-    if (r.shown.set.empty() || !r.shown.measurement) continue;
+  const auto entry = [&](const std::string& set, const row& r) -> gathered& {
     const std::string name =
         r.shown.kernel + (r.shown.layout == name_of(layout::nchw) ? "" : " " + r.shown.layout);
-    auto at = std::ranges::find_if(
-        list, [&](const gathered& g) { return g.total.set == r.shown.set && g.total.kernel == name; });
-    if (at == list.end()) {
-      gathered& fresh = list.emplace_back();
-      fresh.total.set = r.shown.set;
-      fresh.total.kernel = name;
-      fresh.total.peer = r.shown.peer;
-      fresh.against = baseline_name(r, rows);
-      at = list.end() - 1;
-    }
-    at->total.seconds += r.shown.measurement->seconds;
-    ++at->total.problems;
-    if (!r.shown.baseline) at->ratios.push_back(ratios_of(r, rows));
+    for (gathered& g : list)
+      if (g.total.set == set && g.total.kernel == name) return g;
+    gathered& fresh = list.emplace_back();
+    fresh.total.set = set;
+    fresh.total.kernel = name;
+    fresh.total.peer = r.shown.peer;
+    fresh.layout = r.shown.layout;
+    fresh.against = baseline_name(r, rows);
+    return fresh;
+  };
+  std::set<std::string> sets;
+  for (const row& r : rows) {
+    if (r.shown.set.empty() || !r.shown.measurement) continue;
+    sets.insert(r.shown.set);
+    entry(r.shown.set, r).add(r, rows);
   }
+  if (sets.size() > 1)
+    for (const row& r : rows)
+      if (!r.shown.set.empty() && r.shown.measurement) entry("all", r).add(r, rows);
+  set_goals(list, goals);
   std::vector<record::set_total> result;
   for (gathered& g : list) {
     if (const estimate e = geometric_mean(g.ratios, seed); e.value > 0)
@@ -525,7 +557,7 @@ record::bench_section run_bench(sandbox& box, const bench_options& options) {
   section.rounds_a_visit = options.rounds;
   std::vector<row> rows = contests.rows();
   fill_measurements(rows, section.roof.peak_gflops);
-  section.sets = totals(rows, options.seed);
+  section.sets = totals(rows, load_goals(), options.seed);
   for (row& r : rows) section.timings.push_back(std::move(r.shown));
   return section;
 }

@@ -13,7 +13,7 @@ namespace plumb::cli {
 namespace {
 
 struct bench_command {
-  std::vector<std::string> words, problems, plugins, layouts = {"nchw"};
+  std::vector<std::string> words, problems, plugins, layouts = {"nchw", "nhwc"};
   std::string against, time = "30s";
   int threads = 0;
   bool strict = false, oracle = false;
@@ -27,7 +27,7 @@ struct bench_command {
     app.add_option("--plugin", plugins, "time the kernels of this shared library too")
         ->allow_extra_args(false);
     app.add_option("--against", against, "glob of the baseline; default: oneDNN");
-    app.add_option("--layout", layouts, "nchw or nhwc; may be repeated")
+    app.add_option("--layout", layouts, "nchw or nhwc; may be repeated; default: both")
         ->check(CLI::IsMember({"nchw", "nhwc"}))
         ->allow_extra_args(false);
     app.add_option("--threads", threads, "0: all cores")->capture_default_str();

@@ -88,7 +88,7 @@ TEST_F(real_reports, a_benchmark_has_pareto_roofline_and_bars_and_no_number_for_
   const std::string bench =
       "bench 'conv2d.forward/im2col@avx*' conv2d.forward/direct@avx3 'conv2d.forward/onednn@*' "
       "conv2d.forward/vector_tail@broken --plugin " +
-      broken() + " --problems resnet50 --time 12s";
+      broken() + " --problems resnet50 --layout nchw --time 12s";
   const int code = plumb(bench + " --report b.html --json b.json");
   EXPECT_EQ(code, 1) << output_;
   const std::string dom = look_at("b.html");

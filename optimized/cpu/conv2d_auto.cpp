@@ -1,7 +1,7 @@
 // The front of the convolution kernels: for each problem the one of ours that should be fastest, by a count of the
 // cycles its inner loop takes. All of them multiply term by term in f32, so the choice changes no promise.
 //   direct   one cycle a vector of output channels and term; NCHW is transposed on the way in and out
-//   depthwise  one filter a channel in NHWC, whole vectors of channels: whenever it can
+//   depthwise  one filter a channel, whole vectors of channels: whenever it can
 //   rows     one cycle a vector of neighbouring pixels and term, more where few output channels share its loads;
 //            borders are copied, NHWC is transposed
 // The constants are what loads, copies and transposes cost beside a fused multiply-add on a core that starts one a
@@ -81,17 +81,17 @@ class chosen_plan final : public plan {
   std::unique_ptr<plan> plan_;
 };
 
-kernel front(const registry& kernels, const tile_target& target, const std::string& pass) {
+kernel front(const registry& kernels, const std::string& layer, const tile_target& target,
+             const std::string& pass) {
   const std::string isa = "@" + std::string(target.name);
   const auto named = [&](const std::string& algorithm) {
-    return *kernels.find("conv2d." + pass + "/" + algorithm + isa);
+    return *kernels.find(layer + "." + pass + "/" + algorithm + isa);
   };
   kernel k = named("direct");
-  k.name = "conv2d." + pass + "/auto" + isa;
+  k.name = layer + "." + pass + "/auto" + isa;
   k.make_plan = [&target, pass, direct = named("direct"), depthwise = named("depthwise"),
                  rows = named(pass == "backward_weights" ? "direct" : "rows")](const kernel_problem& kp) {
-    if (kp.layout == layout::nhwc && depthwise.supports(kp).ok)
-      return std::make_unique<chosen_plan>(depthwise, kp);
+    if (depthwise.supports(kp).ok) return std::make_unique<chosen_plan>(depthwise, kp);
     const job j = job_of(kp, pass == "forward");
     const bool along_rows = rows_cycles(j, target) < direct_cycles(j, target);
     return std::make_unique<chosen_plan>(along_rows ? rows : direct, kp);
@@ -103,9 +103,10 @@ kernel front(const registry& kernels, const tile_target& target, const std::stri
 
 /// After the kernels it chooses from.
 void register_conv2d_auto(registry& kernels) {
-  for (const tile_target& target : tile_targets())
-    for (const std::string pass : {"forward", "backward_data", "backward_weights"})
-      kernels.add(front(kernels, target, pass));
+  for (const std::string layer : {"conv1d", "conv2d"})
+    for (const tile_target& target : tile_targets())
+      for (const std::string pass : {"forward", "backward_data", "backward_weights"})
+        kernels.add(front(kernels, layer, target, pass));
 }
 
 }  // namespace plumb

@@ -1,5 +1,5 @@
-// Depthwise convolution of channels-last images, one filter a channel: forward, backward-data and backward-weights. A
-// vector holds neighbouring channels; up to 6 neighbouring outputs of a row are computed together, so that an input
+// Depthwise convolution, one filter a channel: forward, backward-data and backward-weights. A vector holds neighbouring
+// channels; up to 6 neighbouring outputs of a row are computed together, so that an input
 // that several of them read under neighbouring taps is loaded once: a row of 3 taps and 6 outputs costs 8 loads of x
 // and 3 of w for 18 multiply-adds.
 //   prepare    w[c,r,s] → packed[grid][r][s][c]
@@ -10,6 +10,7 @@
 //   weights    dw[r][s][c] += Σ_strip dy·x; the rows of outputs are cut into chunks with sums of their own, which are
 //              added up in order; how many depends on the problem only
 //   threads    share the rows, and where there are few, the channels too
+//   NCHW       image by image, transposed on the way in and out, sixteen channels at a time
 // Each sum has one order, so the thread count cannot change a bit. Zhang, Lo & Lu 2020, "High performance depthwise and
 // pointwise convolutions on mobile devices".
 #include <algorithm>
@@ -192,6 +193,7 @@ constexpr index_t most_chunks = 8, chunk_pixels = 1024;
 
 /// One instruction set.
 struct depthwise_target {
+  const tile_target* tile;  ///< of the same instruction set, for its transpose
   index_t lanes;
   void (*forward)(depthwise_strip, index_t);
   void (*weights)(depthwise_strip, index_t);
@@ -200,7 +202,7 @@ struct depthwise_target {
 class depthwise_plan final : public plan {
  public:
   depthwise_plan(const depthwise_target& target, const kernel_problem& kp, direction pass)
-      : target_(target), pass_(pass), a_(read_conv_arguments(kp.problem)) {
+      : target_(target), pass_(pass), last_(kp.layout == layout::nhwc), a_(read_conv_arguments(kp.problem)) {
     const auto reaches = [this](const conv_axis& axis) {
       return pass_ == direction::backward_data ? backward_reaches(axis, a_.flip)
                                                : std::vector{forward_reach(axis, a_.flip)};
@@ -218,9 +220,8 @@ class depthwise_plan final : public plan {
   }
 
   std::size_t workspace_size() const override {
-    return pass_ == direction::backward_weights
-               ? sizeof(float) * static_cast<std::size_t>(chunks_ * partial())
-               : 0;
+    const index_t sums = pass_ == direction::backward_weights ? chunks_ * partial() : 0;
+    return sizeof(float) * static_cast<std::size_t>(sums + (last_ ? 0 : copy_size(true) + copy_size(false)));
   }
 
   /// The whole filter, tap by tap; grids take their taps out of it.
@@ -233,21 +234,20 @@ class depthwise_plan final : public plan {
 
   void run(const kernel_call& call) noexcept override {
     if (pass_ == direction::backward_weights) return run_weights(call);
+    const bool forward = pass_ == direction::forward;
     const auto* x = static_cast<const float*>(call.reads[0].data);
     auto* y = static_cast<float*>(call.writes[0].data);
-    const bool biased = pass_ == direction::forward && a_.bias;
-    const auto* bias = biased ? static_cast<const float*>(call.reads[2].data) : nullptr;
-    const bool forward = pass_ == direction::forward;
-    const index_t rows = forward ? a_.height().out : a_.height().in;
-#pragma omp parallel for schedule(static) num_threads(call.threads)
-    for (index_t i = 0; i < a_.n * rows * parts_.parts; ++i)
-      for (const grid& g : grids_) {
-        const index_t n = i / (rows * parts_.parts), part = i % parts_.parts;
-        const index_t row = i / parts_.parts % rows - g.rows.out_first;
-        if (row >= 0 && row % g.rows.out_step == 0)
-          run_row(g, row / g.rows.out_step, part, x + n * in_image(forward), weights_.data(), bias,
-                  y + n * in_image(!forward), target_.forward);
-      }
+    const auto* bias = forward && a_.bias ? static_cast<const float*>(call.reads[2].data) : nullptr;
+    auto* x_copy = static_cast<float*>(call.workspace);
+    float* y_copy = x_copy + copy_size(forward);
+#pragma omp parallel num_threads(call.threads)
+    for (index_t n = 0; n < a_.n; n += images_at_once()) {
+      const float* from = x + n * in_image(forward);
+      float* to = y + n * in_image(!forward);
+      if (!last_) turn_in(from, forward, x_copy);
+      run_images(last_ ? from : x_copy, last_ ? to : y_copy, bias);
+      if (!last_) turn_out(y_copy, !forward, to);
+    }
   }
 
  private:
@@ -258,6 +258,46 @@ class depthwise_plan final : public plan {
 
   index_t partial() const { return aligned_buffer::padded(a_.taps() * a_.c); }
   index_t in_image(bool forward) const { return (forward ? a_.in_size() : a_.out_size()) * a_.c; }
+  index_t copy_size(bool forward) const { return aligned_buffer::padded(in_image(forward)); }
+  index_t images_at_once() const { return last_ ? std::max<index_t>(1, a_.n) : 1; }
+
+  /// One image from NCHW, shared by the threads: rows of `line` channels.
+  void turn_in(const float* from, bool forward, float* to) const {
+    const conv_axis &rows = a_.height(), &columns = a_.width();
+    const index_t height = forward ? rows.in : rows.out, width = forward ? columns.in : columns.out;
+#pragma omp for schedule(static)
+    for (index_t i = 0; i < (a_.c + line - 1) / line * height; ++i) {
+      const index_t c = i / height * line, h = i % height;
+      target_.tile->transpose(from + c * height * width + h * width, height * width, std::min(line, a_.c - c),
+                              width, to + h * width * a_.c + c, a_.c);
+    }
+  }
+  /// And back.
+  void turn_out(const float* from, bool forward, float* to) const {
+    const conv_axis &rows = a_.height(), &columns = a_.width();
+    const index_t height = forward ? rows.in : rows.out, width = forward ? columns.in : columns.out;
+#pragma omp for schedule(static)
+    for (index_t i = 0; i < (a_.c + line - 1) / line * height; ++i) {
+      const index_t c = i / height * line, h = i % height;
+      target_.tile->transpose(from + h * width * a_.c + c, a_.c, width, std::min(line, a_.c - c),
+                              to + c * height * width + h * width, height * width);
+    }
+  }
+
+  /// forward and backward-data of `images_at_once` channels-last images.
+  void run_images(const float* x, float* y, const float* bias) const {
+    const bool forward = pass_ == direction::forward;
+    const index_t rows = forward ? a_.height().out : a_.height().in, images = last_ ? a_.n : 1;
+#pragma omp for schedule(static)
+    for (index_t i = 0; i < images * rows * parts_.parts; ++i)
+      for (const grid& g : grids_) {
+        const index_t n = i / (rows * parts_.parts), part = i % parts_.parts;
+        const index_t row = i / parts_.parts % rows - g.rows.out_first;
+        if (row >= 0 && row % g.rows.out_step == 0)
+          run_row(g, row / g.rows.out_step, part, x + n * in_image(forward), weights_.data(), bias,
+                  y + n * in_image(!forward), target_.forward);
+      }
+  }
 
   /// Row number `i` of the grid's outputs of one image, the channels of one part.
   void run_row(const grid& g, index_t i, index_t part, const float* x, float* w, const float* bias,
@@ -303,11 +343,23 @@ class depthwise_plan final : public plan {
     const auto* x = static_cast<const float*>(call.reads[1].data);
     auto* dw = static_cast<float*>(call.writes[0].data);
     auto* sums = static_cast<float*>(call.workspace);
+    float* x_copy = sums + chunks_ * partial();
+    float* dy_copy = x_copy + copy_size(true);
 #pragma omp parallel num_threads(call.threads)
     {
 #pragma omp for schedule(static)
-      for (index_t i = 0; i < chunks_ * parts_.parts; ++i)
-        sum_chunk(i / parts_.parts, i % parts_.parts, dy, x, sums);
+      for (index_t i = 0; i < chunks_ * partial(); ++i) sums[i] = 0;
+      for (index_t n = 0; n < a_.n; n += images_at_once()) {
+        const float *from = x + n * in_image(true), *slopes = dy + n * in_image(false);
+        if (!last_) {
+          turn_in(from, true, x_copy);
+          turn_in(slopes, false, dy_copy);
+        }
+#pragma omp for schedule(static)
+        for (index_t i = 0; i < chunks_ * parts_.parts; ++i)
+          add_chunk(i / parts_.parts, i % parts_.parts, n, last_ ? slopes : dy_copy, last_ ? from : x_copy,
+                    sums);
+      }
 #pragma omp for schedule(static)
       for (index_t c = 0; c < a_.c; ++c)
         for (index_t t = 0; t < a_.taps(); ++t) {
@@ -318,20 +370,22 @@ class depthwise_plan final : public plan {
     }
   }
 
-  void sum_chunk(index_t chunk, index_t part, const float* dy, const float* x, float* sums) const {
-    float* w = sums + chunk * partial();
-    const index_t rows = a_.n * a_.height().out, c = parts_.begin(part) * line;
-    for (index_t t = 0; t < a_.taps(); ++t)
-      std::fill(w + t * a_.c + c, w + t * a_.c + std::min(a_.c, parts_.begin(part + 1) * line), 0.0F);
-    for (index_t i = rows * chunk / chunks_; i < rows * (chunk + 1) / chunks_; ++i) {
-      const index_t n = i / a_.height().out;
-      run_row(grids_[0], i % a_.height().out, part, x + n * in_image(true), w, nullptr,
+  /// What the images from number `first` on, as many as there are at once, have in a chunk of the rows of all images.
+  void add_chunk(index_t chunk, index_t part, index_t first, const float* dy, const float* x,
+                 float* sums) const {
+    const index_t height = a_.height().out, rows = a_.n * height;
+    const index_t begin = std::max(rows * chunk / chunks_, first * height);
+    const index_t end = std::min(rows * (chunk + 1) / chunks_, (first + images_at_once()) * height);
+    for (index_t i = begin; i < end; ++i) {
+      const index_t n = i / height - first;
+      run_row(grids_[0], i % height, part, x + n * in_image(true), sums + chunk * partial(), nullptr,
               const_cast<float*>(dy) + n * in_image(false), target_.weights);
     }
   }
 
   const depthwise_target& target_;
   direction pass_;
+  bool last_;  ///< channels last
   conv_arguments a_;
   std::vector<grid> grids_;
   index_t chunks_ = 1;
@@ -339,13 +393,12 @@ class depthwise_plan final : public plan {
   aligned_buffer weights_;
 };
 
-kernel make_kernel(const depthwise_target& target, const std::string& name, bool runs_here,
-                   const std::string& pass, direction d) {
+kernel make_kernel(const std::string& layer, const depthwise_target& target, const std::string& name,
+                   bool runs_here, const std::string& pass, direction d) {
   kernel k;
-  k.layer = "conv2d";
+  k.layer = layer;
   k.pass = pass;
-  k.name = "conv2d." + pass + "/depthwise@" + name;
-  k.layouts = {layout::nhwc};
+  k.name = layer + "." + pass + "/depthwise@" + name;
   if (!runs_here) k.unavailable = "this processor lacks " + name;
   k.supports = [&target](const kernel_problem& kp) {
     const support s = conv_support(kp);
@@ -362,11 +415,15 @@ kernel make_kernel(const depthwise_target& target, const std::string& name, bool
 
 template <class Functions>
 void add_rows(registry& kernels, const std::string& name, std::int64_t bit, const Functions& f) {
-  static const depthwise_target target = {f.lanes, f.forward, f.weights};
+  const auto tile =
+      std::ranges::find_if(tile_targets(), [&](const tile_target& t) { return t.name == name; });
+  static const depthwise_target target = {&*tile, f.lanes, f.forward, f.weights};
   const bool runs_here = (hwy::SupportedTargets() & bit) != 0;
-  kernels.add(make_kernel(target, name, runs_here, "forward", direction::forward));
-  kernels.add(make_kernel(target, name, runs_here, "backward_data", direction::backward_data));
-  kernels.add(make_kernel(target, name, runs_here, "backward_weights", direction::backward_weights));
+  for (const std::string layer : {"conv1d", "conv2d"}) {
+    kernels.add(make_kernel(layer, target, name, runs_here, "forward", direction::forward));
+    kernels.add(make_kernel(layer, target, name, runs_here, "backward_data", direction::backward_data));
+    kernels.add(make_kernel(layer, target, name, runs_here, "backward_weights", direction::backward_weights));
+  }
 }
 
 }  // namespace

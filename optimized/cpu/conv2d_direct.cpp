@@ -13,6 +13,7 @@
 //              positions for each residue modulo the stride (conv_reach.hpp)
 //
 //   depthwise  in NHWC one filter a channel is one group whose tiles multiply lane by lane
+//   bf16       pairs of neighbouring channels, rounded on the way into the copy, take the place of channels
 //
 // NHWC stores a tile as it is; NCHW collects the tiles of a piece and transposes them. Each output is one sum
 // in one order, so the thread count cannot change a bit. Georganas et al. 2018, "Anatomy of high-performance
@@ -21,7 +22,7 @@
 
 #include "optimized/cpu/aligned_buffer.hpp"
 #include "optimized/cpu/conv_reach.hpp"
-#include "optimized/cpu/tile.hpp"
+#include "optimized/cpu/direct_plan.hpp"
 #include "optimized/kernels.hpp"
 
 namespace plumb {
@@ -31,7 +32,8 @@ constexpr index_t tiles_at_once = 8;                 ///< tiles kept before they
 constexpr index_t images_budget = index_t{2} << 20;  ///< floats of copied images at once
 constexpr index_t weights_budget = index_t{128}
                                    << 10;  ///< floats of packed weights that may be read band by band
-constexpr index_t band_budget = index_t{32} << 10;  ///< floats of input in a band
+constexpr index_t band_budget = index_t{32} << 10;           ///< floats of input in a band
+constexpr index_t copied_pixels = 32, copied_channels = 64;  ///< rounded to bf16 at once
 
 /// One grid of outputs: a product of a grid over rows and one over columns, with weights packed for it.
 struct grid {
@@ -63,14 +65,16 @@ struct step {
 
 class direct_plan final : public plan {
  public:
-  direct_plan(const tile_target& target, const kernel_problem& kp, bool forward)
-      : target_(target), order_(kp.layout), forward_(forward) {
-    const conv_arguments a = flattened(read_conv_arguments(kp.problem));
+  direct_plan(const tile_target& target, const direct_call& how)
+      : target_(target), order_(how.layout), forward_(how.forward), pairs_(target.round_pairs != nullptr) {
+    const conv_arguments a = flattened(how.arguments);
+    const bool forward = forward_;
     images_ = a.n;
-    lanewise_ = order_ == layout::nhwc && a.groups == a.c && a.c == a.k && a.c % target.lanes == 0;
+    lanewise_ = order_ == layout::nhwc && a.groups == a.c && a.c == a.k && a.c % target.lanes == 0 && !pairs_;
     groups_ = a.groups;
     bias_ = forward && a.bias;
-    in_channels_ = forward ? a.group_c() : a.group_k();
+    weight_channels_ = forward ? a.group_c() : a.group_k();
+    in_channels_ = pairs_ ? (weight_channels_ + 1) / 2 : weight_channels_;
     out_channels_ = forward ? a.group_k() : a.group_c();
     in_weight_step_ = forward ? a.taps() : a.group_c() * a.taps();
     out_weight_step_ = forward ? a.group_c() * a.taps() : a.taps();
@@ -80,19 +84,19 @@ class direct_plan final : public plan {
     in_width_ = forward ? a.width().in : a.width().out;
     out_height_ = forward ? a.height().out : a.height().in;
     out_width_ = forward ? a.width().out : a.width().in;
-    in_pixel_ = forward ? a.c : a.k;
+    in_pixel_ = pairs_ ? groups_ * in_channels_ : forward ? a.c : a.k;
     if (lanewise_) {
       out_channels_ = groups_;
       out_weight_step_ = a.taps();
       groups_ = 1;
     }
-    copied_ = order_ == layout::nchw && a.taps() > 1;
+    copied_ = pairs_ || (order_ == layout::nchw && a.taps() > 1);
     const bool last = copied_ || order_ == layout::nhwc;
     column_step_ = last ? in_pixel_ : 1;
     channel_step_ = last ? 1 : in_height_ * in_width_;
     make_blocks();
     make_grids(a);
-    make_steps(kp.threads);
+    make_steps(how.threads);
   }
 
   std::size_t workspace_size() const override {
@@ -115,11 +119,12 @@ class direct_plan final : public plan {
 #pragma omp parallel num_threads(call.threads)
     for (index_t first = 0; first < images_; first += images_at_once()) {
       const index_t images = std::min(images_at_once(), images_ - first);
-      const float* x = static_cast<const float*>(call.reads[0].data) + first * in_image();
+      const float* x = static_cast<const float*>(call.reads[0].data) + first * read_image();
       float* y = static_cast<float*>(call.writes[0].data) + first * out_image();
       if (copied_) {
 #pragma omp for schedule(static)
-        for (index_t i = 0; i < images * in_height_; ++i) copy_row(x, i, copies);
+        for (index_t i = 0; i < images * copy_parts(); ++i)
+          pairs_ ? copy_pairs(x, i, copies) : copy_row(x, i, copies);
         x = copies;
       }
       const index_t cost = images * groups_ * cost_;
@@ -200,16 +205,22 @@ class direct_plan final : public plan {
     for (index_t r = 0; r < g.rows.taps; ++r)
       for (index_t s = 0; s < g.columns.taps; ++s)
         for (index_t c = 0; c < in_channels_; ++c, to += b.width) {
-          const float* from = weight + c * in_weight_step_ +
+          const float* from = weight + (pairs_ ? 2 * c : c) * in_weight_step_ +
                               (g.rows.weight_first + r * g.rows.weight_step) * row_weight_step_ +
                               g.columns.weight_first + s * g.columns.weight_step;
-          for (index_t k = 0; k < b.count; ++k) to[k] = from[k * out_weight_step_];
+          const bool alone = 2 * c + 1 == weight_channels_;
+          for (index_t k = 0; k < b.count; ++k, from += out_weight_step_) {
+            const float pair[] = {from[0], pairs_ && !alone ? from[in_weight_step_] : 0.0F};
+            pairs_ ? target_.round_pairs(pair, 2, to + k) : void(to[k] = pair[0]);
+          }
           std::fill(to + b.count, to + b.width, 0.0F);
         }
   }
 
   index_t bias_size() const { return bias_ ? aligned_buffer::padded(groups_ * padded_channels_) : 0; }
   index_t in_image() const { return in_pixel_ * in_height_ * in_width_; }
+  /// Of a tensor that is read, in floats.
+  index_t read_image() const { return groups_ * weight_channels_ * in_height_ * in_width_; }
   index_t out_image() const { return groups_ * out_channels_ * out_height_ * out_width_; }
   index_t images_at_once() const {
     if (!copied_) return std::max<index_t>(1, images_);
@@ -222,6 +233,32 @@ class direct_plan final : public plan {
       for (index_t k = 0; k < padded_channels_; ++k)
         to[group * padded_channels_ + k] =
             k < out_channels_ ? static_cast<const float*>(from.data)[group * out_channels_ + k] : 0.0F;
+  }
+
+  /// How many parts of an image are copied one by one.
+  index_t copy_parts() const {
+    return pairs_ ? (in_height_ * in_width_ + copied_pixels - 1) / copied_pixels : in_height_;
+  }
+
+  /// Some neighbouring pixels, part `i` of all images in turn, to NHWC in pairs.
+  void copy_pairs(const float* x, index_t i, float* copies) const {
+    alignas(64) float turned[copied_pixels * copied_channels];
+    const index_t plane = in_height_ * in_width_, image = i / copy_parts();
+    const index_t first = i % copy_parts() * copied_pixels, count = std::min(copied_pixels, plane - first);
+    const float* from = x + image * read_image();
+    float* to = copies + image * in_image() + first * in_pixel_;
+    const index_t channels = groups_ * weight_channels_;
+    for (index_t group = 0; group < groups_; ++group)
+      for (index_t c = 0; c < weight_channels_; c += copied_channels) {
+        const index_t channel = group * weight_channels_ + c,
+                      some = std::min(copied_channels, weight_channels_ - c);
+        if (order_ == layout::nchw)
+          target_.transpose(from + channel * plane + first, plane, some, count, turned, copied_channels);
+        for (index_t j = 0; j < count; ++j)
+          target_.round_pairs(
+              order_ == layout::nchw ? turned + j * copied_channels : from + (first + j) * channels + channel,
+              some, to + j * in_pixel_ + group * in_channels_ + c / 2);
+      }
   }
 
   /// Row `i` of all images in turn, from NCHW to NHWC.
@@ -349,7 +386,9 @@ class direct_plan final : public plan {
   bool bias_ = false;
   bool copied_ = false;  ///< from NCHW to NHWC before it is read
   bool lanewise_ = false;
-  index_t in_pixel_ = 0;  ///< channels of a pixel of the input, all groups
+  bool pairs_;                   ///< of channels, in bf16, are what x and w consist of
+  index_t weight_channels_ = 0;  ///< of a group, one by one; in_channels_ may count pairs
+  index_t in_pixel_ = 0;         ///< channels of a pixel of the input, all groups
   index_t images_ = 0, groups_ = 1, in_channels_ = 0, out_channels_ = 0, padded_channels_ = 0;
   index_t in_weight_step_ = 0, out_weight_step_ = 0, row_weight_step_ = 0, group_weights_ = 0;
   index_t in_height_ = 0, in_width_ = 0, out_height_ = 0, out_width_ = 0;
@@ -361,25 +400,32 @@ class direct_plan final : public plan {
   index_t cost_ = 0;  ///< of all steps: one image, one group
 };
 
-kernel make_kernel(const tile_target& target, bool forward) {
+kernel make_kernel(const std::string& layer, const tile_target& target, bool forward) {
+  const bool rounds = target.round_pairs != nullptr;
   kernel k;
-  k.layer = "conv2d";
+  k.layer = layer;
   k.pass = forward ? "forward" : "backward_data";
-  k.name = "conv2d." + k.pass + "/direct@" + std::string(target.name);
+  k.name = layer + "." + k.pass + (rounds ? "/direct_bf16@" : "/direct@") + std::string(target.name);
+  if (rounds) k.arithmetic = "bf16_f32";
   if (!target.runs_here) k.unavailable = "this processor lacks " + std::string(target.name);
   k.supports = conv_support;
   k.make_plan = [&target, forward](const kernel_problem& kp) -> std::unique_ptr<plan> {
-    return std::make_unique<direct_plan>(target, kp, forward);
+    return make_direct_plan(target, {read_conv_arguments(kp.problem), kp.layout, kp.threads, forward});
   };
   return k;
 }
 
 }  // namespace
 
+std::unique_ptr<plan> make_direct_plan(const tile_target& target, const direct_call& how) {
+  return std::make_unique<direct_plan>(target, how);
+}
+
 void register_conv2d_direct(registry& kernels) {
-  for (const tile_target& target : tile_targets()) {
-    kernels.add(make_kernel(target, true));
-    kernels.add(make_kernel(target, false));
+  for (const bool forward : {true, false}) {
+    for (const std::string layer : {"conv1d", "conv2d"})
+      for (const tile_target& target : tile_targets()) kernels.add(make_kernel(layer, target, forward));
+    for (const tile_target& target : bf16_tile_targets()) kernels.add(make_kernel("conv2d", target, forward));
   }
 }
 

@@ -13,7 +13,8 @@
 //   1×1        if it skips nothing, dy and x change places: dwᵀ is the same sum, and dw is written without a transpose
 //   depthwise  in NHWC one filter a channel is one group of which x holds vectors too, multiplied lane by lane
 //
-// Where there are fewer units than keep the threads busy, the tiles of a unit are shared among tasks. Each sum
+// Where there are few units, the rows of outputs are cut into some parts with sums of their own, which are added in
+// order; how many depends on the problem only. If that cannot be, the tiles of a unit are shared among tasks. Each sum
 // belongs to one task and its order does not depend on the thread count, so neither do the bits.
 #include <algorithm>
 #include <vector>
@@ -34,12 +35,14 @@ constexpr index_t plain_stretch = 128 << 10;
 constexpr index_t sums_budget = 4 << 10;
 constexpr index_t images_budget = 4 << 20;
 constexpr index_t few_channels = 12;
+constexpr index_t enough_tasks = 16;
+constexpr index_t long_row = 24;  ///< pixels: a plane of shorter rows is better read as one
 
 class weights_plan final : public plan {
  public:
   weights_plan(const tile_target& target, const kernel_problem& kp)
       : target_(target),
-        a_(with_flat_plane(read_conv_arguments(kp.problem))),
+        a_(with_long_rows(read_conv_arguments(kp.problem))),
         swapped_(swap_if_flat(a_, target.lanes, kp.layout)),
         threads_(kp.threads),
         rows_(forward_reach(a_.height(), a_.flip)),
@@ -50,7 +53,7 @@ class weights_plan final : public plan {
         few_(a_.group_c() < few_channels && columns_.taps > 1),
         image_(kp.layout, a_.c, a_.height().in, a_.width().in, few_ ? columns_.missing_before() : 0,
                few_ ? columns_.missing_after() : 0),
-        chunks_(a_.group_c(), std::max<index_t>(target.pixels, sums_budget / (a_.taps() * target.width()))) {
+        chunks_(a_.group_c(), channels_at_once()) {
     for (index_t first = 0; first < group_k_; first += target.width()) {
       const index_t count = std::min(target.width(), group_k_ - first);
       const int vectors = static_cast<int>((count + target.lanes - 1) / target.lanes);
@@ -59,19 +62,20 @@ class weights_plan final : public plan {
       panels_ = panels_ || !in_place(blocks_.back());
     }
     units_ = groups_ * std::ssize(blocks_) * chunks_.parts;
-    tasks_in_unit_ = units_ < 4 * threads_ && threads_ > 1 ? 2 * threads_ : 1;
+    const index_t most_splits = std::min<index_t>(8, a_.n * rows_.outputs);
+    if (units_ > 0) splits_ = std::max<index_t>(1, std::min(most_splits, enough_tasks / units_));
+    tasks_in_unit_ = splits_ > 1 ? splits_ : units_ < 4 * threads_ && threads_ > 1 ? 2 * threads_ : 1;
     kept_ = tasks_in_unit_ > 1 || images_at_once() < a_.n;
   }
 
   std::size_t workspace_size() const override {
-    return sizeof(float) * static_cast<std::size_t>((kept_ ? units_ : threads_) * unit_size() +
-                                                    images_at_once() * scratch_size());
+    return sizeof(float) * static_cast<std::size_t>(sums_size() + images_at_once() * scratch_size());
   }
 
   void run(const kernel_call& call) noexcept override {
     auto* dweight = static_cast<float*>(call.writes[0].data);
     auto* sums = static_cast<float*>(call.workspace);
-    float* scratch = sums + (kept_ ? units_ : threads_) * unit_size();
+    float* scratch = sums + sums_size();
     if (a_.n == 0) std::fill_n(dweight, a_.k * a_.group_c() * a_.taps(), 0.0F);
 #pragma omp parallel num_threads(call.threads)
     for (index_t first = 0; first < a_.n; first += images_at_once()) {
@@ -84,18 +88,29 @@ class weights_plan final : public plan {
 #pragma omp for schedule(static)
       for (int share = 0; share < call.threads; ++share)
         for (index_t task = tasks * share / call.threads; task < tasks * (share + 1) / call.threads; ++task) {
-          const unit u = unit_at(task / tasks_in_unit_);
-          float* to = sums + (kept_ ? task / tasks_in_unit_ : share) * unit_size();
-          add_part(u, task % tasks_in_unit_, o, to);
+          const index_t number = task / tasks_in_unit_, part = task % tasks_in_unit_;
+          const unit u = unit_at(number);
+          float* to = sums + (!kept_ ? share : number * splits_ + (splits_ > 1 ? part : 0)) * unit_size();
+          add_part(u, part, o, to);
           if (!kept_) store(u, to, dweight);
         }
 #pragma omp for schedule(static)
       for (index_t i = 0; i < (kept_ && first + o.images == a_.n ? units_ : 0); ++i)
-        store(unit_at(i), sums + i * unit_size(), dweight);
+        store_splits(unit_at(i), sums + i * splits_ * unit_size(), dweight);
     }
   }
 
  private:
+  static conv_arguments with_long_rows(const conv_arguments& a) {
+    return a.width().in >= long_row ? a : with_flat_plane(a);
+  }
+  /// Whole tiles of them.
+  index_t channels_at_once() const {
+    const index_t pixels = target_.pixels;
+    return std::max(pixels, sums_budget / (a_.taps() * target_.width()) / pixels * pixels);
+  }
+  index_t sums_size() const { return (kept_ ? units_ * splits_ : threads_) * unit_size(); }
+
   /// Worth it where x lies as the tile reads it, or is small beside dw.
   static bool swap_if_flat(conv_arguments& a, index_t lanes, layout order) {
     if (!is_flat(a) || a.groups == a.c || a.group_c() < lanes) return false;
@@ -176,18 +191,28 @@ class weights_plan final : public plan {
   index_t lines(const unit& u) const { return (u.last - u.first) * (few_ ? columns_.taps : 1); }
   even_parts tiles(const unit& u) const { return {lines(u), target_.pixels}; }
 
-  /// One part of a unit's tiles over all images of the turn, stretch by stretch.
+  /// One part of a unit's tiles, or its tiles over one part of the rows of all images, stretch by stretch.
   void add_part(const unit& u, index_t part, const operands& o, float* sums) const {
     const index_t jobs = rows_.taps * (few_ ? 1 : columns_.taps) * tiles(u).parts;
-    const index_t row = in_place(u.b) ? columns_.outputs * a_.k : columns_.outputs * u.b.width;
-    const even_parts stretches(
-        rows_.outputs,
-        std::max<index_t>(1, (in_place(u.b) ? plain_stretch : panel_stretch) / std::max<index_t>(1, row)));
-    for (index_t n = 0; n < o.images; ++n)
+    const bool split = splits_ > 1;
+    const index_t first_job = split ? 0 : jobs * part / tasks_in_unit_;
+    const index_t last_job = split ? jobs : jobs * (part + 1) / tasks_in_unit_;
+    const index_t lines = a_.n * rows_.outputs;
+    const index_t first_line = split ? lines * part / splits_ : 0;
+    const index_t last_line = split ? lines * (part + 1) / splits_ : lines;
+    const index_t row = columns_.outputs * (in_place(u.b) ? a_.k : u.b.width);
+    const index_t most =
+        std::max<index_t>(1, (in_place(u.b) ? plain_stretch : panel_stretch) / std::max<index_t>(1, row));
+    for (index_t n = 0; n < o.images; ++n) {
+      const index_t top = (o.first_image + n) * rows_.outputs;
+      const index_t begin = std::max(first_line - top, index_t{0});
+      const index_t end = std::min(last_line - top, rows_.outputs);
+      const even_parts stretches(std::max(end - begin, index_t{0}), most);
       for (index_t i = 0; i < stretches.parts; ++i)
-        for (index_t job = jobs * part / tasks_in_unit_; job < jobs * (part + 1) / tasks_in_unit_; ++job)
-          add_tile(u, job, n, {stretches.begin(i), stretches.begin(i + 1)}, o.first_image + n + i == 0, o,
-                   sums);
+        for (index_t job = first_job; job < last_job; ++job)
+          add_tile(u, job, n, {begin + stretches.begin(i), begin + stretches.begin(i + 1)},
+                   top + begin + stretches.begin(i) == first_line, o, sums);
+    }
   }
 
   void add_tile(const unit& u, index_t job, index_t n, conv_reach::range stretch, bool fresh,
@@ -239,6 +264,14 @@ class weights_plan final : public plan {
     return outputs;
   }
 
+  /// The parts of a unit's sums, added one after another.
+  void store_splits(const unit& u, float* sums, float* dweight) const {
+    const index_t count = (u.last - u.first) * a_.taps() * u.b.width;
+    for (index_t split = 1; split < splits_; ++split)
+      for (index_t i = 0; i < count; ++i) sums[i] += sums[split * unit_size() + i];
+    store(u, sums, dweight);
+  }
+
   void store(const unit& u, const float* sums, float* dweight) const {
     if (swapped_) {
       for (index_t c = u.first; c < u.last; ++c, sums += u.b.width)
@@ -264,24 +297,26 @@ class weights_plan final : public plan {
   index_t padded_k_ = 0;
   bool panels_ = false;
   index_t units_ = 0, tasks_in_unit_ = 1;
-  bool kept_ = false;  ///< the sums of all units wait for the end
+  index_t splits_ = 1;  ///< of the rows of all images
+  bool kept_ = false;   ///< the sums of all units wait for the end
 };
 
 }  // namespace
 
 void register_conv2d_direct_weights(registry& kernels) {
-  for (const tile_target& target : tile_targets()) {
-    kernel k;
-    k.layer = "conv2d";
-    k.pass = "backward_weights";
-    k.name = "conv2d.backward_weights/direct@" + std::string(target.name);
-    if (!target.runs_here) k.unavailable = "this processor lacks " + std::string(target.name);
-    k.supports = conv_support;
-    k.make_plan = [&target](const kernel_problem& kp) -> std::unique_ptr<plan> {
-      return std::make_unique<weights_plan>(target, kp);
-    };
-    kernels.add(std::move(k));
-  }
+  for (const std::string layer : {"conv1d", "conv2d"})
+    for (const tile_target& target : tile_targets()) {
+      kernel k;
+      k.layer = layer;
+      k.pass = "backward_weights";
+      k.name = layer + ".backward_weights/direct@" + std::string(target.name);
+      if (!target.runs_here) k.unavailable = "this processor lacks " + std::string(target.name);
+      k.supports = conv_support;
+      k.make_plan = [&target](const kernel_problem& kp) -> std::unique_ptr<plan> {
+        return std::make_unique<weights_plan>(target, kp);
+      };
+      kernels.add(std::move(k));
+    }
 }
 
 }  // namespace plumb

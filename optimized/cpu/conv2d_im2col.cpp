@@ -1,5 +1,6 @@
 // Convolution as a matrix product: copy every patch of the image into a column, then multiply.
-//   columns[(c,r,s)][(p,q)] = x[c, p·stride - pad + r·dilation, …]      one image and group at a time
+//   columns[(c,r,s)][(p,q)] = x[c, p·stride - pad + r·dilation, …]      one image and group at a time;
+//                                                                       in 3-D (c,t,r,s) and (o,p,q)
 //   forward            y[k][(p,q)]       = bias[k] + Σ weight[k][(c,r,s)] · columns[(c,r,s)][(p,q)]
 //   backward_data      columns           = weightᵀ · dy, then every column is added back to its patch
 //   (col2im) backward_weights   dweight[k][c,r,s] = Σ_n dy · columnsᵀ
@@ -104,30 +105,45 @@ class im2col_plan final : public plan {
                  dweight + g * a_.group_k() * terms_, terms_, scratch);
   }
 
-  /// Filter tap number `tap` = (r, s) meets row `h` of the image at output row p; the outputs [q, end) of that row
-  /// read inside the image, the first of them column w. Nothing inside: q == end.
-  struct meeting {
-    index_t h, w, q, end;
-  };
-  meeting meet(index_t tap, index_t p) const {
-    const conv_axis &rows = a_.height(), &columns = a_.width();
-    const index_t r = tap / columns.taps, s = tap % columns.taps;
-    const index_t h = p * rows.stride - rows.begin + (a_.flip ? rows.taps - 1 - r : r) * rows.dilation;
-    const index_t shift = (a_.flip ? columns.taps - 1 - s : s) * columns.dilation - columns.begin;
-    if (h < 0 || h >= rows.in || shift >= columns.in) return {0, 0, 0, 0};
-    const index_t q = shift < 0 ? std::min(columns.out, (-shift + columns.stride - 1) / columns.stride) : 0;
-    const index_t end = std::min(columns.out, (columns.in - 1 - shift) / columns.stride + 1);
-    return {h, q * columns.stride + shift, q, std::max(q, end)};
+  /// Rows of outputs and of inputs are numbered through the depth: o·P + p, d·H + h.
+  index_t out_rows() const { return a_.depth().out * a_.height().out; }
+  index_t in_rows() const { return a_.depth().in * a_.height().in; }
+
+  /// What output `p` reads under tap `t` of an axis; may lie outside.
+  index_t read_by(const conv_axis& axis, index_t p, index_t t) const {
+    return p * axis.stride - axis.begin + (a_.flip ? axis.taps - 1 - t : t) * axis.dilation;
+  }
+  /// The output that reads `i` under tap `t`; none: -1.
+  index_t reader_of(const conv_axis& axis, index_t i, index_t t) const {
+    const index_t way = i - read_by(axis, 0, t);
+    return way < 0 || way % axis.stride != 0 || way / axis.stride >= axis.out ? -1 : way / axis.stride;
   }
 
-  /// Each (p, tap) is a task: a row of every channel, copied (NCHW) or transposed (NHWC), with zeros around it.
+  /// Filter tap number `tap` = (t, r, s) meets row `in_row` of the image at output row `row`; the outputs [q, end) of
+  /// that row read inside the image, the first of them column w. Nothing inside: q == end.
+  struct meeting {
+    index_t in_row, w, q, end;
+  };
+  meeting meet(index_t tap, index_t row) const {
+    const conv_axis &rows = a_.height(), &columns = a_.width();
+    const index_t d = read_by(a_.depth(), row / rows.out, tap / (rows.taps * columns.taps));
+    const index_t h = read_by(rows, row % rows.out, tap / columns.taps % rows.taps);
+    const index_t shift = read_by(columns, 0, tap % columns.taps);
+    if (d < 0 || d >= a_.depth().in || h < 0 || h >= rows.in || shift >= columns.in) return {0, 0, 0, 0};
+    const index_t q = shift < 0 ? std::min(columns.out, (-shift + columns.stride - 1) / columns.stride) : 0;
+    const index_t end = std::min(columns.out, (columns.in - 1 - shift) / columns.stride + 1);
+    return {d * rows.in + h, q * columns.stride + shift, q, std::max(q, end)};
+  }
+
+  /// Each (row of outputs, tap) is a task: a row of every channel, copied (NCHW) or transposed (NHWC), with zeros
+  /// around it.
   void fill_columns(const float* x, float* columns) const {
     const index_t row = a_.width().out, step = a_.width().stride * x_pixel();
 #pragma omp for schedule(static)
-    for (index_t task = 0; task < a_.height().out * a_.taps(); ++task) {
+    for (index_t task = 0; task < out_rows() * a_.taps(); ++task) {
       const index_t p = task / a_.taps(), tap = task % a_.taps();
       const meeting m = meet(tap, p);
-      const float* from = x + (m.h * a_.width().in + m.w) * x_pixel();
+      const float* from = x + (m.in_row * a_.width().in + m.w) * x_pixel();
       float* to = columns + tap * a_.out_size() + p * row;
       const index_t to_channel = a_.taps() * a_.out_size();
       if (last_) target_.transpose(from, step, m.end - m.q, a_.group_c(), to + m.q, to_channel);
@@ -143,21 +159,24 @@ class im2col_plan final : public plan {
   /// col2im: a row of the image belongs to one thread, and its taps are added in order.
   void add_columns_back(const float* columns, float* dx) const {
     const index_t width = a_.width().in;
+    const conv_axis& rows = a_.height();
 #pragma omp for schedule(static)
-    for (index_t h = 0; h < a_.height().in; ++h) {
+    for (index_t i = 0; i < in_rows(); ++i) {
       for_each(a_.group_c(), width,
-               [&](index_t c, index_t w) { dx[c * x_channel() + (h * width + w) * x_pixel()] = 0.0F; });
-      for (index_t tap = 0; tap < a_.taps(); ++tap)
-        for (index_t p = 0; p < a_.height().out; ++p) {
-          const meeting m = meet(tap, p);
-          if (m.q == m.end || m.h != h) continue;
-          const float* from = columns + tap * a_.out_size() + p * a_.width().out + m.q;
-          float* to = dx + (h * width + m.w) * x_pixel();
-          for_each(a_.group_c(), m.end - m.q, [&](index_t c, index_t q) {
-            to[c * x_channel() + q * a_.width().stride * x_pixel()] +=
-                from[c * a_.taps() * a_.out_size() + q];
-          });
-        }
+               [&](index_t c, index_t w) { dx[c * x_channel() + (i * width + w) * x_pixel()] = 0.0F; });
+      for (index_t tap = 0; tap < a_.taps(); ++tap) {
+        const index_t across = tap / a_.width().taps;
+        const index_t o = reader_of(a_.depth(), i / rows.in, across / rows.taps);
+        const index_t p = reader_of(rows, i % rows.in, across % rows.taps);
+        if (o < 0 || p < 0) continue;
+        const index_t row = o * rows.out + p;
+        const meeting m = meet(tap, row);
+        const float* from = columns + tap * a_.out_size() + row * a_.width().out + m.q;
+        float* to = dx + (i * width + m.w) * x_pixel();
+        for_each(a_.group_c(), m.end - m.q, [&](index_t c, index_t q) {
+          to[c * x_channel() + q * a_.width().stride * x_pixel()] += from[c * a_.taps() * a_.out_size() + q];
+        });
+      }
     }
   }
 
@@ -176,7 +195,7 @@ class im2col_plan final : public plan {
     const matrix_ref steps = y_matrix(y);
     const index_t row = a_.width().out;
 #pragma omp for schedule(static)
-    for (index_t p = 0; p < a_.height().out; ++p)
+    for (index_t p = 0; p < out_rows(); ++p)
       for_each(a_.group_k(), row, [&](index_t k, index_t q) {
         y[k * steps.row_step + (p * row + q) * steps.column_step] = bias ? bias[k] : 0.0F;
       });
@@ -195,11 +214,12 @@ class im2col_plan final : public plan {
   matrix_product product_;
 };
 
-kernel make_kernel(const tile_target& target, const std::string& pass, direction d) {
+kernel make_kernel(const std::string& layer, const tile_target& target, const std::string& pass,
+                   direction d) {
   kernel k;
-  k.layer = "conv2d";
+  k.layer = layer;
   k.pass = pass;
-  k.name = "conv2d." + pass + "/im2col@" + std::string(target.name);
+  k.name = layer + "." + pass + "/im2col@" + std::string(target.name);
   if (!target.runs_here) k.unavailable = "this processor lacks " + std::string(target.name);
   k.supports = conv_support;
   k.make_plan = [&target, d](const kernel_problem& kp) -> std::unique_ptr<plan> {
@@ -211,11 +231,12 @@ kernel make_kernel(const tile_target& target, const std::string& pass, direction
 }  // namespace
 
 void register_conv2d_im2col(registry& kernels) {
-  for (const tile_target& target : tile_targets()) {
-    kernels.add(make_kernel(target, "forward", direction::forward));
-    kernels.add(make_kernel(target, "backward_data", direction::backward_data));
-    kernels.add(make_kernel(target, "backward_weights", direction::backward_weights));
-  }
+  for (const std::string layer : {"conv2d", "conv3d"})
+    for (const tile_target& target : tile_targets()) {
+      kernels.add(make_kernel(layer, target, "forward", direction::forward));
+      kernels.add(make_kernel(layer, target, "backward_data", direction::backward_data));
+      kernels.add(make_kernel(layer, target, "backward_weights", direction::backward_weights));
+    }
 }
 
 }  // namespace plumb

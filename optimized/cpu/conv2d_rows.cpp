@@ -333,11 +333,11 @@ class rows_plan final : public plan {
   std::vector<row_grid> grids_;
 };
 
-kernel make_kernel(const tile_target& target, bool forward) {
+kernel make_kernel(const std::string& layer, const tile_target& target, bool forward) {
   kernel k;
-  k.layer = "conv2d";
+  k.layer = layer;
   k.pass = forward ? "forward" : "backward_data";
-  k.name = "conv2d." + k.pass + "/rows@" + std::string(target.name);
+  k.name = layer + "." + k.pass + "/rows@" + std::string(target.name);
   if (!target.runs_here) k.unavailable = "this processor lacks " + std::string(target.name);
   k.supports = conv_support;
   k.make_plan = [&target, forward](const kernel_problem& kp) -> std::unique_ptr<plan> {
@@ -349,10 +349,11 @@ kernel make_kernel(const tile_target& target, bool forward) {
 }  // namespace
 
 void register_conv2d_rows(registry& kernels) {
-  for (const tile_target& target : tile_targets()) {
-    kernels.add(make_kernel(target, true));
-    kernels.add(make_kernel(target, false));
-  }
+  for (const std::string layer : {"conv1d", "conv2d"})
+    for (const tile_target& target : tile_targets()) {
+      kernels.add(make_kernel(layer, target, true));
+      kernels.add(make_kernel(layer, target, false));
+    }
 }
 
 }  // namespace plumb

@@ -96,7 +96,7 @@ inline std::vector<conv_reach> backward_reaches(const conv_axis& a, bool flip) {
 /// A 1×1 filter without stride or padding does not see rows.
 inline bool is_flat(const conv_arguments& a) {
   return std::ranges::all_of(a.axes, [](const conv_axis& axis) {
-    return axis.taps == 1 && axis.stride == 1 && axis.begin == 0 && axis.end == 0;
+    return axis.taps == 1 && axis.stride == 1 && axis.begin == 0 && axis.end == 0 && axis.in == axis.out;
   });
 }
 

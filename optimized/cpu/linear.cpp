@@ -2,7 +2,8 @@
 // matrix.
 //   dx = dy·W      dW = dyᵀ·x      db = Σ_rows dy
 // `plain` is loops over the outputs; `blocked` is the matrix product of matrix_product.hpp on each
-// instruction set.
+// instruction set; `direct_bf16` is the 1×1 convolution of a row of pixels on pairs of bf16 (tile_bf16.cpp).
+#include "optimized/cpu/direct_plan.hpp"
 #include "optimized/cpu/matrix_product.hpp"
 #include "optimized/kernels.hpp"
 
@@ -152,6 +153,24 @@ kernel blocked(const tile_target& target, const std::string& pass, factory make)
   return k;
 }
 
+kernel rounded(const tile_target& target, bool forward) {
+  kernel k;
+  k.layer = "linear";
+  k.pass = forward ? "forward" : "backward_data";
+  k.name = "linear." + k.pass + "/direct_bf16@" + std::string(target.name);
+  k.arithmetic = "bf16_f32";
+  k.layouts = {layout::nchw};
+  if (!target.runs_here) k.unavailable = "this processor lacks " + std::string(target.name);
+  k.supports = linear_support;
+  k.make_plan = [&target, forward](const kernel_problem& kp) {
+    const linear_arguments a = read_linear_arguments(kp.problem);
+    conv_arguments c{.n = 1, .c = a.d, .k = a.m, .bias = a.bias, .axes = {}};
+    c.axes[2] = {.in = a.rows, .out = a.rows};
+    return make_direct_plan(target, {c, layout::nhwc, kp.threads, forward});
+  };
+  return k;
+}
+
 }  // namespace
 
 void register_linear(registry& kernels) {
@@ -164,6 +183,8 @@ void register_linear(registry& kernels) {
     kernels.add(blocked(target, "backward_data", blocked_backward_data));
     kernels.add(blocked(target, "backward_weights", blocked_backward_weights));
   }
+  for (const tile_target& target : bf16_tile_targets())
+    for (const bool forward : {true, false}) kernels.add(rounded(target, forward));
 }
 
 }  // namespace plumb

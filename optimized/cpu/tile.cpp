@@ -20,11 +20,21 @@ using vector = hn::Vec<numbers>;
 constexpr int lanes = static_cast<int>(HWY_LANES(float));
 constexpr int most_vectors = HWY_TARGET == HWY_AVX3 ? 4 : 2;
 
+/// The lines that a sum will be stored to begin to come near before it is begun, not when it is done.
+template <int Vectors>
+HWY_INLINE void fetch(const float* out) {
+  constexpr int line = 16;
+#pragma GCC unroll 4
+  for (int i = 0; i < Vectors * lanes; i += line) __builtin_prefetch(out + i, 1);
+}
+
 /// `Lanewise`: x holds a vector where otherwise one number is broadcast.
 template <bool Lanewise, int Vectors, int Pixels>
 void tile(const tile_call& t) {
   const numbers d;
   vector sum[Pixels][Vectors];
+#pragma GCC unroll 8
+  for (int j = 0; j < Pixels; ++j) fetch<Vectors>(t.out + t.out_row[j]);
 #pragma GCC unroll 8
   for (int j = 0; j < Pixels; ++j)
 #pragma GCC unroll 8
@@ -66,6 +76,8 @@ template <int Vectors, int Rows>
 void strip(const strip_call& t) {
   const numbers d;
   vector sum[Rows][Vectors];
+#pragma GCC unroll 8
+  for (int j = 0; j < Rows; ++j) fetch<Vectors>(t.out + j * t.out_step);
 #pragma GCC unroll 8
   for (int j = 0; j < Rows; ++j)
 #pragma GCC unroll 8

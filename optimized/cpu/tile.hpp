@@ -73,6 +73,9 @@ struct tile_target {
   /// out[c·out_step + r] = in[r·in_step + c] for r < rows, c < columns.
   void (*transpose)(const float* in, index_t in_step, index_t rows, index_t columns, float* out,
                     index_t out_step) = nullptr;
+  /// Not null: an element of x and of w is a pair of bf16, and `run` adds both products. It makes such pairs of
+  /// `count` floats, the last one with a zero if they are odd.
+  void (*round_pairs)(const float* from, index_t count, float* to) = nullptr;
   bool runs_here = false;
 
   index_t width() const { return index_t{lanes} * vectors; }
@@ -80,6 +83,8 @@ struct tile_target {
 
 /// Every instruction set compiled in, best first.
 std::span<const tile_target> tile_targets();
+/// Those that round x and w to bf16 and sum in f32; they have no strips and nothing lane by lane.
+std::span<const tile_target> bf16_tile_targets();
 
 /// `count` cut into the fewest parts of at most `most`, as even as can be: the first element of part `i`.
 struct even_parts {

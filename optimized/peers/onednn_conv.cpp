@@ -4,6 +4,8 @@
 //   back to
 //                 the plain form is part of the run
 //   algorithm     convolution_direct, so that the f32 bound applies; backward_bias is a reduction primitive
+//   bf16          forward and backward_data once more, with the activation that is read reordered to bf16 in the run and
+//                 the weights in `prepare`; what is written stays f32
 // With plain weights in nhwc oneDNN 2.6 falls back to its reference loop, hence `any`; the record carries the
 // name of the implementation it picked.
 #include "optimized/cpu/conv_arguments.hpp"
@@ -50,19 +52,26 @@ struct conv_descriptors {
 
 constexpr auto direct = dnnl::algorithm::convolution_direct;
 
-auto forward_descriptor(const kernel_problem& kp) {
-  const conv_descriptors d(kp);
+memory::desc in_bf16(memory::desc d) {
+  d.data.data_type = dnnl_bf16;
+  return d;
+}
+
+auto forward_descriptor(const kernel_problem& kp, bool bf16 = false) {
+  conv_descriptors d(kp);
+  if (bf16) d.x = in_bf16(d.x), d.any_weight = in_bf16(d.any_weight);
   return dnnl::convolution_forward::primitive_desc(
       {dnnl::prop_kind::forward_training, direct, d.x, d.any_weight, d.bias, d.y, d.stride, d.dilation,
        d.begin, d.end},
       dnn::attributes(), dnn::cpu());
 }
 
-auto backward_data_descriptor(const kernel_problem& kp) {
-  const conv_descriptors d(kp);
+auto backward_data_descriptor(const kernel_problem& kp, bool bf16 = false) {
+  conv_descriptors d(kp);
+  if (bf16) d.y = in_bf16(d.y), d.any_weight = in_bf16(d.any_weight);
   const dnnl::convolution_forward::primitive_desc hint(
-      {dnnl::prop_kind::forward_training, direct, d.x, d.any_weight, d.y, d.stride, d.dilation, d.begin,
-       d.end},
+      {dnnl::prop_kind::forward_training, direct, bf16 ? in_bf16(d.x) : d.x, d.any_weight, d.y, d.stride,
+       d.dilation, d.begin, d.end},
       dnn::attributes(), dnn::cpu());
   return dnnl::convolution_backward_data::primitive_desc(
       {direct, d.x, d.any_weight, d.y, d.stride, d.dilation, d.begin, d.end}, dnn::attributes(), dnn::cpu(),
@@ -120,11 +129,22 @@ class packed_weights_plan final : public conv_plan {
   /// Arguments of the primitive for the activation read, the bias (0: none) and the activation written.
   template <class Primitive, class Descriptor>
   static std::unique_ptr<plan> make(const kernel_problem& kp, const Descriptor& d, const memory::desc& in,
-                                    int in_argument, const memory::desc& out, int out_argument) {
+                                    int in_argument, const memory::desc& out, int out_argument,
+                                    bool bf16 = false) {
     auto p = std::unique_ptr<packed_weights_plan>(new packed_weights_plan(kp, d));
     const conv_descriptors plain(kp);
     p->main_ = dnn::step(Primitive(d));
-    p->in_ = p->main_.operand(in_argument, in);
+    if (bf16) {
+      const memory rounded(in_bf16(in), dnn::cpu());
+      p->main_.operand(in_argument, rounded);
+      p->round_ =
+          dnn::step(dnnl::reorder(dnnl::reorder::primitive_desc(dnn::cpu(), in, dnn::cpu(), in_bf16(in))));
+      p->in_ = p->round_.operand(DNNL_ARG_FROM, in);
+      p->round_.operand(DNNL_ARG_TO, rounded);
+      p->rounds_ = true;
+    } else {
+      p->in_ = p->main_.operand(in_argument, in);
+    }
     p->out_ = p->main_.operand(out_argument, out);
     p->scratchpad_ = p->main_.operand(DNNL_ARG_SCRATCHPAD, d.scratchpad_desc());
     p->has_bias_ = in_argument == DNNL_ARG_SRC && kp.problem.has("bias");
@@ -146,16 +166,18 @@ class packed_weights_plan final : public conv_plan {
 
   void run(const kernel_call& call) noexcept override {
     const dnn::thread_scope threads(threads_);
-    main_.point(in_, call.reads[0].data);
+    (rounds_ ? round_ : main_).point(in_, call.reads[0].data);
     main_.point(out_, call.writes[0].data);
     main_.point(scratchpad_, call.workspace);
+    if (rounds_) round_.run(stream_);
     if (has_bias_) main_.point(bias_, call.reads[2].data);
     main_.run(stream_);
   }
 
  private:
   using conv_plan::conv_plan;
-  dnn::step pack_;
+  dnn::step pack_, round_;
+  bool rounds_ = false;  ///< the activation that is read, to bf16
   std::size_t in_ = 0, out_ = 0, weight_ = 0, bias_ = 0, plain_weight_ = 0;
   bool has_bias_ = false;
 };
@@ -229,23 +251,25 @@ class backward_bias_plan final : public conv_plan {
 
 // A pass: how its descriptor and its plan are made, and which tensor it writes.
 
+template <bool Bf16>
 struct forward_pass {
   static constexpr const char *name = "forward", *writes = "y";
-  static auto descriptor(const kernel_problem& kp) { return forward_descriptor(kp); }
+  static auto descriptor(const kernel_problem& kp) { return forward_descriptor(kp, Bf16); }
   static std::unique_ptr<plan> make(const kernel_problem& kp) {
     const conv_descriptors d(kp);
     return packed_weights_plan::make<dnnl::convolution_forward>(kp, descriptor(kp), d.x, DNNL_ARG_SRC, d.y,
-                                                                DNNL_ARG_DST);
+                                                                DNNL_ARG_DST, Bf16);
   }
 };
 
+template <bool Bf16>
 struct backward_data_pass {
   static constexpr const char *name = "backward_data", *writes = "x";
-  static auto descriptor(const kernel_problem& kp) { return backward_data_descriptor(kp); }
+  static auto descriptor(const kernel_problem& kp) { return backward_data_descriptor(kp, Bf16); }
   static std::unique_ptr<plan> make(const kernel_problem& kp) {
     const conv_descriptors d(kp);
     return packed_weights_plan::make<dnnl::convolution_backward_data>(
-        kp, descriptor(kp), d.y, DNNL_ARG_DIFF_DST, d.x, DNNL_ARG_DIFF_SRC);
+        kp, descriptor(kp), d.y, DNNL_ARG_DIFF_DST, d.x, DNNL_ARG_DIFF_SRC, Bf16);
   }
 };
 
@@ -292,13 +316,15 @@ std::unique_ptr<plan> make_plan(const kernel_problem& kp) {
 
 template <class Pass>
 constexpr peer_pass pass_of = {Pass::name, supports<Pass>, make_plan<Pass>};
-constexpr peer_pass passes[] = {pass_of<forward_pass>, pass_of<backward_data_pass>,
+constexpr peer_pass passes[] = {pass_of<forward_pass<false>>, pass_of<backward_data_pass<false>>,
                                 pass_of<backward_weights_pass>, pass_of<backward_bias_pass>};
+constexpr peer_pass bf16_passes[] = {pass_of<forward_pass<true>>, pass_of<backward_data_pass<true>>};
 #else
 constexpr peer_pass passes[] = {{"forward", nullptr, nullptr},
                                 {"backward_data", nullptr, nullptr},
                                 {"backward_weights", nullptr, nullptr},
                                 {"backward_bias", nullptr, nullptr}};
+constexpr peer_pass bf16_passes[] = {{"forward", nullptr, nullptr}, {"backward_data", nullptr, nullptr}};
 #endif
 
 }  // namespace
@@ -306,6 +332,11 @@ constexpr peer_pass passes[] = {{"forward", nullptr, nullptr},
 void register_onednn_conv(registry& kernels) {
   for (const char* layer : {"conv1d", "conv2d", "conv3d"})
     for (const peer_pass& pass : passes) kernels.add(peer_row(layer, pass, "onednn", "oneDNN"));
+  for (const peer_pass& pass : bf16_passes) {
+    kernel k = peer_row("conv2d", pass, "onednn_bf16", "oneDNN");
+    k.arithmetic = "bf16_f32";
+    kernels.add(std::move(k));
+  }
 }
 
 }  // namespace plumb

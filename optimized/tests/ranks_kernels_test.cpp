@@ -74,6 +74,43 @@ std::vector<setting> settings() {
       {layout::nchw, guard::at_end, 1}, {layout::nhwc, guard::at_end, 2}, {layout::nhwc, guard::at_start, 3}};
 }
 
+/// What the convolution computes, of which the transposed one is the adjoint.
+struct conv_results {
+  const values<float>&y, &dx, &dw;
+};
+
+/// The transposed convolution of dy is dx, its backward-data of x is y without the bias, its dweight the same.
+void compare_transposed(const volume_case& t, problem p, const values<float>& x, const values<float>& dy,
+                        const values<float>& w, const values<float>& bias, const conv_results& conv) {
+  const auto with_bias = [](values<float> v, float sign, const values<float>& b) {
+    const index_t plane = v.extents.size() / (v.extents[0] * v.extents[1]);
+    for (index_t i = 0; i < v.extents.size(); ++i) v[i] += sign * b[i / plane % v.extents[1]];
+    return v;
+  };
+  const auto added = integers(shape{t.c}, 9);
+  const values<float> y = with_bias(conv.dx, 1, added), plain = with_bias(conv.y, -1, bias);
+  problem transposed(t.rank == 1 ? "conv_transpose1d" : "conv_transpose3d");
+  for (const char* same : {"weight", "stride", "pad", "dilation", "groups"})
+    transposed.set(same, p.text(same));
+  transposed.set("x", to_string(dy.extents));
+  transposed.set("y", to_string(x.extents));
+  transposed.set("bias", std::to_string(t.c));
+  transposed.set("output_pad", t.list({0, 0, 0}));
+  for (const kernel* k : kernels_matching(transposed.layer() + ".*"))
+    for (const setting& s : settings()) {
+      bench b(*k, transposed, s);
+      ASSERT_TRUE(b.supports().ok) << b.supports().reason;
+      const bool forward = k->pass == "forward", weights = k->pass == "backward_weights";
+      b.read(forward ? dy : x);
+      weights ? b.read(dy) : b.read(w, false);
+      if (forward) b.read(added, false);
+      const values<float>& expected = forward ? y : weights ? conv.dw : plain;
+      b.write<float>(expected.extents, !weights);
+      b.run();
+      ASSERT_EQ(difference(expected, b.result<float>()), "") << k->name << ' ' << transposed.print();
+    }
+}
+
 TEST(conv_of_other_ranks, agrees_with_direct_sums) {
   for (const volume_case& t : cases()) {
     const index_t cg = t.c / t.groups, kg = t.k / t.groups;
@@ -115,6 +152,7 @@ TEST(conv_of_other_ranks, agrees_with_direct_sums) {
     for (const kernel* k : kernels)
       for (const setting& s : settings()) {
         bench b(*k, p, s);
+        if (k->name.find("/depthwise@") != std::string::npos && !b.supports().ok) continue;
         ASSERT_TRUE(b.supports().ok) << b.supports().reason;
         b.read(k->pass == "forward" ? x : dy);
         if (k->pass == "forward" || k->pass == "backward_data") b.read(w, false);
@@ -128,6 +166,7 @@ TEST(conv_of_other_ranks, agrees_with_direct_sums) {
         b.run();
         ASSERT_EQ(difference(expected, b.result<float>()), "") << k->name << ' ' << p.print();
       }
+    compare_transposed(t, p, x, dy, w, bias, {y, dx, dw});
   }
 }
 

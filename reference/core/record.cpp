@@ -258,11 +258,21 @@ void visit(S& s, F&& f) {
   f("gbytes_samples", s.gbytes_samples);
 }
 
+template <is<worst_problem> S, class F>
+void visit(S& s, F&& f) {
+  f("problem", s.problem), f("ratio", s.ratio);
+}
+
+template <is<speed_goal> S, class F>
+void visit(S& s, F&& f) {
+  f("mean", s.mean), f("worst", s.worst);
+}
+
 template <is<set_total> S, class F>
 void visit(S& s, F&& f) {
   f("set", s.set), f("kernel", s.kernel), f("peer", s.peer), f("problems", s.problems),
       f("seconds", s.seconds);
-  f("ratio", s.ratio);
+  f("ratio", s.ratio), f("worst", s.worst), f("goal", s.goal);
 }
 
 template <is<oracle_timing> S, class F>

@@ -451,7 +451,19 @@ struct roof {
   std::vector<double> gbytes_samples;
 };
 
-/// A whole problem set: geometric mean of the ratios, and the summed time.
+/// The problem of a set on which a kernel is slowest beside the baseline.
+struct worst_problem {
+  std::string problem;
+  double ratio = 0;  ///< time over the baseline's time
+};
+
+/// What is demanded over a set: speeds over the baseline's.
+struct speed_goal {
+  double mean = 0;   ///< geometric mean
+  double worst = 0;  ///< no problem below
+};
+
+/// A whole problem set, or all sets of a run: geometric mean of the ratios, and the summed time.
 struct set_total {
   std::string set;
   std::string kernel;
@@ -459,6 +471,8 @@ struct set_total {
   std::int64_t problems = 0;  ///< with a number for both
   double seconds = 0;         ///< sum of the medians
   std::optional<time_ratio> ratio;
+  std::optional<worst_problem> worst;
+  std::optional<speed_goal> goal;  ///< if there is one for this kernel and layout
 };
 
 /// The oracle's time for every output of a problem, beside dgemm on the matrix product of the same shape.
