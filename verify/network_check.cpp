@@ -15,7 +15,9 @@ namespace {
 using clock = std::chrono::steady_clock;
 using record::verdict;
 
-double since(clock::time_point start) { return std::chrono::duration<double>(clock::now() - start).count(); }
+double seconds_since(clock::time_point start) {
+  return std::chrono::duration<double>(clock::now() - start).count();
+}
 
 /// Which node reads a source, and as what.
 const computational_graph::node* reader_of(const computational_graph& g, const std::string& source,
@@ -325,7 +327,7 @@ std::vector<record::layer_check> check_network(const std::string& name, const co
   std::vector<record::layer_check> checks;
   progress(name);
   checks.push_back(check_whole(name, g, point, options));
-  checks.back().seconds = since(start);
+  checks.back().seconds = seconds_since(start);
   const tensor_set<double> values = g.forward(point);
   for (const auto& n : g.nodes()) {
     progress(name + "/" + n.name);
@@ -357,7 +359,7 @@ std::vector<record::layer_check> run_network(const std::string& name, const comp
   whole.verdict = network.first_departure().empty() ? verdict::pass : verdict::fail;
   if (!network.first_departure().empty()) whole.reason = "first to depart: " + network.first_departure();
   whole.points = 1;
-  whole.seconds = since(start);
+  whole.seconds = seconds_since(start);
   std::vector<record::layer_check> checks = network.take_checks();
   for (record::layer_check& c : checks) c.layer = name + "/" + c.layer;
   if (checks.empty()) {
