@@ -465,6 +465,7 @@ record::run rich_run() {
       13.7,
       {{"groups with unequal channel blocks", 412, 4100}, {"stride larger than the filter", 3, 4100}},
       sample_kernels(),
+      coverage_section{{{"libk_tail.so", 40, 2, {"k_tail.cpp:18"}, ""}}},
       unfinished_run{"SIGINT", 60, 0, 1, {{"conv2d", "forward", "f32", 4100, 9.5}}, {small_problem}}};
   r.gradcheck = gradcheck_section{
       50,
