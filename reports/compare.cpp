@@ -86,11 +86,12 @@ class controls {
 double divide_out_the_machine(std::vector<pair_of_timings>& all, bool same_machine, comparison_of_runs& c) {
   constexpr double day_to_day = 0.015;
   const controls peers(all);
-  std::vector<double> changes;
+  std::vector<double> changes, of_medians;
   double error = 0;
   for (const pair_of_timings* p : peers.chosen()) {
     if (p->shift.freedom == 0) continue;
     changes.push_back(p->shift.log_ratio);
+    of_medians.push_back(p->shift.of_medians);
     error += p->shift.error * p->shift.error;
   }
   if (changes.empty()) {
@@ -103,7 +104,9 @@ double divide_out_the_machine(std::vector<pair_of_timings>& all, bool same_machi
   constexpr double of_a_median = 1.25;  // times the error of a mean
   const double seen = of_a_median * std::max(std::sqrt(error / n), robust_spread(changes)) / std::sqrt(n);
   const double expected = day_to_day * day_to_day + seen * seen;
-  const bool usual = same_machine && machine * machine < 9 * expected;  // within three standard deviations
+  const bool confirmed = machine * median(of_medians) >= machine * machine / 2;
+  const bool beyond_chance = machine * machine > 9 * expected;  // three standard deviations
+  const bool usual = same_machine && !(confirmed && beyond_chance);
   const double trust = usual ? day_to_day * day_to_day / expected : 1;
   for (pair_of_timings& p : all) {
     p.shift.log_ratio -= trust * machine;
