@@ -363,8 +363,8 @@ void oracle::run_definition() {
       t.underflow[i] = x.underflow();
       t.largest[i] = std::fabs(x.value());
       // Something left the range of double on the way: the value here may be anything, and a kernel's too.
-      if (t.non_finite || !std::isinf(x.peak())) continue;
-      doubtful = doubtful || !std::isfinite(x.value());
+      if (!std::isinf(x.peak())) continue;
+      doubtful = doubtful || (!t.non_finite && !std::isfinite(x.value()));
       t.allowance[i] = infinity;
     }
   }
