@@ -358,11 +358,14 @@ void oracle::run_definition() {
       const running_error& x = e.real[static_cast<index_t>(i)];
       t.value[i] = x.value();
       t.radius[i] = x.radius();
-      doubtful = doubtful || (!t.non_finite && !std::isfinite(x.value()) && x.peak() > 0x1p1000);
       t.size[i] = x.peak();
       t.allowance[i] = x.allowance();
       t.underflow[i] = x.underflow();
       t.largest[i] = std::fabs(x.value());
+      // Something left the range of double on the way: the value here may be anything, and a kernel's too.
+      if (!std::isinf(x.peak())) continue;
+      doubtful = doubtful || (!t.non_finite && !std::isfinite(x.value()));
+      t.allowance[i] = infinity;
     }
   }
   if (doubtful) settle_doubts();
@@ -371,6 +374,11 @@ void oracle::run_definition() {
 #ifdef PLUMB_FEW_SCALARS
 bool oracle::escalate() { return false; }
 #else
+/// Boost 1.74 takes numbers of the uppermost binade for infinite.
+static double nearest_double(const mp100& x) {
+  return abs(x) > 0x1p1000 ? std::ldexp(static_cast<double>(mp100(x / 4)), 2) : static_cast<double>(x);
+}
+
 /// The whole pass in 100 digits, and in 50 to see how many of them hold.
 bool oracle::escalate() {
   if (escalated_) return true;
@@ -387,7 +395,7 @@ bool oracle::escalate() {
     d.low.clear();
     d.spread.clear();
     for (index_t i = 0; i < e.real.size(); ++i) {
-      const double high = static_cast<double>(e.real[i]);
+      const double high = nearest_double(e.real[i]);
       const mp100 spread = abs(e.real[i] - mp100(coarse[results_[k].name][i]));
       d.high.push_back(high);
       d.low.push_back(std::isfinite(high) ? static_cast<double>(mp100(e.real[i] - high)) : 0.0);

@@ -14,7 +14,9 @@ void k_tail(const linear_sizes& a, const float* x, const float* weight, const fl
         for (std::int64_t lane = 0; lane < lanes; ++lane) partial[lane] += in[d + lane] * w[d + lane];
       float sum = bias != nullptr ? bias[unit] : 0.0F;
       for (const float p : partial) sum += p;
-      for (; d < a.inputs; ++d) sum += in[d] * w[d];  // the tail
+      for (; d < a.inputs; ++d) {
+        sum += in[d] * w[d];  // the tail
+      }
       y[row * a.units + unit] = sum;
     }
 }

@@ -106,9 +106,11 @@ TEST_P(families_of, let_any_two_numbers_coincide) {
   const auto row = std::ranges::find(layer_catalogue(), GetParam(),
                                      [](const layer_row& r) { return std::string(r.name); });
   const layer_card card = row->card();
-  // Only where several sizes conspire: an output pad is below the stride or the dilation, a merged axis is a product.
+  // Only where several sizes conspire: an output pad is below the stride or the dilation, a merged axis is a product, and
+  // no class has the number of classes.
   const auto far_fetched = [](const std::string& a, const std::string& b) {
-    return a.starts_with("output_pad") || b.starts_with("output_pad") || GetParam() == "flatten";
+    return a.starts_with("ignore_index") || a.starts_with("output_pad") || b.starts_with("output_pad") ||
+           GetParam() == "flatten";
   };
   coincidences seen;
   for (std::uint64_t seed = 0; seed < problems; ++seed)
@@ -117,7 +119,7 @@ TEST_P(families_of, let_any_two_numbers_coincide) {
   for (const auto& [key, p] : seen.pairs) {
     const std::string a = seen.name[key / 1000], b = seen.name[key % 1000];
     const bool can_be_equal = p.equal > 0 && a < b;
-    EXPECT_TRUE(!can_be_equal || p.equal * least_equal >= p.both)
+    EXPECT_TRUE(!can_be_equal || p.equal * least_equal >= p.both || far_fetched(a, b))
         << a << " = " << b << " in " << p.equal << " of " << p.both;
     EXPECT_TRUE(p.one_less == 0 || p.one_less * least_one_less >= p.both || far_fetched(a, b))
         << a << " = " << b << " - 1 in " << p.one_less << " of " << p.both;
@@ -128,7 +130,7 @@ TEST_P(families_of, let_any_two_numbers_coincide) {
 
 /// Where an attribute may leave an axis as long as it was or not, it does either while other attributes are given.
 TEST_P(families_of, keep_the_length_of_an_axis_whatever_attribute_is_given) {
-  constexpr int problems = 6000, least_share = 300;
+  constexpr int problems = 2000, least_share = 300;
   std::map<std::pair<std::string, std::string>, std::array<int, 3>> counts;  // given, kept, changed
   for (std::uint64_t seed = 0; seed < problems; ++seed) {
     const auto l = plumb::bind(draw_problem(GetParam(), 90'000 + seed));

@@ -70,14 +70,14 @@ record::plugin_coverage summary_of(const std::string& library, const std::set<st
   if (marks.empty()) c.reason = "objdump finds no call of __sanitizer_cov_trace_pc in it";
   std::set<std::uint64_t> missed;
   for (const std::uint64_t at : marks) (ran.contains(at) ? c.ran : (missed.insert(at), c.missed)) += 1;
-  std::set<std::string> somewhere;  // a line of which one edge ran did run
+  std::set<std::string> somewhere;  // lines of which an edge ran
   std::set<std::uint64_t> seen;
   for (const std::uint64_t at : marks)
     if (ran.contains(at)) seen.insert(at);
   for (const std::string& line : lines_of(library, seen)) somewhere.insert(line);
   std::set<std::string> told;
   for (const std::string& line : lines_of(library, missed))
-    if (!somewhere.contains(line) && told.insert(line).second) c.never.push_back(line);
+    if (told.insert(line).second) c.never.push_back(somewhere.contains(line) ? line + " (in part)" : line);
   return c;
 }
 

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstdio>
 #include <memory>
+#include <mutex>
 
 namespace plumb {
 namespace {
@@ -19,7 +20,7 @@ struct watched_library {
 constexpr std::size_t most_libraries = 8;
 std::array<watched_library, most_libraries> libraries;
 std::atomic<std::size_t> known = 0;
-bool loading = false;
+std::mutex growing;
 std::atomic<std::uint32_t>* count = nullptr;
 
 /// The extent of the library that begins at `base`.
@@ -41,12 +42,19 @@ std::uintptr_t size_from(std::uintptr_t base) {
   return wanted.size;
 }
 
-watched_library* library_of(std::uintptr_t at) {
+watched_library* known_library_of(std::uintptr_t at) {
   for (std::size_t i = 0; i < known.load(std::memory_order_acquire); ++i)
     if (at - libraries[i].base < libraries[i].size) return &libraries[i];
+  return nullptr;
+}
+
+/// A library is known from its first call on.
+watched_library* library_of(std::uintptr_t at) {
+  if (watched_library* const l = known_library_of(at)) return l;
+  const std::lock_guard alone(growing);
+  if (watched_library* const l = known_library_of(at)) return l;
   Dl_info info{};
-  if (!loading || known.load() == most_libraries || ::dladdr(reinterpret_cast<void*>(at), &info) == 0)
-    return nullptr;
+  if (known.load() == most_libraries || ::dladdr(reinterpret_cast<void*>(at), &info) == 0) return nullptr;
   watched_library& fresh = libraries[known.load()];
   fresh.base = reinterpret_cast<std::uintptr_t>(info.dli_fbase);
   fresh.size = size_from(fresh.base);
@@ -58,11 +66,7 @@ watched_library* library_of(std::uintptr_t at) {
 
 }  // namespace
 
-coverage_watch::coverage_watch(std::atomic<std::uint32_t>& blocks) {
-  count = &blocks;
-  loading = true;
-}
-coverage_watch::~coverage_watch() { loading = false; }
+void count_coverage_in(std::atomic<std::uint32_t>& blocks) { count = &blocks; }
 
 std::string report_coverage(const registry&, const std::string&) {
   std::string text;

@@ -11,14 +11,8 @@
 
 namespace plumb {
 
-/// Libraries loaded while one of these lives are watched; `blocks` counts what ran of them, ever more.
-class coverage_watch {
- public:
-  explicit coverage_watch(std::atomic<std::uint32_t>& blocks);
-  ~coverage_watch();
-  coverage_watch(const coverage_watch&) = delete;
-  coverage_watch& operator=(const coverage_watch&) = delete;
-};
+/// From here on `blocks` counts the edges that have run, ever more.
+void count_coverage_in(std::atomic<std::uint32_t>& blocks);
 
 /// The worker's service `coverage`: for each watched library a line with its path and one with the places, in
 /// hexadecimal, that called. The request does not matter.

@@ -51,11 +51,11 @@ wire::control_block* map_control() {
 /// Registers built-in kernels and plugins; a plugin that fails ends up in the greeting.
 greeting load(const std::vector<std::string>& plugins, registry& kernels, wire::control_block& control) {
   greeting hello;
+  count_coverage_in(control.blocks);
   register_all_kernels(kernels);
   for (const kernel& k : kernels.all()) hello.kernels.push_back(describe(k));
   for (const std::string& path : plugins) {
     std::snprintf(control.subject, sizeof control.subject, "%s", path.c_str());
-    const coverage_watch watch(control.blocks);
     const plugin_outcome outcome = load_plugin(path, kernels);
     if (!outcome.error.empty()) {
       hello.error = outcome.error;

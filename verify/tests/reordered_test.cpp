@@ -172,7 +172,7 @@ TEST(reordered, sums_in_any_order_are_within_the_bound) {
   expect_any_order<log_softmax>("log_softmax x=3x67", t);
   expect_any_order<log_softmax>("log_softmax x=2x130x3", t);
   expect_any_order<batch_norm>("batch_norm x=5x2x9 gamma=2 beta=2 mode=train", t);
-  expect_any_order<layer_norm>("layer_norm x=3x70 gamma=70 beta=70 axis=1", t);
+  expect_any_order<layer_norm>("layer_norm x=3x70 gamma=70 beta=70 axes=1", t);
   expect_any_order<avg_pool<2>>("avg_pool2d x=1x2x13x11 window=7x5 stride=2x3 pad=2x1", t);
   expect_any_order<lrn>("lrn x=2x19x3 size=9", t);
   EXPECT_GT(t.elements, 100'000);
