@@ -38,17 +38,21 @@ struct lrn_panel {
       sum += static_cast<double>(x[i + j * step]) * static_cast<double>(x[i + j * step]);
     return static_cast<double>(k) + static_cast<double>(share) * sum;
   }
+  /// b^-exponent; std::pow would give 1 for NaN^0.
+  double exact_power(index_t i, double exponent) const {
+    return std::exp(-exponent * std::log(exact_base(i)));
+  }
   double exact_forward(index_t i) const {
-    return static_cast<double>(x[i]) * std::pow(exact_base(i), -static_cast<double>(beta));
+    return static_cast<double>(x[i]) * exact_power(i, static_cast<double>(beta));
   }
   double exact_backward(index_t i) const {
     const double power = static_cast<double>(beta), slope = 2 * static_cast<double>(share) * power;
-    double dx = static_cast<double>(dy[i]) * std::pow(exact_base(i), -power);
+    double dx = static_cast<double>(dy[i]) * exact_power(i, power);
     for (index_t j = -after; j <= before; ++j) {
       const index_t c = i + j * step;
       if (c >= 0 && c < count)
         dx -= slope * static_cast<double>(dy[c]) * static_cast<double>(x[c]) * static_cast<double>(x[i]) *
-              std::pow(exact_base(c), -power - 1);
+              exact_power(c, power + 1);
     }
     return dx;
   }
