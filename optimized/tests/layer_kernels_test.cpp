@@ -8,7 +8,7 @@
 
 #include "optimized/tests/kernel_bench.hpp"
 
-namespace plumb::testing {
+namespace plumb::testing::layers_between {
 namespace {
 
 using numbers_of = std::vector<double>;
@@ -347,4 +347,4 @@ TEST(layers_far_from_the_truth, see_zeros_wrong_numbers_and_nan) {
 }
 
 }  // namespace
-}  // namespace plumb::testing
+}  // namespace plumb::testing::layers_between
