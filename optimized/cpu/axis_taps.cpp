@@ -63,15 +63,21 @@ mixed_number position(const resized& a, bool align_corners, index_t o) {
   return {std::min(twice / (2 * a.under), a.in - 1), twice % (2 * a.under), 2 * a.under};
 }
 
-/// A cell of weight 0 is not read: it may be infinite.
-axis_taps linear(const resized& a, bool align_corners) {
+/// Weights of 0 are read too: what they meet may be infinite. At the last cell the forward pass reads it twice, and
+/// where nothing is resized each cell; backward no cell is dealt to twice.
+axis_taps linear(const resized& a, bool align_corners, bool forward) {
   axis_taps t{.in = a.in, .out = a.out};
   for (index_t o = 0; o < a.out; ++o) {
     const auto [whole, over, under] = position(a, align_corners, o);
-    const bool between = over > 0 && whole < a.in - 1;
-    const auto share = [&](index_t part) { return static_cast<double>(part) / static_cast<double>(under); };
-    t.add(whole, between ? share(under - over) : 1);
-    if (between) t.add(whole + 1, share(over));
+    const auto share = [whole = under](index_t part) {
+      return static_cast<double>(part) / static_cast<double>(whole);
+    };
+    const bool last = whole >= a.in - 1;
+    t.add(whole, last && !forward ? 1 : share(under - over));
+    if (forward)
+      t.add(a.in == a.out || last ? whole : whole + 1, share(over));
+    else if (!last)
+      t.add(whole + 1, share(over));
     t.close_output();
   }
   return t;
@@ -115,7 +121,7 @@ axis_taps transposed(const axis_taps& a) {
 /// `upsample_nearest2d` without its rank.
 std::string_view family(std::string_view layer) { return layer.substr(0, layer.size() - 2); }
 
-axis_taps one_axis(const problem& p, int axis, index_t in, index_t out) {
+axis_taps one_axis(const problem& p, int axis, index_t in, index_t out, bool forward) {
   const std::string_view name = family(p.layer());
   const auto i = static_cast<std::size_t>(axis);
   if (name.ends_with("_pad")) {
@@ -125,7 +131,7 @@ axis_taps one_axis(const problem& p, int axis, index_t in, index_t out) {
   const resized a = resized_axis(p, axis, in, out);
   if (name == "upsample_nearest") return nearest(a, 0.0F);
   if (name == "upsample_nearest_exact") return nearest(a, 0.5F);
-  return linear(a, p.flag("align_corners"));
+  return linear(a, p.flag("align_corners"), forward);
 }
 
 }  // namespace
@@ -137,7 +143,7 @@ image_taps taps_of(const problem& p, bool forward) {
     const int axis = i - (5 - x.rank());
     axis_taps taps{.in = 1, .out = 1};
     if (axis >= 0) {
-      taps = one_axis(p, axis, x[2 + axis], y[2 + axis]);
+      taps = one_axis(p, axis, x[2 + axis], y[2 + axis], forward);
     } else {
       taps.add(0, 1);
       taps.close_output();

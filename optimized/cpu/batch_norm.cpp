@@ -46,14 +46,14 @@ class batch_norm_plan final : public plan {
   }
 
   std::size_t workspace_size() const override {
-    return sizeof(float) * static_cast<std::size_t>(sums_size() + 5 * row());
+    return sizeof(float) * static_cast<std::size_t>(sums_size() + norm_constants * row());
   }
 
   void run(const kernel_call& call) noexcept override {
     work w;
     w.sums = static_cast<float*>(call.workspace);
     float* at = w.sums + sums_size();
-    for (int i = 0; i < 5; ++i) w.constants[i] = at + i * row();
+    for (int i = 0; i < norm_constants; ++i) w.constants[i] = at + i * row();
     forward_ ? bind_forward(call, w) : bind_backward(call, w);
     w.past = goes_past_caches(w.out, images_ * channels_ * plane_);
     if (!last_) {
@@ -85,7 +85,7 @@ class batch_norm_plan final : public plan {
     float *dgamma = nullptr, *dbeta = nullptr;
     float* sums = nullptr;
     bool past = false;  ///< out goes past the caches
-    float* constants[5] = {};
+    float* constants[norm_constants] = {};
   };
 
   index_t row() const { return aligned_buffer::padded(channels_); }
@@ -169,7 +169,7 @@ class batch_norm_plan final : public plan {
     for (index_t i = 0; i < images_ * channels_; ++i) {
       const index_t c = i % channels_;
       const float* const constants[] = {w.constants[0] + c, w.constants[1] + c, w.constants[2] + c,
-                                        w.constants[3] + c, w.constants[4] + c};
+                                        w.constants[3] + c, w.constants[4] + c, w.constants[5] + c};
       loops_.map_run[map()](w.a + i * plane_, w.b + i * plane_, constants, 1, plane_, w.out + i * plane_,
                             w.past);
     }
@@ -190,7 +190,7 @@ class batch_norm_plan final : public plan {
     }
     finish_channel(c, w);
     const float* const constants[] = {w.constants[0] + c, w.constants[1] + c, w.constants[2] + c,
-                                      w.constants[3] + c, w.constants[4] + c};
+                                      w.constants[3] + c, w.constants[4] + c, w.constants[5] + c};
     for (index_t i = chunks_ - 1; i >= 0; --i)
       loops_.map_run[map()](w.a + place(i, c), w.b + place(i, c), constants, 1, chunk_size(i),
                             w.out + place(i, c), w.past);

@@ -6,6 +6,7 @@
 // with zeros before the first channel and behind the last. Sums are taken anew for each window: a sliding sum would keep
 // the rounding errors of large neighbours. b^-¾ is 1/(√b·√√b), of other exponents exp(-beta·log b).
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "optimized/cpu/aligned_buffer.hpp"
@@ -28,7 +29,33 @@ struct lrn_panel {
   index_t count = 0, step = 1;
   index_t before = 0, after = 0;  ///< channels of the window on either side
   float k = 0, share = 0, beta = 0;
-  float *x = nullptr, *dy = nullptr, *squares = nullptr, *out = nullptr;
+  float *x = nullptr, *dy = nullptr, *squares = nullptr, *sent = nullptr, *out = nullptr;
+
+  // Element i by the definition in double, for what leaves the range of f32 on the way.
+  double exact_base(index_t i) const {
+    double sum = 0;
+    for (index_t j = -before; j <= after; ++j)
+      sum += static_cast<double>(x[i + j * step]) * static_cast<double>(x[i + j * step]);
+    return static_cast<double>(k) + static_cast<double>(share) * sum;
+  }
+  /// b^-exponent; std::pow would give 1 for NaN^0.
+  double exact_power(index_t i, double exponent) const {
+    return std::exp(-exponent * std::log(exact_base(i)));
+  }
+  double exact_forward(index_t i) const {
+    return static_cast<double>(x[i]) * exact_power(i, static_cast<double>(beta));
+  }
+  double exact_backward(index_t i) const {
+    const double power = static_cast<double>(beta), slope = 2 * static_cast<double>(share) * power;
+    double dx = static_cast<double>(dy[i]) * exact_power(i, power);
+    for (index_t j = -after; j <= before; ++j) {
+      const index_t c = i + j * step;
+      if (c >= 0 && c < count)
+        dx -= slope * static_cast<double>(dy[c]) * static_cast<double>(x[c]) * static_cast<double>(x[i]) *
+              exact_power(c, power + 1);
+    }
+    return dx;
+  }
 };
 struct lrn_functions {
   void (*forward)(const lrn_panel&);
@@ -79,28 +106,41 @@ void square(const lrn_panel& p) {
   }
 }
 
+/// Stores what is finite; the other lanes are taken again.
+HWY_INLINE void store(numbers d, vector v, const lrn_panel& p, index_t i,
+                      double (lrn_panel::*exact)(index_t) const) {
+  hn::StoreU(v, d, p.out + i);
+  if (hn::AllTrue(d, hn::IsFinite(v))) return;
+  for (index_t l = i; l < std::min(i + lanes, p.count); ++l)
+    if (!std::isfinite(p.out[l])) p.out[l] = static_cast<float>((p.*exact)(l));
+}
+
 void forward(const lrn_panel& p) {
   const numbers d;
+  const vector none = hn::Set(d, std::numeric_limits<float>::quiet_NaN());
   square(p);
-  for (index_t i = 0; i < p.count; i += lanes)
-    hn::StoreU(hn::Mul(hn::LoadU(d, p.x + i), inverse_power(d, base_of(d, p, i), p.beta)), d, p.out + i);
+  for (index_t i = 0; i < p.count; i += lanes) {
+    const vector b = base_of(d, p, i), y = hn::Mul(hn::LoadU(d, p.x + i), inverse_power(d, b, p.beta));
+    store(d, hn::IfThenElse(hn::IsFinite(b), y, none), p, i, &lrn_panel::exact_forward);
+  }
 }
 
 void backward(const lrn_panel& p) {
   const numbers d;
+  const vector none = hn::Set(d, std::numeric_limits<float>::quiet_NaN());
   square(p);
-  // What a channel sends to its window goes where dy was, and what it keeps where dx will be.
+  // What a channel sends to its window, and, where dx will be, what it keeps.
+  const vector slope = hn::Set(d, 2 * p.share * p.beta);
   for (index_t i = 0; i < p.count; i += lanes) {
     const vector b = base_of(d, p, i), power = inverse_power(d, b, p.beta), dy = hn::LoadU(d, p.dy + i);
-    hn::StoreU(hn::Mul(dy, power), d, p.out + i);
-    hn::StoreU(hn::Mul(hn::Mul(dy, hn::LoadU(d, p.x + i)), hn::Div(power, b)), d, p.dy + i);
+    hn::StoreU(hn::IfThenElse(hn::IsFinite(b), hn::Mul(dy, power), none), d, p.out + i);
+    hn::StoreU(hn::Mul(hn::Mul(hn::Mul(slope, dy), hn::LoadU(d, p.x + i)), hn::Div(power, b)), d, p.sent + i);
   }
-  const vector slope = hn::Set(d, 2 * p.share * p.beta);
-  std::fill_n(p.dy + p.count, (p.before + p.after) * p.step, 0.0F);
+  std::fill_n(p.sent + p.count, (p.before + p.after) * p.step, 0.0F);
   for (index_t i = 0; i < p.count; i += lanes) {
-    const vector sent = window_sum(d, p.dy + i, -p.after, p.before, p.step);
-    const vector shared = hn::Mul(hn::Mul(slope, hn::LoadU(d, p.x + i)), sent);
-    hn::StoreU(hn::Sub(hn::LoadU(d, p.out + i), shared), d, p.out + i);
+    const vector sent = window_sum(d, p.sent + i, -p.after, p.before, p.step);
+    store(d, hn::NegMulAdd(hn::LoadU(d, p.x + i), sent, hn::LoadU(d, p.out + i)), p, i,
+          &lrn_panel::exact_backward);
   }
 }
 
@@ -139,7 +179,7 @@ class lrn_plan final : public plan {
   }
 
   std::size_t workspace_size() const override {
-    return sizeof(float) * static_cast<std::size_t>(4 * threads_ * buffer());
+    return sizeof(float) * static_cast<std::size_t>(5 * threads_ * buffer());
   }
 
   void run(const kernel_call& call) noexcept override {
@@ -150,9 +190,9 @@ class lrn_plan final : public plan {
 #pragma omp parallel for num_threads(call.threads) schedule(static)
     for (int share = 0; share < call.threads; ++share) {
       lrn_panel p = panel_;
-      float* at = static_cast<float*>(call.workspace) + share * 4 * buffer();
-      std::fill_n(at, 4 * buffer(), 0.0F);
-      for (float** buffer_at : {&p.x, &p.dy, &p.squares, &p.out}) {
+      float* at = static_cast<float*>(call.workspace) + share * 5 * buffer();
+      std::fill_n(at, 5 * buffer(), 0.0F);
+      for (float** buffer_at : {&p.x, &p.dy, &p.squares, &p.sent, &p.out}) {
         *buffer_at = at + margin();
         at += buffer();
       }
@@ -180,7 +220,7 @@ class lrn_plan final : public plan {
       if (!forward_) std::copy_n(a + at + r * step, row, p.dy + r * row);
     }
     // Zeros behind the last channel: a narrower panel before may have left numbers there, and so may the last vector.
-    std::fill_n(p.x + p.count, 16, 0.0F);
+    std::fill_n(p.x + p.count, margin(), 0.0F);
     std::fill_n(p.squares + p.count, margin(), 0.0F);
     run_(p);
     for (index_t r = 0; r < rows; ++r) std::copy_n(p.out + r * row, row, out + at + r * step);

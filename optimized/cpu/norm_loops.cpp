@@ -60,8 +60,8 @@ struct backward {
 struct grouped {
   template <class V>
   HWY_INLINE static V of(V a, V b, const V* k) {
-    const V normal = hn::Mul(hn::Sub(b, k[0]), k[1]);
-    return hn::Mul(k[1], hn::NegMulAdd(normal, k[3], hn::MulSub(a, k[4], k[2])));
+    const V shared = hn::MulAdd(hn::Mul(hn::Sub(b, k[0]), k[1]), k[3], k[2]);
+    return hn::Mul(k[1], hn::NegMulAdd(shared, k[5], hn::Mul(a, k[4])));
   }
 };
 
@@ -127,9 +127,9 @@ void map_run(const float* a, const float* b, const float* const* k, index_t /*ro
   constexpr index_t lanes = HWY_LANES(float);
   const numbers d;
   const single one;
-  hn::Vec<numbers> constants[5];
-  hn::Vec<single> constant[5];
-  for (int i = 0; i < 5; ++i) {
+  hn::Vec<numbers> constants[norm_constants];
+  hn::Vec<single> constant[norm_constants];
+  for (int i = 0; i < norm_constants; ++i) {
     constants[i] = hn::Set(d, *k[i]);
     constant[i] = hn::Set(one, *k[i]);
   }
@@ -147,9 +147,9 @@ void map_run(const float* a, const float* b, const float* const* k, index_t /*ro
 template <class Map, bool Past, class D>
 HWY_INLINE void map_columns_from(D d, const float* a, const float* b, const float* const* k, index_t c,
                                  float* out) {
-  hn::Vec<D> constants[5];
-#pragma GCC unroll 5
-  for (int i = 0; i < 5; ++i) constants[i] = hn::LoadU(d, k[i] + c);
+  hn::Vec<D> constants[norm_constants];
+#pragma GCC unroll 6
+  for (int i = 0; i < norm_constants; ++i) constants[i] = hn::LoadU(d, k[i] + c);
   const auto result = Map::of(hn::LoadU(d, a + c), hn::LoadU(d, b + c), constants);
   if constexpr (Past)
     hn::Stream(result, d, out + c);
@@ -205,9 +205,9 @@ void row_forward(const norm_row& r, float* out, bool past) {
 
 void row_backward(const norm_row& r, float* out, bool past) {
   along(r.count, [&](auto d, index_t i) {
-    const auto g = hn::MulSub(hn::LoadU(d, r.a + i), hn::LoadU(d, r.gamma + i), hn::Set(d, r.first));
-    const auto inner = hn::NegMulAdd(normal_at(d, r.b, r, i), hn::Set(d, r.second), g);
-    put(d, hn::Mul(inner, hn::Set(d, r.scale)), past, out + i);
+    const auto shared = hn::MulAdd(normal_at(d, r.b, r, i), hn::Set(d, r.second), hn::Set(d, r.first));
+    const auto g = hn::Mul(hn::LoadU(d, r.a + i), hn::LoadU(d, r.gamma + i));
+    put(d, hn::Mul(hn::NegMulAdd(shared, hn::Set(d, r.share), g), hn::Set(d, r.scale)), past, out + i);
   });
   if (past) hwy::FlushStream();
 }

@@ -2,7 +2,7 @@
 // instance_norm over the channels of a group.
 //   forward    y = x̂·gamma + beta, x̂ = (x - mean)·invstd; the variance about the mean, in a second pass over the row while
 //              it is near. rms_norm: mean 0
-//   backward   dx = invstd·(g - Σg/m - x̂·Σg·x̂/m), g = dy·gamma (rms_norm: without Σg);  dgamma = Σ dy·x̂, dbeta = Σ dy
+//   backward   dx = invstd·(g - (Σg + x̂·Σg·x̂)/m), g = dy·gamma (rms_norm: without Σg);  dgamma = Σ dy·x̂, dbeta = Σ dy
 //   groups     everything follows from two sums a channel, Σdy and Σdy·x̂; NCHW: a group of a sample is one task; NHWC: a
 //              sample is, lanes are channels
 // Rows and groups belong to one thread each, and parameters are added up in chunks that depend on the problem only, so
@@ -100,8 +100,8 @@ class row_norm_plan final : public plan {
         norm_row row = row_of(i);
         loops_.row_sums(row);
         if (chunks_ > 0) loops_.row_parameters(row, dgamma, dbeta);
-        row.first = centred_ ? static_cast<float>(wide(row.first) / m) : 0.0F;
-        row.second = static_cast<float>(wide(row.second) / m);
+        if (!centred_) row.first = 0;
+        row.share = static_cast<float>(1 / m);
         loops_.row_backward(row, dx + i * length_, past(dx));
       }
     }
@@ -145,9 +145,9 @@ class group_norm_plan final : public plan {
     eps_ = p.number("eps");
   }
 
-  /// A sample has two sums and five constants a channel.
+  /// A sample has two sums and six constants a channel.
   std::size_t workspace_size() const override {
-    return sizeof(float) * static_cast<std::size_t>(7 * images_ * padded());
+    return sizeof(float) * static_cast<std::size_t>(8 * images_ * padded());
   }
 
   void run(const kernel_call& call) noexcept override {
@@ -187,11 +187,11 @@ class group_norm_plan final : public plan {
 
   /// Channels [begin, end) of one sample: whole groups.
   void run_channels(const work& w, index_t n, index_t begin, index_t end) const {
-    float* sums = w.scratch + 7 * n * padded();
+    float* sums = w.scratch + 8 * n * padded();
     float* second = sums + padded();
-    float* k[5];
-    for (int i = 0; i < 5; ++i) k[i] = second + (i + 1) * padded();
-    const float* const constants[] = {k[0], k[1], k[2], k[3], k[4]};
+    float* k[norm_constants];
+    for (int i = 0; i < norm_constants; ++i) k[i] = second + (i + 1) * padded();
+    const float* const constants[] = {k[0], k[1], k[2], k[3], k[4], k[5]};
     if (forward_) {
       sum(0, w, n, begin, end, constants, sums, second);
       each_group(begin, end, [&](index_t g, index_t c) { set_means(w, n, g, c, sums, k[0]); });
@@ -230,7 +230,7 @@ class group_norm_plan final : public plan {
       return;
     }
     for (index_t c = begin; c < end; ++c) {
-      const float* const constants[] = {k[0] + c, k[1] + c, k[2] + c, k[3] + c, k[4] + c};
+      const float* const constants[] = {k[0] + c, k[1] + c, k[2] + c, k[3] + c, k[4] + c, k[5] + c};
       const index_t from = at + c * plane_;
       loops_.map_run[map](w.a + from, w.x + from, constants, 1, plane_, w.out + from, w.past);
     }
@@ -252,7 +252,7 @@ class group_norm_plan final : public plan {
       k[1][c] = w.invstd[n * groups_ + g];
       k[2][c] = w.beta ? w.beta[c] : 0.0F;
       k[3][c] = gamma_of(w, c);
-      k[4][c] = 0;
+      k[4][c] = k[5][c] = 0;
     }
   }
 
@@ -286,16 +286,17 @@ class group_norm_plan final : public plan {
     }
     const auto m = static_cast<double>(in_group() * plane_);
     for (index_t c = first; c < first + in_group(); ++c) {
-      k[2][c] = static_cast<float>(total / m);
-      k[3][c] = static_cast<float>(product / m);
+      k[2][c] = static_cast<float>(total);
+      k[3][c] = static_cast<float>(product);
       k[4][c] = gamma_of(w, c);
+      k[5][c] = static_cast<float>(1 / m);
     }
   }
 
   void add_images(const float* sums, float* out) const {
     for (index_t c = 0; c < channels_; ++c) {
       double total = 0;
-      for (index_t n = 0; n < images_; ++n) total += wide(sums[7 * n * padded() + c]);
+      for (index_t n = 0; n < images_; ++n) total += wide(sums[8 * n * padded() + c]);
       out[c] = static_cast<float>(total);
     }
   }

@@ -210,6 +210,7 @@ struct batch_norm {
                       {DNNL_ARG_DIFF_SRC, of(kp, "x")},
                       {DNNL_ARG_DIFF_SCALE, channel},
                       {DNNL_ARG_DIFF_SHIFT, channel}});
+    p->own(DNNL_ARG_SHIFT, channel);  // demanded, never used
     if (train(kp)) variance_from_deviation(*p, channel, 4, kp.problem.number("eps"));
     return p;
   }
@@ -300,6 +301,7 @@ struct layer_norm {
                       {DNNL_ARG_DIFF_SRC, of(kp, "x")},
                       {DNNL_ARG_DIFF_SCALE, vector_of(kp, "gamma")},
                       {DNNL_ARG_DIFF_SHIFT, vector_of(kp, "gamma")}});
+    p->own(DNNL_ARG_SHIFT, vector_of(kp, "gamma"));  // demanded, never used
     variance_from_deviation(*p, d.variance_desc(), 4, kp.problem.number("eps"));
     return p;
   }
