@@ -254,8 +254,9 @@ class direct_plan final : public plan {
   /// other than zero; nor do those with an f32 of this size.
   bool may_be_subnormal(const float* bias) const {
     constexpr double safe = 0x1p-100;
-    if (static_cast<double>(smallest_read_.load()) * static_cast<double>(smallest_weight_) < safe)
-      return true;
+    const float read = smallest_read_.load();
+    if (std::min(read, smallest_weight_) < std::numeric_limits<float>::min()) return true;
+    if (static_cast<double>(read) * static_cast<double>(smallest_weight_) < safe) return true;
     return bias != nullptr && std::any_of(bias, bias + groups_ * padded_channels_, [](float b) {
              return b != 0 && std::abs(static_cast<double>(b)) < safe;
            });
