@@ -528,7 +528,10 @@ record::run hostile_run() {
     t.kernel += evil;
     t.set = t.reason = t.implementation = t.layout = evil;
   }
-  for (set_total& t : r.bench->sets) t.set = t.kernel = evil;
+  for (set_total& t : r.bench->sets) {
+    t.set = t.kernel = evil;
+    t.worst = worst_problem{evil, 1};
+  }
   return r;
 }
 
