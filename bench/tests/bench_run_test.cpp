@@ -164,6 +164,9 @@ TEST_F(bench_run, the_default_baseline_is_the_peer_and_a_set_has_totals) {
     if (t.ratio) {
       EXPECT_LE(t.ratio->low, t.ratio->value);
       EXPECT_LE(t.ratio->value, t.ratio->high);
+      ASSERT_TRUE(t.worst) << t.kernel;
+      EXPECT_GE(t.worst->ratio, t.ratio->value * (1 - 1e-9)) << "the worst is no better than the mean";
+      EXPECT_FALSE(t.goal) << "none is set for plain loops";
     }
   }
 }

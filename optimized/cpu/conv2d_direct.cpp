@@ -19,6 +19,9 @@
 // in one order, so the thread count cannot change a bit. Georganas et al. 2018, "Anatomy of high-performance
 // deep learning convolutions on SIMD architectures".
 #include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <limits>
 
 #include "optimized/cpu/aligned_buffer.hpp"
 #include "optimized/cpu/conv_reach.hpp"
@@ -110,12 +113,18 @@ class direct_plan final : public plan {
       for (index_t group = 0; group < groups_; ++group)
         for (const block& b : blocks_)
           pack(g, b, weight + group * group_weights_ + b.first * out_weight_step_, packed(g, group, b));
+    if (!pairs_) return;
+    smallest_weight_ = std::numeric_limits<float>::infinity();
+    for (const grid& g : grids_)
+      smallest_weight_ = std::min(smallest_weight_,
+                                  target_.smallest(g.weights.data(), groups_ * g.terms * padded_channels_));
   }
 
   void run(const kernel_call& call) noexcept override {
     auto* bias = static_cast<float*>(call.workspace);
     float* copies = bias + bias_size();
     if (bias_) copy_bias(call.reads[2], bias);
+    smallest_read_ = std::numeric_limits<float>::infinity();
 #pragma omp parallel num_threads(call.threads)
     for (index_t first = 0; first < images_; first += images_at_once()) {
       const index_t images = std::min(images_at_once(), images_ - first);
@@ -235,13 +244,31 @@ class direct_plan final : public plan {
             k < out_channels_ ? static_cast<const float*>(from.data)[group * out_channels_ + k] : 0.0F;
   }
 
+  void note_smallest(float value) {
+    float before = smallest_read_.load();
+    while (value < before && !smallest_read_.compare_exchange_weak(before, value)) {
+    }
+  }
+
+  /// Products of bf16 have 16 bits, so that no sum of such as are not smaller than this comes near a subnormal number
+  /// other than zero; nor do those with an f32 of this size.
+  bool may_be_subnormal(const float* bias) const {
+    constexpr double safe = 0x1p-100;
+    const float read = smallest_read_.load();
+    if (std::min(read, smallest_weight_) < std::numeric_limits<float>::min()) return true;
+    if (static_cast<double>(read) * static_cast<double>(smallest_weight_) < safe) return true;
+    return bias != nullptr && std::any_of(bias, bias + groups_ * padded_channels_, [](float b) {
+             return b != 0 && std::abs(static_cast<double>(b)) < safe;
+           });
+  }
+
   /// How many parts of an image are copied one by one.
   index_t copy_parts() const {
     return pairs_ ? (in_height_ * in_width_ + copied_pixels - 1) / copied_pixels : in_height_;
   }
 
   /// Some neighbouring pixels, part `i` of all images in turn, to NHWC in pairs.
-  void copy_pairs(const float* x, index_t i, float* copies) const {
+  void copy_pairs(const float* x, index_t i, float* copies) {
     alignas(64) float turned[copied_pixels * copied_channels];
     const index_t plane = in_height_ * in_width_, image = i / copy_parts();
     const index_t first = i % copy_parts() * copied_pixels, count = std::min(copied_pixels, plane - first);
@@ -259,6 +286,7 @@ class direct_plan final : public plan {
               order_ == layout::nchw ? turned + j * copied_channels : from + (first + j) * channels + channel,
               some, to + j * in_pixel_ + group * in_channels_ + c / 2);
       }
+    note_smallest(target_.smallest(to, count * in_pixel_));
   }
 
   /// Row `i` of all images in turn, from NCHW to NHWC.
@@ -270,6 +298,9 @@ class direct_plan final : public plan {
 
   /// The steps whose cost lies in [begin, end), counted over all images and groups.
   void run_share(index_t begin, index_t end, const float* x, float* y, const float* bias) const {
+    const auto run_tile = lanewise_                          ? target_.run_lanewise
+                          : pairs_ && may_be_subnormal(bias) ? target_.run_gradual
+                                                             : target_.run;
     const auto step_at = [this](index_t cost) {
       return std::ranges::lower_bound(steps_, cost, {}, &step::cost_before);
     };
@@ -282,7 +313,7 @@ class direct_plan final : public plan {
         const block& b = blocks_[s->block];
         run_piece(pieces_[s->piece], b, packed(grids_[pieces_[s->piece].grid], group, b), from,
                   to + b.first * out_channel_step(),
-                  bias ? bias + group * padded_channels_ + b.first : nullptr);
+                  bias ? bias + group * padded_channels_ + b.first : nullptr, run_tile);
       }
     }
   }
@@ -324,7 +355,7 @@ class direct_plan final : public plan {
 
   /// `x` is the group's first channel, `y` the block's first.
   void run_piece(const piece& p, const block& b, const float* weights, const float* x, float* y,
-                 const float* bias) const {
+                 const float* bias, void (*run_tile)(const tile_call&)) const {
     alignas(64) float kept[tiles_at_once * most_tile_rows * most_tile_width];
     const bool in_place = order_ == layout::nhwc && b.count == b.width;
     const index_t begin = p.tiles().begin(p.tile), tiles = p.last - p.tile;
@@ -341,7 +372,7 @@ class direct_plan final : public plan {
         t.row[j] = at.in;
         t.out_row[j] = in_place ? at.out : kept_at;
       }
-      lanewise_ ? target_.run_lanewise(t) : target_.run(t);
+      run_tile(t);
     }
     if (!in_place) store(p, b, kept, y);
   }
@@ -397,7 +428,9 @@ class direct_plan final : public plan {
   std::vector<grid> grids_;
   std::vector<piece> pieces_;
   std::vector<step> steps_;
-  index_t cost_ = 0;  ///< of all steps: one image, one group
+  index_t cost_ = 0;                      ///< of all steps: one image, one group
+  float smallest_weight_ = 0;             ///< magnitude, but zero, of the pairs of weights
+  std::atomic<float> smallest_read_ = 0;  ///< and of the input of a call so far
 };
 
 kernel make_kernel(const std::string& layer, const tile_target& target, bool forward) {

@@ -76,6 +76,10 @@ struct tile_target {
   /// Not null: an element of x and of w is a pair of bf16, and `run` adds both products. It makes such pairs of
   /// `count` floats, the last one with a zero if they are odd.
   void (*round_pairs)(const float* from, index_t count, float* to) = nullptr;
+  /// The smallest magnitude but zero in `count` such pairs; infinity if there is none.
+  float (*smallest)(const float* pairs, index_t count) = nullptr;
+  /// `run` for sums that may meet subnormal numbers, which `run` may take for zeros.
+  void (*run_gradual)(const tile_call&) = nullptr;
   bool runs_here = false;
 
   index_t width() const { return index_t{lanes} * vectors; }

@@ -96,7 +96,9 @@ void compare_transposed(const volume_case& t, problem p, const values<float>& x,
   transposed.set("y", to_string(x.extents));
   transposed.set("bias", std::to_string(t.c));
   transposed.set("output_pad", t.list({0, 0, 0}));
-  for (const kernel* k : kernels_matching(transposed.layer() + ".*"))
+  const auto kernels = kernels_matching(transposed.layer() + ".*");
+  ASSERT_FALSE(kernels.empty());
+  for (const kernel* k : kernels)
     for (const setting& s : settings()) {
       bench b(*k, transposed, s);
       ASSERT_TRUE(b.supports().ok) << b.supports().reason;

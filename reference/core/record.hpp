@@ -471,8 +471,8 @@ struct set_total {
   std::int64_t problems = 0;  ///< with a number for both
   double seconds = 0;         ///< sum of the medians
   std::optional<time_ratio> ratio;
-  std::optional<worst_problem> worst;
-  std::optional<speed_goal> goal;  ///< if there is one for this kernel and layout
+  std::optional<worst_problem> worst = {};
+  std::optional<speed_goal> goal = {};  ///< if there is one for this kernel and layout
 };
 
 /// The oracle's time for every output of a problem, beside dgemm on the matrix product of the same shape.

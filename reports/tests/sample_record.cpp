@@ -531,7 +531,10 @@ record::run hostile_run() {
     t.kernel += evil;
     t.set = t.reason = t.implementation = t.layout = evil;
   }
-  for (set_total& t : r.bench->sets) t.set = t.kernel = evil;
+  for (set_total& t : r.bench->sets) {
+    t.set = t.kernel = evil;
+    t.worst = worst_problem{evil, 1};
+  }
   for (oracle_timing& o : r.bench->oracle) o.problem = o.set = o.kernel = o.reason = evil;
   for (fingerprint_result& f : r.fingerprint->kernels) {
     f.kernel = f.layer = f.pass = f.origin = f.arithmetic = f.problem = f.implementation = f.reason = evil;
