@@ -194,7 +194,6 @@ struct fixture {
 /// fresh memory.
 class season {
  public:
-  static constexpr double first_share = 0.4;  ///< of the time, for the first visit
   season(sandbox& box, const bench_options& options, int threads)
       : box_(box), options_(options), threads_(threads), start_(now()) {}
 
@@ -240,6 +239,7 @@ std::vector<row> season::rows() const {
 /// The first visit plans and judges, which later ones need not; of what time is left they take so much each that
 /// timing is at least half of it.
 void season::hold_all(const std::vector<pairing>& pairings) {
+  constexpr double first_share = 0.4;
   constexpr int most_visits = 9;
   for (const pairing& p : pairings) {
     fixture& f = fixtures_.emplace_back();
@@ -356,7 +356,8 @@ void season::collect(fixture& f, const std::vector<std::size_t>& who, contest_re
 
 void season::hold(fixture& f, std::size_t contests_left, bool memory_roof) {
   const double granted = time_.grant(contests_left);
-  const std::vector<std::size_t> who = visit_ == 0 ? admit(f, granted / first_share / 2) : readmit(f);
+  const std::vector<std::size_t> who =
+      visit_ == 0 ? admit(f, std::max(0.0, left()) / static_cast<double>(contests_left) / 2) : readmit(f);
   if (who.empty()) return;
   std::vector<const kernel_info*> kernels;
   contest_conditions how{.layout = f.about.layout,
