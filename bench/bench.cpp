@@ -358,7 +358,8 @@ void season::collect(fixture& f, const std::vector<std::size_t>& who, contest_re
 
 void season::hold(fixture& f, std::size_t contests_left, bool memory_roof) {
   const double granted = time_.grant(contests_left);
-  const std::vector<std::size_t> who = visit_ == 0 ? admit(f, granted / 2) : readmit(f);
+  const std::vector<std::size_t> who =
+      visit_ == 0 ? admit(f, std::max(0.0, left()) / static_cast<double>(contests_left) / 2) : readmit(f);
   if (who.empty()) return;
   std::vector<const kernel_info*> kernels;
   contest_conditions how{.layout = f.about.layout,

@@ -233,7 +233,8 @@ void visit(S& s, F&& f) {
 
 template <is<measurement> S, class F>
 void visit(S& s, F&& f) {
-  f("seconds", s.seconds), f("low", s.low), f("high", s.high), f("samples", s.samples), f("rounds", s.rounds), f("fastest", s.fastest);
+  f("seconds", s.seconds), f("low", s.low), f("high", s.high), f("samples", s.samples), f("rounds", s.rounds),
+      f("fastest", s.fastest);
   f("flops", s.flops);
   f("bytes", s.bytes), f("gflops", s.gflops), f("gbytes", s.gbytes), f("roof_share", s.roof_share);
   f("ratio", s.ratio);

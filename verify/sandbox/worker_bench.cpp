@@ -383,12 +383,12 @@ void flush(const tensor_place& t, const std::byte* data) {
   for (std::size_t at = 0; at < t.bytes(); at += line) _mm_clflush(data + at);
 }
 
-/// One call whose inputs, weights and outputs lie in no cache. Skipped where a call takes most of a sample: it would
-/// double the time of the run to tell the same.
+/// One call whose inputs, weights and outputs lie in no cache. A few only where a call takes most of a sample: more
+/// would double the time of the run to tell the same.
 void session::take_cold_sample(competitor& c) {
   constexpr std::int64_t cheap = 3;
-  constexpr std::size_t most = 7;
-  if (c.calls_a_sample < cheap || c.result.cold.size() == most) return;
+  constexpr std::size_t most = 7, few = 2;
+  if (c.result.cold.size() >= (c.calls_a_sample < cheap ? few : most)) return;
   copy_inputs(0, spare());
   poison_outputs(spare());
   const auto set = static_cast<std::uint64_t>(spare());
