@@ -52,7 +52,7 @@ struct lrn_panel {
       const index_t c = i + j * step;
       if (c >= 0 && c < count)
         dx -= slope * static_cast<double>(dy[c]) * static_cast<double>(x[c]) * static_cast<double>(x[i]) *
-              exact_power(c, power + 1);
+              (exact_power(c, power) / exact_base(c));
     }
     return dx;
   }
