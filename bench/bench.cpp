@@ -163,9 +163,9 @@ class budget {
  public:
   void begin(double seconds) { end_ = now() + seconds; }
   /// For the next contest, all told.
-  double grant(std::size_t contests_left) {
+  void grant(std::size_t contests_left) {
     began_ = now();
-    return granted_ = std::max(end_ - now(), 0.0) / static_cast<double>(contests_left);
+    granted_ = std::max(end_ - now(), 0.0) / static_cast<double>(contests_left);
   }
   double per_kernel(std::size_t kernels) const {
     constexpr double least = 2e-3;
@@ -357,7 +357,7 @@ void season::collect(fixture& f, const std::vector<std::size_t>& who, contest_re
 }
 
 void season::hold(fixture& f, std::size_t contests_left, bool memory_roof) {
-  const double granted = time_.grant(contests_left);
+  time_.grant(contests_left);
   const std::vector<std::size_t> who =
       visit_ == 0 ? admit(f, std::max(0.0, left()) / static_cast<double>(contests_left) / 2) : readmit(f);
   if (who.empty()) return;

@@ -84,6 +84,7 @@ TEST_F(bench_run, comes_back_for_another_visit) {
 
 TEST_F(bench_run, a_kernel_against_itself_is_no_different) {
   bench_options o = with("conv2d.forward/honest*");
+  o.seconds = 2;
   o.against = "conv2d.forward/honest@cpu";
   const record::bench_section s = run_bench(box(), o);
   const record::timing t = timing_of(s, "conv2d.forward/honest_too@cpu");
