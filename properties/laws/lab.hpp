@@ -171,7 +171,8 @@ class lab {
       if (e.is_index) continue;
       const tensor<running_error>& bound = bounded[e.name];
       for (index_t i = 0; i < e.real.size(); ++i) {
-        require(std::isfinite(bound[i].value()));  // a mean over nothing, say
+        // A mean over nothing, say; or a jump that rounding may cross, where any value is as good.
+        require(std::isfinite(bound[i].value()) && std::isfinite(bound[i].allowance()));
         // Where nothing is allowed no kernel rounds: a copy, or a sum of small integers. Not so in 50 digits, where a
         // copied number has as many digits as there are, and the arithmetic of the law itself rounds.
         if (!std::is_same_v<T, double> || bound[i].allowance() > 0)

@@ -220,7 +220,9 @@ class examiner {
   traits seen_;
 };
 
-/// What a declared arithmetic promises, in significant bits.
+/// What a declared arithmetic promises, in significant bits; 0 promises nothing that the probes could see: they count
+/// what is left of small terms beside large ones, and transforms like Winograd's lose those by cancelling, however wide
+/// their sums are. Such a kernel is held to the bound from its data instead.
 struct promise {
   int input_bits = 0;
   int accumulator_bits = 0;
@@ -228,6 +230,7 @@ struct promise {
 
 promise promise_of(const arithmetic& how, dtype type) {
   promise p;
+  if (how.winograd > 0) return p;
   const int stored = format_of(type).precision;
   p.input_bits = how.input_unit > 0 ? std::min(how.input_bits, stored) : stored;
   if (how.unit > 0) p.accumulator_bits = -std::ilogb(how.unit);
@@ -316,7 +319,7 @@ std::string contradiction(const traits& seen, std::string_view arithmetic, dtype
   if (narrower > 0 && narrower < limits.input_bits)
     return fmt::format("declares {} but keeps {} significant bits of its inputs ({}), where {} are promised",
                        arithmetic, narrower, format_name(narrower, seen.narrow_range), limits.input_bits);
-  if (seen.truncates)
+  if (seen.truncates && limits.accumulator_bits > 0)
     return fmt::format("declares {} but its sums are cut off instead of rounded to nearest", arithmetic);
   if (seen.flushes_inputs || seen.flushes_results)
     return fmt::format("declares {} but takes subnormal {} for zero", arithmetic,

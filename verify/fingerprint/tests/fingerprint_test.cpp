@@ -313,6 +313,17 @@ TEST(contradiction, honest_kernels_are_not) {
   EXPECT_EQ(accused(sequential({.sums = {53, -1074, 1023}}), "f32"), "");
 }
 
+TEST(contradiction, transforms_promise_no_width_but_keep_subnormals) {
+  traits seen;
+  seen.a_bits = 2;
+  seen.b_bits = 6;
+  seen.accumulator_bits = 1;  // what a kernel of four outputs a tile looks like
+  EXPECT_EQ(contradiction(seen, "winograd(4,3)", dtype::f32), "");
+  EXPECT_NE(contradiction(seen, "f32", dtype::f32), "");
+  seen.flushes_results = true;
+  EXPECT_NE(contradiction(seen, "winograd(4,3)", dtype::f32).find("subnormal"), std::string::npos);
+}
+
 TEST(contradiction, unknown_words_are_named) {
   EXPECT_NE(parse_declared("f32(lane=8)").error.find("f32(lane=8)"), std::string::npos);
   EXPECT_NE(parse_declared("f32(lanes=0)").error, "");
