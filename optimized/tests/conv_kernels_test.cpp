@@ -266,8 +266,8 @@ std::vector<conv_case> cases() {
   };
 }
 
-/// Host execution under sanitizers is slow: each case in one layout there, the next case in the other; and they watch
-/// both ends of a buffer at once.
+/// Sanitizers are slow, and watch both ends of a buffer at once. Host execution most of all: each case in one layout there,
+/// the next case in the other.
 #ifdef PLUMB_SANITIZED
 constexpr bool sanitized = true;
 #else
@@ -292,8 +292,9 @@ TEST_P(conv_kernels, agree_with_naive_loops) {
     for (const layout order : k.layouts)
       for (const guard side : {guard::at_end, guard::at_start})
         for (const int threads : {1, 3}) {
+          if (sanitized && side == guard::at_start) continue;
           if (sanitized && k.device == "host" &&
-              (side == guard::at_start || threads > 1 || (order == layout::nhwc) != (number % 2 == 1)))
+              (threads > 1 || (order == layout::nhwc) != (number % 2 == 1)))
             continue;
           bench b(k, t.text(), {order, side, threads});
           const support s = b.supports();
