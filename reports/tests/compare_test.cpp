@@ -79,12 +79,7 @@ const speed_change& find(const std::vector<speed_change>& list, const std::strin
   return *std::ranges::find(list, kernel, &speed_change::kernel);
 }
 
-// How often a verdict is right is a matter of statistics; what memory it touches shows in one repetition.
-#ifdef PLUMB_SANITIZED
-constexpr std::uint64_t repetitions = 1;
-#else
 constexpr std::uint64_t repetitions = 20;
-#endif
 
 TEST(compare, no_false_regression_in_many_repetitions) {
   std::uint64_t same = 0;
