@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "bench/bench.hpp"
+#include "bench/goals.hpp"
 #include "reference/core/registry.hpp"
 
 namespace plumb {
@@ -41,6 +42,18 @@ class bench_run : public ::testing::Test {
     return {};
   }
 };
+
+/// A goal whose glob fits no kernel would never be missed.
+TEST_F(bench_run, every_goal_is_of_a_kernel) {
+  const auto fits = [](const std::string& glob) {
+    return std::ranges::any_of(box().kernels(),
+                               [&](const kernel_info& k) { return glob_match(glob, k.name); });
+  };
+  const auto goals = bench::load_goals();
+  EXPECT_FALSE(goals.empty());
+  for (const bench::goal_line& g : goals) EXPECT_TRUE(fits(g.kernel)) << g.kernel;
+  EXPECT_FALSE(fits("conv2d.*/winograd_f4x4@*"));
+}
 
 TEST_F(bench_run, honest_kernels_get_numbers_within_the_roof) {
   bench_options o = with("conv2d.forward/*");
