@@ -266,14 +266,6 @@ std::vector<conv_case> cases() {
   };
 }
 
-/// Sanitizers are slow, and watch both ends of a buffer at once. Host execution most of all: each case in one layout there,
-/// the next case in the other.
-#ifdef PLUMB_SANITIZED
-constexpr bool sanitized = true;
-#else
-constexpr bool sanitized = false;
-#endif
-
 /// Kernels for some filters only.
 bool specialised(const kernel& k) {
   return k.arithmetic.starts_with("winograd") || k.name.find("/depthwise@") != std::string::npos;
@@ -284,54 +276,46 @@ class conv_kernels : public ::testing::TestWithParam<const kernel*> {};
 TEST_P(conv_kernels, agree_with_naive_loops) {
   const kernel& k = *GetParam();
   int accepted = 0;
-  int number = 0;
   for (const conv_case& t : cases()) {
-    ++number;
     if ((k.pass == "backward_bias" && !t.bias) || (k.device == "host" && t.large)) continue;
     const expectation e = expect(t);
-    for (const layout order : k.layouts)
-      for (const guard side : {guard::at_end, guard::at_start})
-        for (const int threads : {1, 3}) {
-          if (sanitized && side == guard::at_start) continue;
-          if (sanitized && k.device == "host" &&
-              (threads > 1 || (order == layout::nhwc) != (number % 2 == 1)))
-            continue;
-          bench b(k, t.text(), {order, side, threads});
-          const support s = b.supports();
-          // A CUDA kernel may be for depthwise filters or first layers only, Winograd is for 3×3.
-          ASSERT_TRUE(s.ok || k.device == "host" || specialised(k))
-              << k.name << ": " << t.text().print() << ": " << s.reason;
-          if (!s.ok) continue;
-          ++accepted;
-          const values<float>* expected = nullptr;
-          if (k.pass == "forward") {
-            b.read(e.x);
-            b.read(e.weight, false);
-            t.bias ? b.read(e.bias, false) : b.absent();
-            b.write<float>(t.y());
-            expected = &e.y;
-          } else if (k.pass == "backward_data") {
-            b.read(e.dy);
-            b.read(e.weight, false);
-            b.write<float>(t.x());
-            expected = &e.dx;
-          } else if (k.pass == "backward_weights") {
-            b.read(e.dy);
-            b.read(e.x);
-            b.write<float>(t.weight(), false);
-            expected = &e.dweight;
-          } else {
-            b.read(e.dy);
-            b.write<float>(shape{t.k}, false);
-            expected = &e.dbias;
-          }
-          b.run();
-          values<float> got = b.result<float>();
-          if (k.arithmetic == "winograd(4,3)")  // not exact on integers, but close to them
-            for (float& value : got.flat) value = std::nearbyint(value) + 0.0F;
-          ASSERT_EQ(difference(*expected, got), "")
-              << k.name << ": " << t.text().print() << ' ' << name_of(order) << " threads=" << threads;
-        }
+    for (const setting& at : settings(k.layouts)) {
+      bench b(k, t.text(), at);
+      const support s = b.supports();
+      // A CUDA kernel may be for depthwise filters or first layers only, Winograd is for 3×3.
+      ASSERT_TRUE(s.ok || k.device == "host" || specialised(k))
+          << k.name << ": " << t.text().print() << ": " << s.reason;
+      if (!s.ok) continue;
+      ++accepted;
+      const values<float>* expected = nullptr;
+      if (k.pass == "forward") {
+        b.read(e.x);
+        b.read(e.weight, false);
+        t.bias ? b.read(e.bias, false) : b.absent();
+        b.write<float>(t.y());
+        expected = &e.y;
+      } else if (k.pass == "backward_data") {
+        b.read(e.dy);
+        b.read(e.weight, false);
+        b.write<float>(t.x());
+        expected = &e.dx;
+      } else if (k.pass == "backward_weights") {
+        b.read(e.dy);
+        b.read(e.x);
+        b.write<float>(t.weight(), false);
+        expected = &e.dweight;
+      } else {
+        b.read(e.dy);
+        b.write<float>(shape{t.k}, false);
+        expected = &e.dbias;
+      }
+      b.run();
+      values<float> got = b.result<float>();
+      if (k.arithmetic == "winograd(4,3)")  // not exact on integers, but close to them
+        for (float& value : got.flat) value = std::nearbyint(value) + 0.0F;
+      ASSERT_EQ(difference(*expected, got), "")
+          << k.name << ": " << t.text().print() << ' ' << name_of(at.layout) << " threads=" << at.threads;
+    }
   }
   EXPECT_GT(accepted, 0);
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <random>
 #include <vector>
 
 #include "optimized/kernels.hpp"
@@ -63,6 +64,26 @@ struct setting {
   guard side = guard::at_end;
   int threads = 1;
 };
+
+/// Sanitizers are slow, and watch both ends of a buffer at once.
+#ifdef PLUMB_SANITIZED
+inline constexpr bool sanitized = true;
+#else
+inline constexpr bool sanitized = false;
+#endif
+
+/// Every layout with a page in front and behind, on one thread and on three. Under sanitizers one of them, drawn, so that a
+/// list of problems meets them all.
+inline std::vector<setting> settings(const std::vector<layout>& layouts = {layout::nchw, layout::nhwc}) {
+  static std::minstd_rand draw;
+  std::vector<setting> all;
+  for (const layout order : layouts)
+    for (const int threads : {1, 3})
+      for (const guard side : {guard::at_end, guard::at_start})
+        if (!sanitized || side == guard::at_end) all.push_back({order, side, threads});
+  if (sanitized) return {all[draw() / 64 % all.size()]};
+  return all;
+}
 
 class bench {
  public:

@@ -30,13 +30,6 @@ std::string far_from(const numbers_of& truth, const values<float>& got, double t
   return {};
 }
 
-std::vector<setting> settings() {
-  return {{layout::nchw, guard::at_end, 1},
-          {layout::nchw, guard::at_start, 3},
-          {layout::nhwc, guard::at_end, 3},
-          {layout::nhwc, guard::at_start, 1}};
-}
-
 problem problem_of(const std::string& layer, const shape& x, const shape& y) {
   problem p(layer);
   p.set("x", to_string(x));

@@ -19,14 +19,6 @@ values<float> numbers(const shape& s, unsigned seed) {
   return v;
 }
 
-std::vector<setting> memory_settings() {
-  std::vector<setting> all;
-  for (const layout order : {layout::nchw, layout::nhwc})
-    for (const guard side : {guard::at_end, guard::at_start})
-      for (const int threads : {1, 3}) all.push_back({order, side, threads});
-  return all;
-}
-
 /// The first element farther from the truth than `tolerance`·(1 + |truth|), in words; NaN is near NaN only.
 std::string far_from(const std::vector<double>& truth, const values<float>& got, double tolerance) {
   for (index_t i = 0; i < got.extents.size(); ++i) {
@@ -142,7 +134,7 @@ TEST(average_pools, divide_the_sum_of_every_window) {
     p.set("ceil_mode", "false");
     p.set("count_include_pad", t.counted ? "true" : "false");
     for (const kernel* k : kernels_matching("avg_pool2d.*"))
-      for (const setting& s : memory_settings()) {
+      for (const setting& s : settings()) {
         bench b(*k, p, s);
         const bool forward = k->pass == "forward";
         b.read(forward ? x : dy);
@@ -201,7 +193,7 @@ TEST(batch_norm_kernels, agree_with_two_passes_in_double) {
     p.set("eps", "0.00001");
     p.set("momentum", "0.1");
     for (const kernel* k : kernels_matching("batch_norm.*"))
-      for (const setting& s : memory_settings()) {
+      for (const setting& s : settings()) {
         if (large &&
             (s.side == guard::at_end || s.threads == 1 || k->name.find("@avx3") == std::string::npos))
           continue;
@@ -283,7 +275,7 @@ TEST(softmax_kernels, agree_along_every_axis) {
         p.set("y", to_string(extents));
         p.set("axis", std::to_string(axis));
         for (const kernel* k : kernels_matching(layer + ".*/lines@*"))
-          for (const setting& s : memory_settings()) {
+          for (const setting& s : settings()) {
             const bool forward = k->pass == "forward";
             if (k->device != "cpu" || (special && !forward)) continue;
             bench b(*k, p, s);

@@ -29,14 +29,6 @@ values<float> integers(const shape& s, unsigned seed) {
   return v;
 }
 
-std::vector<setting> settings() {
-  std::vector<setting> all;
-  for (const layout order : {layout::nchw, layout::nhwc})
-    for (const guard side : {guard::at_end, guard::at_start})
-      for (const int threads : {1, 3}) all.push_back({order, side, threads});
-  return all;
-}
-
 /// One element-wise pass: run over `reads`, compared with `expected`.
 void check(const std::string& glob, const std::vector<values<float>>& reads, const values<float>& expected) {
   problem p(glob.substr(0, glob.find('.')));
@@ -86,11 +78,7 @@ double ulps(float got, double truth) {
   return error >= 0 ? error : static_cast<double>(infinity);
 }
 
-#ifdef PLUMB_SANITIZED
-constexpr std::uint32_t pattern_step = 16411;  // other prime, same lines of code
-#else
-constexpr std::uint32_t pattern_step = 1009;
-#endif
+constexpr std::uint32_t pattern_step = sanitized ? 16411 : 1009;  // another prime, the same lines of code
 
 TEST(sigmoid_kernels, stay_within_the_declared_ulps_over_all_floats) {
   // Every so manieth bit pattern of either sign, and the neighbourhoods of the interesting points.

@@ -69,11 +69,6 @@ std::vector<volume_case> cases() {
   };
 }
 
-std::vector<setting> settings() {
-  return {
-      {layout::nchw, guard::at_end, 1}, {layout::nhwc, guard::at_end, 2}, {layout::nhwc, guard::at_start, 3}};
-}
-
 /// What the convolution computes, of which the transposed one is the adjoint.
 struct conv_results {
   const values<float>&y, &dx, &dw;

@@ -145,8 +145,10 @@ TEST(html, names_the_pattern_of_wrong_elements) {
 
 #ifdef PLUMB_SANITIZED
 constexpr int very_many = 3'000;  // more than a page shows; everything takes thirty times as long
+constexpr int many = 300;
 #else
 constexpr int very_many = 100'000;
+constexpr int many = 3'000;
 #endif
 
 TEST(html, takes_a_hundred_thousand_cases) {
@@ -163,7 +165,7 @@ TEST(html, takes_a_hundred_thousand_cases) {
     r.bench->timings.back().measurement->samples.clear();
     r.bench->timings.back().measurement->rounds.clear();
   }
-  for (int i = 0; i < 3000; ++i) r.audit->faults.push_back(fault);
+  for (int i = 0; i < many; ++i) r.audit->faults.push_back(fault);
   for (int i = 0; i < 400; ++i) r.gradcheck->layers.emplace_back().problem = "relu x=" + std::to_string(i);
   const auto start = std::chrono::steady_clock::now();
   const std::string page = html_of(record::from_json(record::to_json(r), "r.json"));
@@ -285,14 +287,16 @@ TEST(markdown, never_more_than_a_mebibyte) {
   record::run r = rich_run();
   record::kernel_result failing = r.verify->kernels[1];
   failing.heat.reset();
-  for (int i = 0; i < 3000; ++i) {
+  for (int i = 0; i < many; ++i) {
     r.verify->kernels.push_back(failing);
     r.verify->kernels.back().reason = std::string(5000, 'x');
   }
   const std::string text = markdown_of(r);
   EXPECT_LE(text.size(), 1U << 20);
-  EXPECT_TRUE(text.starts_with("# 3004 of 3006") || text.starts_with("# 3,004 of 3,006"))
-      << text.substr(0, 80);
+  const std::string all = std::to_string(many + 4) + " of " + std::to_string(many + 6);
+  std::string verdict = text.substr(0, 80);
+  std::erase(verdict, ',');
+  EXPECT_TRUE(verdict.starts_with("# " + all)) << verdict;
   EXPECT_TRUE(contains(text, "more in the record"));
 }
 

@@ -79,27 +79,26 @@ answers expect(const peer_case& t) {
     for (int axis = 0; axis < s.rank(); ++axis) number = number * s[axis] + at[axis];
     return number;
   };
+  const shape one_filter = t.with(1, t.c / t.groups, t.taps);
   index_t i = 0;
   for_each_index(t.y(), [&](const shape& at) {
     const index_t k = at[1], group = k * t.groups / t.k;
     e.dbias[k] += e.dy[i];
     if (t.bias) e.y[i] += e.bias[k];
-    index_t j = 0;
-    for_each_index(t.weight(), [&](const shape& tap) {
-      if (tap[0] == k) {
-        shape from{at[0], group * (t.c / t.groups) + tap[1]};
-        bool inside = true;
-        for (std::size_t d = 0; d < t.rank(); ++d) {
-          const int axis = static_cast<int>(d) + 2;
-          from.push_back(at[axis] * t.stride[d] + tap[axis] * t.dilation[d] - t.begin[d]);
-          inside = inside && from[axis] >= 0 && from[axis] < t.in[d];
-        }
-        if (inside) {
-          const index_t at_x = row_major_number(from, t.x());
-          e.y[i] += e.x[at_x] * e.weight[j];
-          e.dx[at_x] += e.dy[i] * e.weight[j];
-          e.dweight[j] += e.dy[i] * e.x[at_x];
-        }
+    index_t j = k * one_filter.size();
+    for_each_index(one_filter, [&](const shape& tap) {
+      shape from{at[0], group * (t.c / t.groups) + tap[1]};
+      bool inside = true;
+      for (std::size_t d = 0; d < t.rank(); ++d) {
+        const int axis = static_cast<int>(d) + 2;
+        from.push_back(at[axis] * t.stride[d] + tap[axis] * t.dilation[d] - t.begin[d]);
+        inside = inside && from[axis] >= 0 && from[axis] < t.in[d];
+      }
+      if (inside) {
+        const index_t at_x = row_major_number(from, t.x());
+        e.y[i] += e.x[at_x] * e.weight[j];
+        e.dx[at_x] += e.dy[i] * e.weight[j];
+        e.dweight[j] += e.dy[i] * e.x[at_x];
       }
       ++j;
     });
@@ -156,35 +155,26 @@ const values<float>& answer(const answers& e, const std::string& pass) {
   return pass == "backward_weights" ? e.dweight : e.dbias;
 }
 
-#ifdef PLUMB_SANITIZED
-constexpr bool sanitized = true;  // sees nothing of a peer's insides, and is slow
-#else
-constexpr bool sanitized = false;
-#endif
-
 TEST_P(conv_peers, agree_with_naive_loops) {
   const kernel& k = *GetParam();
   int run = 0;
   for (const peer_case& t : cases()) {
     if (t.text().layer() != k.layer || (k.pass == "backward_bias" && !t.bias)) continue;
     const answers e = expect(t);
-    for (const layout order : {layout::nchw, layout::nhwc})
-      for (const guard side : {guard::at_end, guard::at_start})
-        for (const int threads : {1, 3}) {
-          if (sanitized && side == guard::at_start) continue;
-          bench b(k, t.text(), {order, side, threads});
-          const support s = b.supports();
-          if (k.pass == "backward_bias" && t.y().size() == t.k) {
-            EXPECT_FALSE(s.ok) << "oneDNN's reduction has learned to sum single elements: stop excusing it";
-            continue;
-          }
-          ASSERT_TRUE(s.ok) << k.name << ": " << t.text().print() << ": " << s.reason;
-          put_operands(b, k, t, e);
-          b.run();
-          ASSERT_EQ(difference(answer(e, k.pass), b.result<float>()), "")
-              << k.name << ": " << t.text().print() << ' ' << name_of(order) << " threads=" << threads;
-          ++run;
-        }
+    for (const setting& at : settings()) {
+      bench b(k, t.text(), at);
+      const support s = b.supports();
+      if (k.pass == "backward_bias" && t.y().size() == t.k) {
+        EXPECT_FALSE(s.ok) << "oneDNN's reduction has learned to sum single elements: stop excusing it";
+        continue;
+      }
+      ASSERT_TRUE(s.ok) << k.name << ": " << t.text().print() << ": " << s.reason;
+      put_operands(b, k, t, e);
+      b.run();
+      ASSERT_EQ(difference(answer(e, k.pass), b.result<float>()), "")
+          << k.name << ": " << t.text().print() << ' ' << name_of(at.layout) << " threads=" << at.threads;
+      ++run;
+    }
   }
   EXPECT_GT(run, 0);
 }
