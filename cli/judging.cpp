@@ -86,6 +86,7 @@ verify_options runner_options(const common_options& common, progress_line& line)
   o.seed = common.seed;
   o.draw_problem = [](const std::string& layer, std::uint64_t seed) { return draw_problem(layer, seed); };
   o.vary = vary_problem;
+  o.fit = fit_problems;
   o.triggers = [](const layer& l) { return triggers(l); };
   o.all_triggers = [](const std::string& layer) { return all_triggers(layer); };
   o.shrink = shrink_case;

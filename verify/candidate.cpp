@@ -49,7 +49,7 @@ void decide(const candidate& c, record::kernel_result& r, const closing& how) {
                "loading the library changes the floating-point environment: " + c.kernel->floating_point);
   if (c.worst_verdict != verdict::pass)
     return say(c.worst_verdict, r.counterexamples.empty() ? "fails" : r.counterexamples.front().kind);
-  if (r.accepted == 0)
+  if (r.accepted == 0 && r.cases == 0)
     return say(verdict::inconclusive,
                fmt::format("accepted none of {} problems{}", r.offered,
                            r.declined.empty() ? "" : ": " + r.declined.front().reason));

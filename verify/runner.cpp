@@ -11,6 +11,7 @@
 #include "reference/layers/catalogue.hpp"
 #include "verify/candidate.hpp"
 #include "verify/evaluate.hpp"
+#include "verify/fitting.hpp"
 
 namespace plumb {
 namespace {
@@ -25,6 +26,7 @@ constexpr std::size_t most_counterexamples = 3;
 constexpr std::int64_t cases_before_endurance = 40;
 constexpr double law_share = 0.15;
 constexpr double endurance_share = 0.1;
+constexpr double fitting_share = 0.1;
 constexpr double other_types_share = 1.0 / 8;  // of the time that the first element type of a kernel gets
 constexpr double seconds_between_checkpoints = 2;
 
@@ -37,6 +39,7 @@ struct group {
   std::uint64_t drawn = 0;
   std::uint64_t drawn_before = 0;  ///< by the run that this one goes on with
   std::map<std::string, std::int64_t> triggers;
+  std::map<const candidate*, fitting> fittings;
   std::vector<std::string> lighting;  ///< problems that made blocks of a plugin run for the first time
 
   double cost() const {
@@ -161,19 +164,23 @@ class runner {
     std::unique_ptr<exam> paper;
     group* from = nullptr;
     std::vector<candidate*> members;
+    bool fitted = false;  ///< to one of them
+  };
+
+  struct chosen_problem {
+    std::string text;
+    plumb::layout layout = layout::nchw;
+    bool thorough = false;
+    bool fitted = false;
   };
 
   /// Draws the next problem of the group and hands it to the worker.
   std::unique_ptr<pending> set_exam(group& g) {
-    // One problem in eight comes back two exams later, in the same buffers with fresh values: a kernel that
-    // remembers an address or a shape instead of computing gives itself away.
     const std::uint64_t number = g.drawn++;
-    const bool again = number % 8 == 5 && number >= 3;
-    const std::uint64_t identity = again ? number - 2 : number;
-    const std::uint64_t seed = options_.seed * 1'000'003 +
-                               identity * static_cast<std::uint64_t>(options_.shards) +
-                               static_cast<std::uint64_t>(options_.shard);
-    std::shared_ptr<const layer> l = plumb::bind(problem_number(number, seed, g));
+    const std::uint64_t seed = seed_of(number);
+    const auto fitted = number % 2 == 0 ? fitted_problem(g, seed) : std::nullopt;
+    const chosen_problem chosen = fitted ? *fitted : drawn_problem(g, number);
+    std::shared_ptr<const layer> l = plumb::bind(chosen.text);
     const pass_spec* pass = l->find_pass(g.pass);
     if (pass == nullptr) return nullptr;
     if (options_.triggers)
@@ -181,11 +188,12 @@ class runner {
     ++problems_[g.layer];
     conditions how;
     how.type = g.type;
-    how.layout = identity % 2 == 0 ? layout::nchw : layout::nhwc;
-    how.thorough = identity % 8 == 3;
+    how.layout = chosen.layout;
+    how.thorough = chosen.thorough;
     how.by = &options_.by;
     auto p = std::make_unique<pending>();
     p->from = &g;
+    p->fitted = chosen.fitted;
     p->members = takers(g, how);
     if (p->members.empty()) return nullptr;
     std::vector<exam::question> questions;
@@ -197,6 +205,64 @@ class runner {
     p->paper = std::make_unique<exam>(l, *pass, how, std::move(questions), run_statistics{});
     send(*p);
     return p;
+  }
+
+  std::uint64_t seed_of(std::uint64_t number) const {
+    return options_.seed * 1'000'003 + number * static_cast<std::uint64_t>(options_.shards) +
+           static_cast<std::uint64_t>(options_.shard);
+  }
+
+  /// One problem in eight comes back two exams later, in the same buffers with fresh values: a kernel that remembers an
+  /// address or a shape instead of computing gives itself away.
+  static bool comes_back(std::uint64_t number) { return number % 8 == 5; }
+  static plumb::layout layout_of(std::uint64_t number) {
+    return number % 2 == 0 ? layout::nchw : layout::nhwc;
+  }
+  static bool thorough(std::uint64_t number) { return number % 8 == 3; }
+
+  chosen_problem drawn_problem(const group& g, std::uint64_t number) const {
+    const std::uint64_t identity = comes_back(number) ? number - 2 : number;
+    return {problem_number(number, seed_of(identity), g), layout_of(identity), thorough(identity), false};
+  }
+
+  /// A problem made to fit the kernel of the group that has answered the fewest, if that one is choosy.
+  std::optional<chosen_problem> fitted_problem(group& g, std::uint64_t seed) {
+    if (!options_.fit || !(fitting_seconds_ < 0.2 + fitting_share * since(start_))) return std::nullopt;
+    candidate* who = nullptr;
+    for (candidate* c : g.members)
+      if (!c->retired() && g.fittings[c].is_choosy() &&
+          (who == nullptr || g.fittings[c].judged < g.fittings[who].judged))
+        who = c;
+    if (who == nullptr) return std::nullopt;
+    fitting& f = g.fittings[who];
+    const std::uint64_t number = f.taken;
+    chosen_problem chosen{{}, layout_of(number), thorough(number), true};
+    const auto& layouts = who->kernel->layouts;
+    if (std::ranges::find(layouts, chosen.layout) == layouts.end()) chosen.layout = layouts.front();
+    if (comes_back(number)) {
+      chosen.text = f.before[1];
+    } else {
+      if (f.ready.empty()) make_fit(g, *who, f, chosen.layout, seed);
+      if (f.ready.empty()) return std::nullopt;
+      chosen.text = std::move(f.ready.back());
+      f.ready.pop_back();
+    }
+    f.before = {chosen.text, f.before[0]};
+    ++f.taken;
+    return chosen;
+  }
+
+  void make_fit(const group& g, const candidate& who, fitting& f, plumb::layout order, std::uint64_t seed) {
+    constexpr std::size_t at_once = 16;
+    const clock::time_point began = clock::now();
+    conditions how;
+    how.type = g.type;
+    how.layout = order;
+    f.ready = options_.fit(g.layer, f.known, seed, at_once, [&](const std::vector<std::string>& problems) {
+      return ask(box_, box_.at(box_.arenas() - 1), *who.kernel, how, problems);
+    });
+    if (f.ready.empty()) ++f.searches_in_vain;
+    fitting_seconds_ += since(began);
   }
 
   /// Drawn; one in four is near a problem that made something new run, if there are such.
@@ -232,7 +298,7 @@ class runner {
       waiting.erase(waiting.begin(), waiting.begin() + static_cast<std::ptrdiff_t>(portion));
       submit(*p.paper, part);
       p.paper->evaluate();
-      collect(*p.paper);
+      collect(p);
     }
     p.members = std::move(waiting);
     submit(*p.paper, p.members);
@@ -249,19 +315,21 @@ class runner {
   /// Judges the exam that the worker was given before the present one.
   void drain() {
     if (!under_way_) return;
-    collect(*under_way_->paper);
+    collect(*under_way_);
     note_new_blocks(*under_way_);
     if (++exams_ % 64 == 0) naive_histogram(*under_way_);
     under_way_.reset();
   }
 
-  void collect(exam& paper) {
+  void collect(pending& p) {
+    exam& paper = *p.paper;
     const std::vector<std::string> classes =
         options_.triggers ? options_.triggers(paper.about()) : std::vector<std::string>();
     std::map<candidate*, bool> trusted;
     paper.collect(box_, [&](answer& a) {
       candidate* who = find(a.kernel->name);
-      if (a.question == 0) offer(*who, a, classes);
+      if (a.question == 0) p.from->fittings[who].note(paper.about().canonical().print(), a.declined.empty());
+      if (a.question == 0 && !p.fitted) offer(*who, a, classes);
       take(paper, a, *who);
       if (a.declined.empty() && a.result.elements > 0)
         trusted[who] = trusted[who] || (a.power.rejects_zero && a.power.rejects_lost_term);
@@ -746,6 +814,7 @@ class runner {
   std::size_t next_law_ = 0;
   double law_seconds_ = 0;
   double endurance_seconds_ = 0;
+  double fitting_seconds_ = 0;
   double aside_ = 0;  ///< seconds for what is no exam: shrinking, laws, endurance
   std::string stopped_;
   std::size_t done_ = 0;  ///< problems of the list

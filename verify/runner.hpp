@@ -46,6 +46,12 @@ struct verify_options {
   /// A problem near the given one, if the layer has any. Used where plugins tell which of their blocks have run: a
   /// problem that made a new one run is worth varying.
   std::function<std::string(const std::string& problem, std::uint64_t seed)> vary;
+  /// Up to `count` problems that a choosy kernel accepts, from `known` ones; `accepts` asks it. Without it, kernels see
+  /// only what is drawn.
+  std::function<std::vector<std::string>(
+      const std::string& layer, const std::vector<std::string>& known, std::uint64_t seed, std::size_t count,
+      const std::function<std::vector<bool>(const std::vector<std::string>&)>& accepts)>
+      fit;
   std::function<std::vector<std::string>(const layer&)> triggers;
   std::function<std::vector<std::string>(const std::string& layer)> all_triggers;
   std::function<shrunk_case(const test_case& failing, const std::function<bool(const test_case&)>& fails,

@@ -3,6 +3,76 @@
 #include "reference/layers/catalogue.hpp"
 
 namespace plumb {
+namespace {
+
+/// Another value of a number: a step away, twice or half of it.
+index_t nudged(index_t number, dice& d) {
+  return d.percent(60) ? number + d.of({-1, 1, 1, 2}) : d.percent(50) ? 2 * number : number / 2;
+}
+
+/// From a problem that a kernel accepts toward a drawn one, number by number: each is offered twice, for it may fit only
+/// after others have changed; what is refused for good is nudged once.
+class approach {
+ public:
+  approach(const problem_space& space, point from, point to, dice& d)
+      : space_(&space), at_(std::move(from)), to_(std::move(to)), dice_(&d) {
+    for (int sweep = 0; sweep < 3; ++sweep)
+      for (std::size_t left = at_.size(); left > 0; --left) order_.push_back(left - 1);
+    const auto all = static_cast<std::ptrdiff_t>(at_.size());
+    for (std::ptrdiff_t sweep = 0; sweep < 3; ++sweep)
+      for (std::ptrdiff_t i = all - 1; i > 0; --i)
+        std::swap(order_[static_cast<std::size_t>(sweep * all + i)],
+                  order_[static_cast<std::size_t>(sweep * all + d.between(0, i))]);
+  }
+
+  /// The next problem to ask the kernel about; nothing at the end.
+  std::optional<std::string> next() {
+    constexpr double most_work = 1 << 16;
+    for (; step_ < order_.size(); ++step_) {
+      const std::size_t i = order_[step_];
+      if (at_[i] == to_[i]) continue;
+      offered_ = at_;
+      offered_[i] = step_ < 2 * at_.size() ? to_[i] : nudged(at_[i], *dice_);
+      if (offered_ == at_) continue;
+      const auto text = space_->build(offered_);  // first: the work of an illegal problem means nothing
+      if (!text || !(space_->work(offered_) <= std::max(most_work, space_->work(at_)))) continue;
+      ++step_;
+      return text->print();
+    }
+    return std::nullopt;
+  }
+  void accepted() { at_ = offered_; }
+  std::string reached() const { return space_->build(at_)->print(); }
+
+ private:
+  const problem_space* space_;
+  point at_, to_, offered_;
+  dice* dice_;
+  std::vector<std::size_t> order_;
+  std::size_t step_ = 0;
+};
+
+/// Accepted problems among many drawn; in every other one, part of the numbers are the simplest.
+std::vector<std::string> look_for_accepted(const problem_space& space, dice& d, const acceptance& accepts) {
+  constexpr int rounds = 24, at_once = 128;
+  for (int round = 0; round < rounds; ++round) {
+    std::vector<std::string> offers, found;
+    for (int i = 0; i < at_once; ++i) {
+      point at = space.draw(d);
+      const int share = i % 2 == 0 ? 0 : static_cast<int>(d.of({20, 40, 60, 80}));
+      for (std::size_t j = 0; j < at.size(); ++j)
+        if (d.percent(share)) at[j] = space.parameters()[j].simplest;
+      if (const auto text = space.build(at)) offers.push_back(text->print());
+    }
+    const std::vector<bool> yes = accepts(offers);
+    for (std::size_t i = 0; i < offers.size(); ++i)
+      if (yes[i]) found.push_back(offers[i]);
+    if (!found.empty()) return found;
+  }
+  return {};
+}
+
+}  // namespace
 
 point problem_space::draw(dice& d) const {
   constexpr int coincidences = 20;  // percent
@@ -92,12 +162,44 @@ std::string vary_problem(const std::string& text, std::uint64_t seed) {
     point other = *at;
     for (index_t changes = d.between(1, 2); changes > 0; --changes) {
       index_t& number = other[static_cast<std::size_t>(d.between(0, static_cast<index_t>(at->size()) - 1))];
-      number = d.percent(60) ? number + d.of({-1, 1, 1, 2}) : d.percent(50) ? 2 * number : number / 2;
+      number = nudged(number, d);
     }
-    if (other == *at || !(space.work(other) <= most_work)) continue;
-    if (const auto near = space.build(other)) return near->print();
+    if (other == *at) continue;
+    const auto near = space.build(other);  // first: the work of an illegal problem means nothing
+    if (near && space.work(other) <= most_work) return near->print();
   }
   return text;
+}
+
+std::vector<std::string> fit_problems(const std::string& layer, const std::vector<std::string>& known,
+                                      std::uint64_t seed, std::size_t count, const acceptance& accepts) {
+  const problem_space& space = space_of(layer);
+  dice d{rc::Random(seed)};
+  std::vector<point> starts;
+  for (const std::string& text : known.empty() ? look_for_accepted(space, d, accepts) : known)
+    if (auto at = space.recover(*plumb::bind(std::string_view(text)))) starts.push_back(std::move(*at));
+  if (starts.empty()) return {};
+  std::vector<approach> all;
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto start = static_cast<std::size_t>(d.between(0, static_cast<index_t>(starts.size()) - 1));
+    all.emplace_back(space, starts[start], space.draw(d), d);
+  }
+  while (true) {  // all of them in step, so that a kernel is asked about many at once
+    std::vector<std::string> offers;
+    std::vector<approach*> whose;
+    for (approach& a : all)
+      if (auto text = a.next()) {
+        offers.push_back(std::move(*text));
+        whose.push_back(&a);
+      }
+    if (offers.empty()) break;
+    const std::vector<bool> yes = accepts(offers);
+    for (std::size_t i = 0; i < offers.size(); ++i)
+      if (yes[i]) whose[i]->accepted();
+  }
+  std::vector<std::string> fitted;
+  for (const approach& a : all) fitted.push_back(a.reached());
+  return fitted;
 }
 
 std::string draw_grown_problem(std::string_view layer, std::uint64_t seed, double elements) {

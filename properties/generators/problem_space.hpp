@@ -97,6 +97,14 @@ std::string draw_problem(std::string_view layer, std::uint64_t seed);
 /// A problem that differs from the given one in one or two numbers; itself if it lies outside the space of its layer or no
 /// other is near.
 std::string vary_problem(const std::string& text, std::uint64_t seed);
+/// Tells of each of these problems whether some kernel accepts it.
+using acceptance = std::function<std::vector<bool>(const std::vector<std::string>& problems)>;
+/// Up to `count` problems for a kernel that accepts few of those drawn. Each begins as one of the `known` problems, which
+/// the kernel accepts, and takes the numbers of a freshly drawn one, in random order, wherever the kernel still accepts
+/// the result; so it differs from what is drawn in as little as the kernel insists on. Without any known, they are looked
+/// for first, among drawn problems some of whose numbers are the simplest; empty if that finds none.
+std::vector<std::string> fit_problems(const std::string& layer, const std::vector<std::string>& known,
+                                      std::uint64_t seed, std::size_t count, const acceptance& accepts);
 /// One problem, grown until it writes about that many elements, as far as its layer's shapes allow: what is drawn above is
 /// small. Throws text_error.
 std::string draw_grown_problem(std::string_view layer, std::uint64_t seed, double elements);
