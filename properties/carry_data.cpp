@@ -51,7 +51,8 @@ std::vector<datum> carry(const std::vector<datum>& data, const layer& from, cons
     kept.at = moved(d.at, from.shapes()[d.tensor], to.shapes()[d.tensor],
                     shift == shifts.end() ? stay : shift->second);
     if (kept.at < 0) continue;
-    if (!legal_datum(to, kept)) kept.value = static_cast<double>(to.index_bound(d.tensor) - 1);
+    if (to.spec(d.tensor).kind == element::index && !legal_datum(to, kept))
+      kept.value = static_cast<double>(to.index_bound(d.tensor) - 1);
     if (legal_datum(to, kept) && (kept.value != 0 || std::signbit(kept.value))) result.push_back(kept);
   }
   return result;
@@ -60,8 +61,26 @@ std::vector<datum> carry(const std::vector<datum>& data, const layer& from, cons
 }  // namespace
 
 bool legal_datum(const layer& l, const datum& d) {
-  if (l.spec(d.tensor).kind != element::index || d.value < 0) return true;
-  return d.value < static_cast<double>(l.index_bound(d.tensor));
+  const tensor_spec& s = l.spec(d.tensor);
+  if (s.kind == element::index) return d.value < 0 || d.value < static_cast<double>(l.index_bound(d.tensor));
+  if (!std::isfinite(d.value)) return true;  // what no domain holds is drawn all the same
+  switch (s.values) {
+    case domain::any:
+      return true;
+    case domain::nonnegative:
+      return d.value >= 0;
+    case domain::positive:
+      return d.value > 0;
+    case domain::nonzero:
+      return d.value != 0;
+    case domain::unit:
+      return 0 <= d.value && d.value < 1;
+    case domain::bit:
+      return d.value == 0 || d.value == 1;
+    case domain::position:
+      return std::fabs(d.value) <= 1.25;
+  }
+  return true;
 }
 
 std::vector<std::vector<datum>> carry_data(const std::vector<datum>& data, const layer& from,

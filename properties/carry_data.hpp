@@ -15,7 +15,8 @@ namespace plumb {
 std::vector<std::vector<datum>> carry_data(const std::vector<datum>& data, const layer& from,
                                            const layer& to);
 
-/// Keeps an index legal, which any number is in a real tensor.
+/// Whether the tensor may hold that: an index within its bound, a real number of the tensor's domain. What is not finite is
+/// held to be legal anywhere.
 bool legal_datum(const layer& l, const datum& d);
 
 }  // namespace plumb

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 
+#include "properties/carry_data.hpp"
 #include "reference/core/attributes.hpp"
 #include "reference/layers/catalogue.hpp"
 
@@ -181,7 +182,7 @@ void add_data(const test_case& c, const layer& l, std::vector<test_case>& list) 
     const double value = c.data[i].value;
     test_case smaller = c;
     smaller.data.erase(smaller.data.begin() + static_cast<std::ptrdiff_t>(i));
-    list.push_back(smaller);
+    if (legal_datum(l, {c.data[i].tensor, c.data[i].at, 0})) list.push_back(smaller);
     const bool is_index = l.spec(c.data[i].tensor).kind == element::index;
     if (!std::isfinite(value) || std::fabs(value) <= 1 || (is_index && value < 0)) continue;
     const bool whole = value == std::trunc(value);
@@ -189,7 +190,7 @@ void add_data(const test_case& c, const layer& l, std::vector<test_case>& list) 
     if (lower == value || static_cast<double>(static_cast<float>(lower)) != lower) continue;
     smaller = c;
     smaller.data[i].value = lower;
-    list.push_back(smaller);
+    if (legal_datum(l, smaller.data[i])) list.push_back(smaller);
   }
 }
 

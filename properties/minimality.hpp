@@ -14,7 +14,7 @@ namespace plumb {
 ///              little as makes them agree (x and weight lose a channel together)
 ///   attribute  a number above 0 one less; a word, a flag or a fraction back to its default
 ///   tensor     an optional one left out
-///   datum      0; one nearer to 0; without its fraction
+///   datum      0; one nearer to 0; without its fraction; if its tensor may hold that
 /// With given data an element keeps its coordinates, or those counted from the end of its axis.
 std::vector<test_case> one_step_reductions(const test_case& c);
 

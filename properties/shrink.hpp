@@ -1,4 +1,5 @@
-// Shrinking: from a failing case to one in which nothing can be made simpler and still fail. First the
+// Shrinking: from a failing case to one in which nothing can be made simpler and still fail. First large parts of the
+// problem are made as simple as they can be, then the
 // coordinates of the problem fall toward their simplest values (big steps, then single ones), then the drawn
 // data is written out and thinned: zeros in ever smaller chunks (Zeller & Hildebrandt 2002, delta debugging),
 // then every value left toward 1. Both are repeated until neither helps, nor any of the steps that minimality.hpp lists.

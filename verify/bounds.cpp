@@ -29,6 +29,7 @@ arithmetic round_inputs(arithmetic how, const float_format& input) {
   how.input_unit = input.unit();
   how.input_underflow = input.smallest() / 2;
   how.input_bits = input.precision;
+  how.input_largest = input.largest();
   return how;
 }
 
@@ -67,6 +68,14 @@ void contraction_thresholds(const truths& t, const arithmetic& how, const statis
   const double ul = how.input_unit;
   const double largest_factors = t.largest_left + t.largest_right + how.input_underflow;
   const bool exact_factors = t.integral && t.operand_bits <= how.input_bits;
+  // One of the factors may be ±inf inside the kernel, and there is no telling which sums it enters: 0·∞ is NaN.
+  const double widest = std::max(t.largest_left, t.largest_right);
+  if (ul > 0 && widest > how.input_largest && !t.non_finite) {
+    std::ranges::fill(out.statistical, infinity);
+    std::ranges::fill(out.proven, infinity);
+    out.may_spread.assign(t.value.size(), 1);
+    return;
+  }
   double last_k = -1, g = 0, factor = 0;
   for (std::size_t i = 0; i < t.value.size(); ++i) {
     const double size = t.size[i];

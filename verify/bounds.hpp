@@ -27,6 +27,8 @@ struct arithmetic {
   double input_unit = 0;       ///< u of the format to which factors are rounded inside the kernel, or 0
   double input_underflow = 0;  ///< and its largest error below its smallest normal number
   int input_bits = 53;         ///< significant bits that a factor keeps
+  double input_largest =
+      std::numeric_limits<double>::infinity();  ///< a factor above may become infinite there
   float_format output = format_of(dtype::f32);  ///< what is stored
   bool output_rounds = false;  ///< storing rounds once more: the output is narrower than the accumulator
   int winograd = 0;            ///< m of F(m×m, 3×3); 0: products are added as they are

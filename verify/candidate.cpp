@@ -14,7 +14,6 @@ namespace {
 
 using record::verdict;
 
-constexpr std::int64_t fewest_cases = 200;  // below, a timed run proves too little
 constexpr const char* undecided_elements = "some elements could not be decided";
 
 std::string name_of(determinism d) {

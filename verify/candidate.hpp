@@ -14,6 +14,8 @@
 
 namespace plumb {
 
+inline constexpr std::int64_t fewest_cases = 200;  ///< below, a timed run proves too little
+
 struct candidate {
   const kernel_info* kernel = nullptr;
   record::kernel_result result;

@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <numeric>
+
 #include "reference/layers/catalogue.hpp"
 #include "verify/counter_random.hpp"
 #include "verify/law.hpp"
@@ -253,7 +256,10 @@ void exam::submit(sandbox& box, arena& a, std::vector<const kernel_info*> kernel
   const placement at_end = how_.by->first_end;
   const placement at_start = how_.by->other_end;
   const poison other = how_.by->other_poison;
-  for (std::size_t q = 0; q < questions_.size(); ++q) {
+  std::vector<std::size_t> order(questions_.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::ranges::stable_partition(order, [&](std::size_t q) { return !questions_[q].judged; });
+  for (const std::size_t q : order) {
     const auto end = place_reads(a, q, at_end, false);
     const auto start = place_reads(a, q, at_start, false);
     for (std::size_t k = 0; k < kernels_.size(); ++k) {
@@ -276,9 +282,11 @@ void exam::submit(sandbox& box, arena& a, std::vector<const kernel_info*> kernel
     // The workspace as another question left it: it is the caller's, not the kernel's.
     if (questions_.size() > 1 && how_.by->foreign_workspace) {
       const auto foreign = place_reads(a, 1, at_end, false);
+      const bool second_last = questions_[1].judged;
       for (std::size_t k = 0; k < kernels_.size(); ++k) {
-        add_run(a, runs, k, 0, at_end, other, how_.threads, again, false, false);
-        add_run(a, runs, k, 1, at_end, other, how_.threads, foreign, false, false);
+        for (const bool second : {!second_last, second_last})
+          add_run(a, runs, k, second ? 1 : 0, at_end, other, how_.threads, second ? foreign : again, false,
+                  false);
         runs.back().workspace_kept = true;
       }
     }
@@ -292,7 +300,8 @@ void exam::submit(sandbox& box, arena& a, std::vector<const kernel_info*> kernel
 void exam::evaluate() {
   if (paper_->evaluated) return;
   for (std::size_t q = 0; q < questions_.size(); ++q)
-    paper_->oracles[q]->evaluate(*layer_, *pass_, paper_->reads[q], how_.type, how_.oracle_threads);
+    if (questions_[q].judged)
+      paper_->oracles[q]->evaluate(*layer_, *pass_, paper_->reads[q], how_.type, how_.oracle_threads);
   paper_->evaluated = true;
 }
 
@@ -302,6 +311,7 @@ void exam::collect(sandbox& box, const std::function<void(answer&)>& each) {
   evaluate();
   for (std::size_t k = 0; k < kernels_.size(); ++k)
     for (std::size_t q = 0; q < questions_.size(); ++q) {
+      if (!questions_[q].judged) continue;
       answer a = judge(k, q, results);
       each(a);
     }

@@ -64,6 +64,7 @@ class exam {
     std::uint64_t seed = 0;
     std::vector<datum> data;                                  ///< with `given`
     std::shared_ptr<const tensor_set<double>> captured = {};  ///< regime `captured`: the data themselves
+    bool judged = true;  ///< false: it is put before the others, only so that something has come before
   };
 
   exam(std::shared_ptr<const layer> l, const pass_spec& pass, conditions how, std::vector<question> questions,

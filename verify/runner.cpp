@@ -12,6 +12,7 @@
 #include "verify/candidate.hpp"
 #include "verify/evaluate.hpp"
 #include "verify/fitting.hpp"
+#include "verify/recurrence.hpp"
 
 namespace plumb {
 namespace {
@@ -26,6 +27,8 @@ constexpr std::size_t most_counterexamples = 3;
 constexpr std::int64_t cases_before_endurance = 40;
 constexpr double law_share = 0.15;
 constexpr double endurance_share = 0.1;
+constexpr double seconds_to_recur = 1;  // a failure that comes and goes
+constexpr std::chrono::duration<double> limit_of_hangs = std::chrono::milliseconds(500);  // while shrinking
 constexpr double fitting_share = 0.1;
 constexpr double other_types_share = 1.0 / 8;  // of the time that the first element type of a kernel gets
 constexpr double seconds_between_checkpoints = 2;
@@ -137,11 +140,7 @@ class runner {
 
   void generated() {
     while (left() > 0 && !interrupted()) {
-      group* g = nullptr;
-      for (group& each : groups_) {
-        if (std::ranges::all_of(each.members, [](const candidate* c) { return c->retired(); })) continue;
-        if (g == nullptr || each.cost() < g->cost()) g = &each;
-      }
+      group* const g = next_group();
       if (g == nullptr) break;
       const clock::time_point began = clock::now();
       const double aside = aside_;
@@ -158,6 +157,35 @@ class runner {
     }
     drain();
     settle_failures();
+  }
+
+  /// The one whose kernels have had the least time; in the second half of the run first the one that soonest has the
+  /// cases that it lacks.
+  group* next_group() {
+    group *fewest_seconds = nullptr, *soonest = nullptr;
+    double least_missing = left();
+    for (group& each : groups_) {
+      if (std::ranges::all_of(each.members, [](const candidate* c) { return c->retired(); })) continue;
+      if (fewest_seconds == nullptr || each.cost() < fewest_seconds->cost()) fewest_seconds = &each;
+      if (const double missing = seconds_missing(each); missing > 0 && missing < least_missing) {
+        least_missing = missing;
+        soonest = &each;
+      }
+    }
+    return soonest != nullptr && left() < options_.seconds / 2 ? soonest : fewest_seconds;
+  }
+
+  /// How long it will take until each kernel of the group has the least number of cases, at the rate so far; infinite if
+  /// it has none.
+  static double seconds_missing(const group& g) {
+    if (!g.first_type) return 0;
+    double most = 0;
+    for (const candidate* c : g.members) {
+      const auto cases = static_cast<double>(c->result.cases);
+      if (!c->retired() && cases < fewest_cases)
+        most = std::max(most, g.spent / cases * (static_cast<double>(fewest_cases) - cases));
+    }
+    return most;
   }
 
   struct pending {
@@ -438,11 +466,16 @@ class runner {
         };
       };
       if (options_.shrink) {
+        const auto whole_limit = box_.time_limit();
+        if (f.verdict == verdict::timeout) box_.limit_time(std::min(whole_limit, limit_of_hangs));
         const bool plainly = fails_when(false)(f.conditions);
-        const auto still_fails = fails_when(!plainly);
+        const auto still_fails = asked_often_enough(fails_when(!plainly), f.conditions, seconds_to_recur);
         smallest = options_.shrink(f.conditions, still_fails, time_to_shrink(waiting.size()));
-        // What fails only after other calls in the same process is no counterexample: it must fail in a fresh one.
-        if (f.verdict == verdict::crashed && smallest.steps > 0) {
+        box_.limit_time(whole_limit);
+        // What fails only after other calls in the same process is no counterexample: it must fail in a fresh one. Nor
+        // is what a shorter limit took for a hang.
+        const bool ended = f.verdict == verdict::crashed || f.verdict == verdict::timeout;
+        if (ended && smallest.steps > 0) {
           box_.restart();
           if (!still_fails(smallest.smallest)) smallest = {f.conditions, smallest.steps, false};
         }
@@ -548,7 +581,9 @@ class runner {
                                       const std::function<bool(const test_case&)>& fails,
                                       const std::string& message) {
     shrunk_case smallest{drawn, 0, false};
-    if (options_.shrink) smallest = options_.shrink(drawn, fails, time_to_shrink(1));
+    if (options_.shrink)
+      smallest =
+          options_.shrink(drawn, asked_often_enough(fails, drawn, seconds_to_recur), time_to_shrink(1));
     fails(smallest.smallest);  // for its message
     record::counterexample c;
     c.kind = kind;

@@ -91,14 +91,14 @@ std::unique_ptr<plain_plan> planned(const kernel_problem& kp, const Descriptor& 
 }
 
 /// The variance that oneDNN reads, from the inverse deviation that the contract saves as read `number`.
-void variance_from_deviation(plain_plan& p, const memory::desc& description, std::size_t number, double eps) {
+void variance_from_deviation(plain_plan& p, const memory::desc& description, std::size_t number) {
   const memory variance = p.own(DNNL_ARG_VARIANCE, description);
   p.set_hooks(
-      [variance, number, eps](const kernel_call& call) {
+      [variance, number](const kernel_call& call) {
         auto* to = static_cast<float*>(variance.get_data_handle());
         const auto* from = static_cast<const float*>(call.reads[number].data);
         for (index_t i = 0; i < call.reads[number].extents.size(); ++i)
-          to[i] = static_cast<float>(1 / (static_cast<double>(from[i]) * static_cast<double>(from[i])) - eps);
+          to[i] = static_cast<float>(1 / (static_cast<double>(from[i]) * static_cast<double>(from[i])));
       },
       {});
 }
@@ -176,15 +176,18 @@ struct batch_norm {
          flags(kp)},
         dnn::attributes(), dnn::cpu());
   }
+  /// The saved deviation has eps in it already.
+  static float eps_of_backward(const kernel_problem& kp) { return train(kp) ? 0.0F : eps(kp); }
   /// A backward descriptor wants the forward one of training as its hint, running statistics or not.
   static auto forward_for_training(const kernel_problem& kp) {
     return dnnl::batch_normalization_forward::primitive_desc(
-        {prop_kind::forward_training, of(kp, "x"), eps(kp), flags(kp)}, dnn::attributes(), dnn::cpu());
+        {prop_kind::forward_training, of(kp, "x"), eps_of_backward(kp), flags(kp)}, dnn::attributes(),
+        dnn::cpu());
   }
   static auto backward(const kernel_problem& kp) {
     return dnnl::batch_normalization_backward::primitive_desc(
-        {prop_kind::backward, of(kp, "x"), of(kp, "x"), eps(kp), flags(kp)}, dnn::attributes(), dnn::cpu(),
-        forward_for_training(kp));
+        {prop_kind::backward, of(kp, "x"), of(kp, "x"), eps_of_backward(kp), flags(kp)}, dnn::attributes(),
+        dnn::cpu(), forward_for_training(kp));
   }
   static std::unique_ptr<plan> plan_forward(const kernel_problem& kp) {
     const auto d = forward(kp);
@@ -211,7 +214,7 @@ struct batch_norm {
                       {DNNL_ARG_DIFF_SCALE, channel},
                       {DNNL_ARG_DIFF_SHIFT, channel}});
     p->own(DNNL_ARG_SHIFT, channel);  // demanded, never used
-    if (train(kp)) variance_from_deviation(*p, channel, 4, kp.problem.number("eps"));
+    if (train(kp)) variance_from_deviation(*p, channel, 4);
     return p;
   }
 
@@ -271,8 +274,9 @@ struct layer_norm {
   }
   static auto backward(const kernel_problem& kp) {
     return dnnl::layer_normalization_backward::primitive_desc(
-        {prop_kind::backward, of(kp, "x"), of(kp, "x"), eps(kp), flags()}, dnn::attributes(), dnn::cpu(),
-        forward(kp));
+        {prop_kind::backward, of(kp, "x"), of(kp, "x"), 0.0F, flags()}, dnn::attributes(), dnn::cpu(),
+        dnnl::layer_normalization_forward::primitive_desc(
+            {prop_kind::forward_training, of(kp, "x"), 0.0F, flags()}, dnn::attributes(), dnn::cpu()));
   }
   static std::unique_ptr<plan> plan_forward(const kernel_problem& kp) {
     const auto d = forward(kp);
@@ -302,7 +306,7 @@ struct layer_norm {
                       {DNNL_ARG_DIFF_SCALE, vector_of(kp, "gamma")},
                       {DNNL_ARG_DIFF_SHIFT, vector_of(kp, "gamma")}});
     p->own(DNNL_ARG_SHIFT, vector_of(kp, "gamma"));  // demanded, never used
-    variance_from_deviation(*p, d.variance_desc(), 4, kp.problem.number("eps"));
+    variance_from_deviation(*p, d.variance_desc(), 4);
     return p;
   }
 
@@ -375,7 +379,16 @@ struct upsample {
     if (kp.problem.has("align_corners") && kp.problem.flag("align_corners"))
       return "oneDNN has no align_corners";
     const shape x = kp.problem.shape_of("x"), y = kp.problem.shape_of("y");
-    return y[2] % x[2] == 0 && y[3] % x[3] == 0 ? "" : "compared for whole factors only";
+    if (y[2] % x[2] != 0 || y[3] % x[3] != 0) return "compared for whole factors only";
+    // Its factor is that of the extents: a scale that they do not show (2.3 makes 4 of 2) it does not know.
+    if (!kp.problem.has("scale")) return "";
+    const std::string& scale = kp.problem.text("scale");  // one number, or one an axis: 2x3
+    const std::size_t second = scale.find('x') + 1;       // 0 if there is one only
+    const double h = std::stod(scale), w = std::stod(scale.substr(second));
+    return h * static_cast<double>(x[2]) == static_cast<double>(y[2]) &&
+                   w * static_cast<double>(x[3]) == static_cast<double>(y[3])
+               ? ""
+               : "oneDNN's scale is the quotient of the extents";
   }
   static auto forward(const kernel_problem& kp) {
     return dnnl::resampling_forward::primitive_desc(

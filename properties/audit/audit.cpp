@@ -16,6 +16,7 @@
 #include "properties/minimality.hpp"
 #include "reference/core/registry.hpp"
 #include "reference/layers/catalogue.hpp"
+#include "verify/recurrence.hpp"
 
 namespace plumb {
 namespace {
@@ -23,13 +24,17 @@ namespace {
 using clock = std::chrono::steady_clock;
 double since(clock::time_point start) { return std::chrono::duration<double>(clock::now() - start).count(); }
 
-constexpr double hunting_share = 0.6;   ///< of the whole time; the rest goes to kernels without a fault
+constexpr double hunting_share = 0.45;  ///< of the whole time
+constexpr double second_look_share =
+    0.2;  ///< more of it, for counterexamples that could be smaller; the rest goes to
+          ///< kernels without a fault
 constexpr double least_to_hunt = 0.05;  ///< seconds a fault, even when the time is over
 constexpr double most_to_hunt = 20;
+constexpr double seconds_to_recur = 1;  ///< to see a failure again that comes and goes
+constexpr std::chrono::duration<double> limit_of_hangs = std::chrono::milliseconds(500);  // while shrinking
 constexpr double least_to_shrink = 0.8;  ///< seconds a fault; with less nothing is shrunk
-constexpr double most_to_shrink = 8;
+constexpr double most_to_shrink = 8, most_for_second_look = 20;
 constexpr double mutants_share = 0.12, noise_share = 0.05;  // of the whole time
-constexpr double most_to_recheck = 3;                       // seconds a counterexample
 constexpr std::size_t problems_for_integers = 50;
 
 /// Elements of all tensors that the problem of a counterexample feeds to its pass.
@@ -63,6 +68,7 @@ class auditor {
       section_.faults.push_back(hunt(*f, left / static_cast<double>(faults_.size() - done_), left));
       ++done_;
     }
+    look_again();
     try_mutants();
     lay_noise(specimens);
     if (options_.practices) {
@@ -118,6 +124,10 @@ class auditor {
     o.triggers = nullptr;
     o.all_triggers = nullptr;
     o.stop_at_first_failure = share < least_to_shrink;
+    const clock::time_point began = clock::now();
+    o.stop = [&] {
+      return r.killed && since(began) > share ? std::string("its share of the time is over") : std::string();
+    };
     o.on_failure = [&](const sighting& s) {
       if (!r.killed) {
         r.killed = true;
@@ -157,26 +167,72 @@ class auditor {
       r.minimal = c.minimal;
       r.elements = elements_of(c.problem, f.pass);
     }
-    if (r.minimal) look_below(r);
+    if (r.minimal) look_below(r, std::max(1.0, share));
     if (f.kind == "leak" || f.kind == "crash")
       faulty_.restart();  // what it left behind is no business of the next one
     return r;
   }
 
-  /// Every case one step below the counterexample, found without the shrinker, must pass.
-  void look_below(record::fault_result& r) {
+  /// Every case one step below the counterexample, found without the shrinker, must pass; one that fails takes its place.
+  /// If there is no time for all of them, it is not called minimal.
+  void look_below(record::fault_result& r, double seconds) {
     const clock::time_point began = clock::now();
-    const test_case smallest = parse_case(r.replay);
-    const bool plainly = fails(smallest, false);
-    r.smaller_tried = 0;
-    for (const test_case& c : one_step_reductions(smallest)) {
-      if (since(began) > most_to_recheck) return;
-      ++*r.smaller_tried;
-      if (!pass_is_there(c, r.pass) || !fails(c, !plainly)) continue;
-      r.smaller = print(c);
-      r.minimal = false;
-      return;
+    r.minimal = true;
+    for (bool again = true; std::exchange(again, false);) {
+      const test_case smallest = parse_case(r.replay);
+      const auto still_fails = failing_like(smallest);
+      r.smaller_tried = 0;
+      for (const test_case& c : one_step_reductions(smallest)) {
+        if (since(began) > seconds) {
+          r.minimal = false;
+          return;
+        }
+        ++*r.smaller_tried;
+        if (!still_fails(c)) continue;
+        put(c, r);
+        again = true;
+        break;
+      }
     }
+  }
+
+  static void put(const test_case& c, record::fault_result& r) {
+    r.replay = print(c);
+    r.problem = c.problem;
+    r.elements = elements_of(c.problem, r.pass);
+  }
+
+  /// The counterexamples that there was no time to make minimal, and those that were never shrunk.
+  void look_again() {
+    std::vector<record::fault_result*> unproven;
+    for (record::fault_result& f : section_.faults)
+      if (!f.replay.empty() && !f.minimal) unproven.push_back(&f);
+    const clock::time_point began = clock::now();
+    for (std::size_t i = 0; i < unproven.size() && options_.base.shrink; ++i) {
+      record::fault_result& f = *unproven[i];
+      tell("a smaller counterexample of " + f.kernel);
+      const double left = second_look_share * options_.seconds - since(began);
+      const double seconds = std::min(left / static_cast<double>(unproven.size() - i), most_for_second_look);
+      if (!(seconds > least_to_hunt)) return;
+      const auto whole_limit = faulty_.time_limit();
+      if (f.first_kind == "time limit") faulty_.limit_time(std::min(whole_limit, limit_of_hangs));
+      const test_case start = parse_case(f.replay);
+      const shrunk_case found = options_.base.shrink(start, failing_like(start), 0.7 * seconds);
+      faulty_.limit_time(whole_limit);
+      f.shrink_steps += found.steps;
+      put(found.smallest, f);
+      if (found.minimal) look_below(f, std::max(1.0, 0.5 * seconds));
+      if (f.kind == "leak" || f.kind == "crash") faulty_.restart();
+    }
+  }
+
+  /// Whether a case fails, looked at in the way that shows that this one does.
+  std::function<bool(const test_case&)> failing_like(const test_case& failing) {
+    const bool plainly = fails(failing, false);
+    const std::string pass = pass_of(*plumb::bind(std::string_view(failing.problem)), failing.kernel).name;
+    return asked_often_enough(
+        [this, plainly, pass](const test_case& c) { return pass_is_there(c, pass) && fails(c, !plainly); },
+        failing, seconds_to_recur);
   }
 
   /// Without an optional tensor the layer may have one pass less.

@@ -199,6 +199,112 @@ TEST(families, have_a_row_for_every_layer) {
 
 TEST(families, know_their_layers_only) { EXPECT_THROW(draw_problem("conv9d", 1), text_error); }
 
+// ---- problems for kernels that accept few of those drawn
+
+struct choosy_kernel {
+  std::string layer;
+  std::vector<std::string> fixed;  ///< the numbers that it leaves little or no choice
+  bool (*accepts)(const problem& resolved);
+
+  acceptance asked() const {
+    return [this](const std::vector<std::string>& problems) {
+      std::vector<bool> answers;
+      for (const std::string& p : problems)
+        answers.push_back(accepts(plumb::bind(std::string_view(p))->resolved()));
+      return answers;
+    };
+  }
+};
+
+bool all_are(const std::vector<index_t>& list, index_t value) {
+  return std::ranges::all_of(list, [value](index_t v) { return v == value; });
+}
+
+const choosy_kernel choosy_kernels[] = {
+    {"conv2d",
+     {"groups", "flip", "window.h", "window.w", "stride.h", "stride.w", "dilation.h", "dilation.w",
+      "before.h", "before.w", "after.h", "after.w"},
+     [](const problem& p) {  // Winograd's
+       const shape w = p.shape_of("weight");
+       return w[2] == 3 && w[3] == 3 && all_are(p.integers("stride"), 1) &&
+              all_are(p.integers("dilation"), 1) && p.integer("groups") == 1 && !p.flag("flip") &&
+              std::ranges::all_of(p.integers("pad"), [](index_t side) { return side <= 2; });
+     }},
+    {"conv2d",
+     {"groups", "C/groups", "K/groups"},
+     [](const problem& p) {  // channel by channel, a whole vector of them
+       return p.integer("groups") >= 16 && p.shape_of("weight")[1] == 1 &&
+              p.shape_of("weight")[0] == p.integer("groups");
+     }},
+    {"max_pool2d",
+     {"window.h", "window.w", "stride.h", "stride.w", "dilation.h", "dilation.w", "before.h", "before.w",
+      "after.h", "after.w"},
+     [](const problem& p) {
+       return all_are(p.integers("window"), 2) && all_are(p.integers("stride"), 2) &&
+              all_are(p.integers("dilation"), 1) && all_are(p.integers("pad"), 0);
+     }},
+};
+
+/// Of each number that the kernel leaves free: how many values it takes, as a share of those it takes in as many drawn
+/// problems. The least of these shares.
+double variety(const choosy_kernel& k, const std::vector<std::string>& problems) {
+  const problem_space& space = space_of(k.layer);
+  std::vector<std::set<index_t>> drawn(space.parameters().size()), fitted(space.parameters().size());
+  const auto note = [&](const std::string& text, std::vector<std::set<index_t>>& seen) {
+    const auto at = space.recover(*plumb::bind(std::string_view(text)));
+    for (std::size_t i = 0; i < seen.size(); ++i) seen[i].insert((*at)[i]);
+  };
+  for (std::size_t n = 0; n < problems.size(); ++n) {
+    note(draw_problem(k.layer, 40'000 + n), drawn);
+    note(problems[n], fitted);
+  }
+  double least = 1;
+  for (std::size_t i = 0; i < drawn.size(); ++i)
+    if (std::ranges::find(k.fixed, space.parameters()[i].name) == k.fixed.end())
+      least = std::min(least, static_cast<double>(fitted[i].size()) / static_cast<double>(drawn[i].size()));
+  return least;
+}
+
+constexpr double least_variety = 0.6;
+constexpr std::size_t problems_each = 96;
+
+TEST(choosy_kernels, get_problems_that_they_accept_and_that_vary_like_drawn_ones) {
+  for (const choosy_kernel& k : choosy_kernels) {
+    int drawn = 0;
+    for (std::uint64_t seed = 0; seed < draws; ++seed) drawn += k.asked()({draw_problem(k.layer, seed)})[0];
+    EXPECT_LT(drawn * 8, draws) << "it is not choosy at all";
+    const auto fitted = fit_problems(k.layer, {}, 5, problems_each, k.asked());
+    ASSERT_EQ(fitted.size(), problems_each);
+    EXPECT_GE(std::set<std::string>(fitted.begin(), fitted.end()).size(), problems_each * 9 / 10);
+    for (const std::string& text : fitted) {
+      EXPECT_TRUE(k.asked()({text})[0]) << text;
+      EXPECT_EQ(plumb::bind(std::string_view(text))->canonical().print(), text);
+    }
+    EXPECT_GE(variety(k, fitted), least_variety) << fitted.front();
+    EXPECT_EQ(fit_problems(k.layer, {}, 5, problems_each, k.asked()), fitted) << "one seed, one list";
+  }
+}
+
+/// Two lazy ways to the same number of accepted problems, which the law above must not let pass.
+TEST(choosy_kernels, notice_problems_that_hardly_vary) {
+  for (const choosy_kernel& k : choosy_kernels) {
+    const std::string known = fit_problems(k.layer, {}, 5, 1, k.asked()).at(0);
+    const std::vector<std::string> same(problems_each, known);
+    EXPECT_LT(variety(k, same), least_variety);
+    std::vector<std::string> near;
+    for (std::uint64_t seed = 0; near.size() < problems_each; ++seed)
+      if (const std::string text = vary_problem(known, seed); k.asked()({text})[0]) near.push_back(text);
+    EXPECT_LT(variety(k, near), least_variety);
+  }
+}
+
+TEST(choosy_kernels, that_accept_nothing_get_nothing) {
+  const acceptance never = [](const std::vector<std::string>& p) {
+    return std::vector<bool>(p.size(), false);
+  };
+  EXPECT_TRUE(fit_problems("conv2d", {}, 1, 4, never).empty());
+}
+
 /// One seed, so that every run of this test is the same run.
 template <class Property>
 rc::detail::TestResult check(Property&& property) {

@@ -12,6 +12,7 @@
 #include "reference/layers/catalogue.hpp"
 #include "verify/evaluate.hpp"
 #include "verify/law.hpp"
+#include "verify/recurrence.hpp"
 
 namespace plumb {
 namespace {
@@ -150,6 +151,41 @@ TEST(shrinking, keeps_indices_legal) {
   expect_minimal(result, fails);
   EXPECT_EQ(result.smallest.problem, "cross_entropy x=1x3 target=1");
   EXPECT_EQ(result.smallest.data, (std::vector<datum>{{"target", 0, 2}}));
+}
+
+TEST(shrinking, ends_where_a_nan_is_what_matters) {
+  const predicate fails = [](const test_case& c) {
+    return std::ranges::any_of(c.data, [](const datum& d) { return std::isnan(d.value); });
+  };
+  test_case start = write_out(drawn(conv_kernel, "conv2d x=1x2x3x4 weight=2x2x1x2"));
+  start.data[5].value = std::numeric_limits<double>::quiet_NaN();
+  const shrunk result = minimise(start, fails);
+  expect_minimal(result, fails);
+  EXPECT_EQ(result.smallest.data.size(), 1U);
+  EXPECT_LT(result.calls, 1000);
+}
+
+TEST(shrinking, leaps_to_the_end_where_everything_fails) {
+  const shrunk result = minimise(drawn(conv_kernel, big_conv), [](const test_case&) { return true; });
+  EXPECT_TRUE(result.fixpoint);
+  EXPECT_EQ(result.smallest.problem, "conv2d x=1x1x1x1 weight=1x1x1x1");
+  EXPECT_LT(result.calls, 20);
+}
+
+TEST(recurrence, failures_that_come_and_go_are_asked_for_often_enough) {
+  int asked = 0;
+  const predicate now_and_then = [&asked](const test_case& c) { return c.threads > 1 && ++asked % 9 == 0; };
+  const test_case failing = drawn(conv_kernel, big_conv);
+  const predicate patient = asked_often_enough(now_and_then, failing, 5);
+  for (int i = 0; i < 20; ++i) EXPECT_TRUE(patient(failing));
+  test_case other = failing;
+  other.threads = 1;
+  EXPECT_FALSE(patient(other));
+  EXPECT_FALSE(asked_often_enough([](const test_case&) { return false; }, failing, 5)(failing));
+  const shrunk result = minimise(failing, patient);
+  EXPECT_TRUE(result.fixpoint);
+  EXPECT_EQ(result.smallest.threads, 2);
+  EXPECT_EQ(result.smallest.problem, "conv2d x=1x1x1x1 weight=1x1x1x1");
 }
 
 TEST(shrinking, says_when_the_budget_ended_first) {

@@ -72,7 +72,8 @@ struct batch_norm {
                             .linear_in = {{"dy"}}}}};
     for (const char* saved : {"mean", "invstd", "new_running_mean", "new_running_var"}) {
       if (!train) continue;
-      s.outputs.push_back(per_channel(saved, false, false, domain::any));
+      const bool deviation = std::string_view(saved) == "invstd";
+      s.outputs.push_back(per_channel(saved, false, false, deviation ? domain::positive : domain::any));
       s.passes[0].writes.emplace_back(saved);
     }
     for (const char* statistic : {"mean", train ? "invstd" : "var"})
@@ -146,7 +147,8 @@ struct batch_norm {
         for (index_t i = 0; i < I; ++i) {
           const index_t at = (n * C + c) * I + i;
           y[at] = (x[at] - mu) * invstd;
-          if (in.has("gamma")) y[at] *= in["gamma"](c);
+          if (in.has("gamma"))  // in either order: they part where one of them underflows
+            y[at] = either(T(y[at] * in["gamma"](c)), T((x[at] - mu) * T(in["gamma"](c) * invstd)));
           if (in.has("beta")) y[at] += in["beta"](c);
         }
     }

@@ -50,7 +50,7 @@ struct normalised_rows {
                    {.name = "beta", .optional = true, .batch_axis = no_batch, .axes = letters}},
         .outputs = {{.name = "y", .axes = std::string(Rule::x_axes)},
                     {.name = "mean", .differentiable = false},
-                    {.name = "invstd", .differentiable = false}},
+                    {.name = "invstd", .differentiable = false, .values = domain::positive}},
         .passes = {{.name = "forward", .reads = {"x", "gamma", "beta"}, .writes = {"y", "mean", "invstd"}},
                    {.name = "backward",
                     .reads = {"dy", "x", "gamma", "mean", "invstd"},
@@ -90,7 +90,8 @@ struct normalised_rows {
       for (index_t a = r * m; a < (r + 1) * m; ++a) {
         const index_t p = rule().parameter(a, x.extents());
         T y = (x[a] - mu) * invstd;
-        if (in.has("gamma")) y *= in["gamma"][p];
+        if (in.has("gamma"))  // in either order: they part where one of them underflows
+          y = either(T(y * in["gamma"][p]), T((x[a] - mu) * T(in["gamma"][p] * invstd)));
         if (in.has("beta")) y += in["beta"][p];
         out["y"][a] = y;
       }
@@ -265,7 +266,8 @@ struct rms_norm {
   signature describe() const {
     return {.inputs = {{.name = "x", .axes = "n*"},
                        {.name = "gamma", .optional = true, .batch_axis = tensor_spec::no_batch, .axes = "*"}},
-            .outputs = {{.name = "y", .axes = "n*"}, {.name = "invrms", .differentiable = false}},
+            .outputs = {{.name = "y", .axes = "n*"},
+                        {.name = "invrms", .differentiable = false, .values = domain::positive}},
             .passes = {{.name = "forward", .reads = {"x", "gamma"}, .writes = {"y", "invrms"}},
                        {.name = "backward",
                         .reads = {"dy", "x", "gamma", "invrms"},

@@ -13,7 +13,8 @@
 //
 // What a kernel may get wrong (numerics 10): its s is off by a few u·(s + 1), so its weights are off by as much, and where
 // s is that near to a cell its floor may fall on the other side, so that the next cell but one has a share of it: that
-// much of the slope there enters the bound, which only the scalar that carries bounds looks at.
+// much of the slope there enters the bound, which only the scalar that carries bounds looks at. At a border it may blend a
+// cell with itself, ¼·x + ¾·x, which is x but for subnormal products.
 //
 // Gradient: the transpose, every output deals dy out to its cells by their weights. Jacobian: the weight of
 // cell i in output o is the hat function max(0, 1 - |s - i|) with s held inside [0, I-1], and the product of
@@ -40,6 +41,9 @@ struct upsample_linear : resize<Rank> {
     visit("align_corners", self.align_corners);
   }
 
+  static constexpr double roundings_at_the_border =
+      4 * Rank;  ///< two products and their share of the next axis
+
   // Definition 1: the formula -------------------------------------------------------------------------------
 
   template <class Scalar>
@@ -64,8 +68,9 @@ struct upsample_linear : resize<Rank> {
               };
               y(n, c, o, p, q) = d.weight[0] * plane(d.cell[0]) + d.weight[1] * plane(d.cell[1]);
               if constexpr (carries_bounds_v<Scalar>)
-                y(n, c, o, p, q) =
-                    y(n, c, o, p, q).blurred(across_cells(x, n, c, {along_d, along_h, along_w}, {o, p, q}));
+                y(n, c, o, p, q) = y(n, c, o, p, q)
+                                       .blurred(across_cells(x, n, c, {along_d, along_h, along_w}, {o, p, q}))
+                                       .graded(roundings_at_the_border);
             }
   }
 
@@ -92,6 +97,7 @@ struct upsample_linear : resize<Rank> {
           // At the end of x there is no far cell, and the near one takes all.
           if (whole < a.in - 1) share *= Scalar(far ? over : under - over) / Scalar(under);
         }
+        if constexpr (carries_bounds_v<Scalar>) share = share.graded(roundings_at_the_border);
         if (exists) dx(cell) += share;
       }
       if constexpr (carries_bounds_v<Scalar>) deal_blur_out(axes, output, dy(output).value(), dx);

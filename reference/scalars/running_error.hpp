@@ -53,6 +53,13 @@ class running_error {
     r.carried_ += by;
     return r;
   }
+  /// The same value from a kernel that rounds `by` numbers more on the way, each of which may lose half the smallest
+  /// number if they are that small.
+  running_error graded(double by) const {
+    running_error r = *this;
+    if (std::fabs(value_) < 0x1p-120) r.underflow_ += by;
+    return r;
+  }
   /// Rounding may move a kernel across: its comparison of the two may go the other way.
   static bool may_swap(const running_error& a, const running_error& b) {
     const double gap = std::fabs(a.value_ - b.value_);
@@ -73,8 +80,8 @@ class running_error {
     return a;
   }
   friend running_error operator+(const running_error& a, const running_error& b) {
-    if (a.is_zero() && b.value_ != 0) return b.in_place_of(a, b);
-    if (b.is_zero() && a.value_ != 0) return a.in_place_of(a, b);
+    if (a.is_zero() && a.size_ == 0 && b.value_ != 0) return b.in_place_of(a, b);
+    if (b.is_zero() && b.size_ == 0 && a.value_ != 0) return a.in_place_of(a, b);
     running_error r;
     r.value_ = a.value_ + b.value_;
     r.size_ = a.size_ + b.size_;
@@ -245,7 +252,8 @@ class running_error {
   static void doubt(const running_error& a, const running_error& b) {
     if (std::fabs(a.value_ - b.value_) <= a.radius_ + b.radius_ && a.radius_ + b.radius_ > 0) ++doubts_;
   }
-  /// Zero or ±1 for certain, in any kernel too.
+  /// Zero or ±1 for certain, in any kernel too. A sum x - x is one as it stands, but not where more is added to it: of
+  /// x - x + y a kernel may take x + y first.
   bool is_zero() const { return value_ == 0 && radius_ == 0 && underflow_ == 0 && allowance() == 0; }
   bool is_one() const { return lattice_ && std::fabs(value_) == 1; }
   /// A kernel in f32 still has this number right to 6 bits: dividing by it keeps errors first order.

@@ -401,6 +401,13 @@ std::string sandbox::call(std::string_view name, const std::string& request,
 
 std::vector<stray_crash> sandbox::take_stray_crashes() { return std::exchange(body_->strays, {}); }
 
+std::chrono::duration<double> sandbox::time_limit() const { return body_->options.time_limit; }
+
+void sandbox::limit_time(std::chrono::duration<double> limit) {
+  if (!body_->under_way.empty()) throw std::logic_error("another time limit while batches are under way");
+  body_->options.time_limit = limit;
+}
+
 void sandbox::restart() {
   if (!body_->under_way.empty()) throw std::logic_error("restart while batches are under way");
   body_->start_worker(false);

@@ -154,6 +154,9 @@ class sandbox {
   /// Ends the worker; the next batch is run by a fresh one. Nothing may be under way.
   void restart();
   const sandbox_counters& counters() const;
+  /// How long one run may take; from now on, `limit`. Nothing may be under way.
+  std::chrono::duration<double> time_limit() const;
+  void limit_time(std::chrono::duration<double> limit);
   /// Blocks of instrumented plugins that have run in the present worker; 0 if none is instrumented.
   std::uint32_t blocks_ran() const;
 

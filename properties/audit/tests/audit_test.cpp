@@ -16,6 +16,7 @@
 #include "properties/shrink.hpp"
 #include "reference/layers/catalogue.hpp"
 #include "verify/evaluate.hpp"
+#include "verify/recurrence.hpp"
 
 namespace plumb {
 namespace {
@@ -251,14 +252,50 @@ TEST(Audit, SeesKernelsThatRemember) {
   ASSERT_EQ(::setenv("PLUMB_FAULT_WORKER", FAULT_WORKER, 1), 0);
   ASSERT_EQ(::setenv("PLUMB_WORKER", WORKER, 1), 0);
   audit_options o;
-  o.globs = {"conv2d.forward/replay_by_*", "conv2d.forward/scratch_*", "conv2d.forward/packed_once@*"};
-  o.seconds = 6;
+  o.globs = {"conv2d.forward/replay_by_*", "conv2d.forward/scratch_*", "conv2d.forward/packed_once@*",
+             "linear.forward/flaky@*"};
+  o.seconds = 12;
   o.practices = false;
   o.base = usual_options();
   o.base.laws.clear();
+  o.base.shrink = [](const test_case& failing, const std::function<bool(const test_case&)>& fails,
+                     double seconds) {
+    const shrunk r = shrink(failing, {fails, with_data}, {.seconds = seconds});
+    return shrunk_case{r.smallest, r.calls, r.fixpoint};
+  };
   const record::audit_section a = audit(o);
-  EXPECT_EQ(a.faults.size(), 6U);
-  for (const auto& f : a.faults) EXPECT_TRUE(f.killed) << f.kernel << ": " << f.reason;
+  EXPECT_EQ(a.faults.size(), 7U);
+  for (const auto& f : a.faults) {
+    EXPECT_TRUE(f.killed) << f.kernel << ": " << f.reason;
+    EXPECT_TRUE(f.minimal) << f.kernel << ": " << f.replay;
+    sandbox fresh(faulty_worker());  // the line alone must do, without what the process had seen before
+    const auto fails = [&](const test_case& c) { return examine(fresh, c, true).result.wrong.has_value(); };
+    const test_case shown = parse_case(f.replay);
+    EXPECT_TRUE(asked_often_enough(fails, shown, 5)(shown)) << f.kernel << ": " << f.replay;
+  }
+}
+
+/// Winograd's kernels accept one drawn problem in a hundred.
+TEST(Runner, JudgesChoosyKernelsOnProblemsMadeToFit) {
+  sandbox_options shipped;
+  shipped.worker = WORKER;
+  shipped.arenas = runner_arenas;
+  sandbox box(shipped);
+  const auto judged = [&](bool fitted) {
+    verify_options o = usual_options();
+    o.laws.clear();
+    for (const kernel_info& k : box.kernels())
+      if (k.name.starts_with("conv2d.forward/winograd4@")) o.kernels.push_back(&k);
+    o.seconds = 2;
+    if (fitted) o.fit = fit_problems;
+    return verify(box, o).kernels.front();
+  };
+  const record::kernel_result plain = judged(false), served = judged(true);
+  EXPECT_EQ(served.verdict, record::verdict::pass) << served.reason;
+  EXPECT_GT(served.cases, 4 * plain.cases);
+  // The share of what is accepted speaks of drawn problems only.
+  EXPECT_GT(served.offered, 20);
+  EXPECT_LT(10 * served.accepted, served.offered);
 }
 
 TEST(ExamQuestions, OneElementIsChangedAndOneOnly) {
