@@ -52,7 +52,19 @@ class approach {
   std::size_t step_ = 0;
 };
 
-/// Accepted problems among many drawn; in every other one, part of the numbers are the simplest.
+/// The same number on every axis: `window.h` and `window.w`.
+void make_even(const problem_space& space, point& at) {
+  const auto kind = [&](std::size_t i) {
+    const std::string& name = space.parameters()[i].name;
+    return std::string_view(name).substr(0, name.find('.'));
+  };
+  for (std::size_t i = 0; i < at.size(); ++i)
+    for (std::size_t first = 0; first < i; ++first)
+      if (kind(first) == kind(i)) at[i] = at[first];
+}
+
+/// Accepted problems among many drawn. In every other one part of the numbers are the simplest, and in every other two
+/// those of all axes are the same, which is what kernels for one window and stride ask for.
 std::vector<std::string> look_for_accepted(const problem_space& space, dice& d, const acceptance& accepts) {
   constexpr int rounds = 24, at_once = 128;
   for (int round = 0; round < rounds; ++round) {
@@ -60,6 +72,7 @@ std::vector<std::string> look_for_accepted(const problem_space& space, dice& d, 
     for (int i = 0; i < at_once; ++i) {
       point at = space.draw(d);
       const int share = i % 2 == 0 ? 0 : static_cast<int>(d.of({20, 40, 60, 80}));
+      if (i % 4 >= 2) make_even(space, at);
       for (std::size_t j = 0; j < at.size(); ++j)
         if (d.percent(share)) at[j] = space.parameters()[j].simplest;
       if (const auto text = space.build(at)) offers.push_back(text->print());

@@ -274,7 +274,7 @@ TEST(choosy_kernels, get_problems_that_they_accept_and_that_vary_like_drawn_ones
     for (std::uint64_t seed = 0; seed < draws; ++seed) drawn += k.asked()({draw_problem(k.layer, seed)})[0];
     EXPECT_LT(drawn * 8, draws) << "it is not choosy at all";
     const auto fitted = fit_problems(k.layer, {}, 5, problems_each, k.asked());
-    ASSERT_EQ(fitted.size(), problems_each);
+    ASSERT_EQ(fitted.size(), problems_each) << k.layer << " " << k.fixed.size();
     EXPECT_GE(std::set<std::string>(fitted.begin(), fitted.end()).size(), problems_each * 9 / 10);
     for (const std::string& text : fitted) {
       EXPECT_TRUE(k.asked()({text})[0]) << text;

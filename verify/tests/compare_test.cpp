@@ -268,6 +268,20 @@ TEST(compare, any_class_goes_where_a_definition_has_no_bound) {
   EXPECT_EQ(sum.run().failures, 1);
 }
 
+/// 3.396e38 is +∞ in bf16, and times a weight of 0 that is NaN; a factor that bf16 holds is no excuse.
+TEST(compare, a_factor_beyond_the_input_format_leaves_no_bound) {
+  for (const double factor : {3.396e38, 3.3e38}) {
+    for (const char* how : {"bf16_f32", "f32"}) {
+      fixture f;
+      f.t.largest_left = factor;
+      f.t.integral = false;
+      f.got[4] = static_cast<float>(nan);
+      evaluate_thresholds(f.t, parse_arithmetic(how, dtype::f32).value, {}, regime::impulse, {}, f.bounds);
+      EXPECT_EQ(f.run().passed(), factor > 3.39e38 && std::string(how) == "bf16_f32") << how << factor;
+    }
+  }
+}
+
 TEST(compare, overflow_is_forgiven_only_where_sums_are_that_large) {
   fixture f;
   f.got[4] = static_cast<float>(infinity);

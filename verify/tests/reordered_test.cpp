@@ -186,6 +186,47 @@ TEST(reordered, sums_in_any_order_are_within_the_bound) {
   EXPECT_GT(t.spoiled, draws * 125);
 }
 
+/// Two terms that cancel exactly leave nothing in one order, and their rounding in another.
+TEST(reordered, sums_in_which_terms_cancel_are_within_the_bound) {
+  const auto l = plumb::bind(std::string_view("softmax x=1x4"));
+  const pass_spec& pass = *l->find_pass("backward");
+  auto reads = make_tensors<double>(*l, pass.reads);
+  const double dy[] = {0, 1, -1, 1};
+  const double y[] = {1, 0.3278917372226715, 0.3278917372226715, 0.016324765980243683};
+  for (index_t i = 0; i < 4; ++i) {
+    reads.at("dy").real[i] = dy[i];
+    reads.at("y").real[i] = y[i];
+  }
+  oracle o;
+  o.evaluate(*l, pass, reads, dtype::f32);
+  tally t;
+  for (const order each : all_orders) {
+    late_sum::taken = each;
+    auto answer = in_another_order<softmax>(*l, pass, reads);
+    expect_right_and_wrong(o, answer, regime::impulse, "cancelling terms", t);
+  }
+  EXPECT_EQ(t.spoiled, 4);
+}
+
+/// oneDNN and others multiply gamma by the inverse deviation first, which may be subnormal then.
+TEST(reordered, normalisation_with_scales_folded_is_within_the_bound) {
+  const auto l = plumb::bind(std::string_view("batch_norm x=3x1 gamma=1 beta=1"));
+  const pass_spec& pass = l->describe().passes.front();
+  auto reads = make_tensors<double>(*l, pass.reads);
+  reads.at("x").real[2] = 4;
+  reads.at("gamma").real[0] = 0x1p-149;
+  oracle o;
+  o.evaluate(*l, pass, reads, dtype::f32);
+  const float mean = 4.0F / 3, invstd = 1 / std::sqrt(32.0F / 9 + 1e-5F), scale = 0x1p-149F * invstd;
+  tensor<float> y(shape{3, 1});
+  const float x[] = {0, 0, 4};
+  for (index_t i = 0; i < 3; ++i) y[i] = (x[i] - mean) * scale;
+  thresholds bounds;
+  EXPECT_EQ(judged(o, 0, y, regime::impulse, bounds).failures, 0);
+  y[2] += 0x1p-140F;
+  EXPECT_EQ(judged(o, 0, y, regime::impulse, bounds).failures, 1);
+}
+
 /// Bilinear upsampling as usually written: the step, the position and the weights in float.
 float upsampled(const tensor<double>& x, const shape& y, bool corners, float step_h, float step_w,
                 index_t plane, index_t p, index_t q) {

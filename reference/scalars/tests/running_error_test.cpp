@@ -146,6 +146,23 @@ TEST(running_error, sums_are_covered_in_any_order) {
   }
 }
 
+/// What cancels to nothing on the way is nothing in this order only.
+TEST(running_error, a_sum_that_vanished_is_remembered) {
+  const running_error x(0.3278917372226715), y(0.016324765980243683);
+  const float backwards = (0.016324765980243683F + -0.3278917372226715F) + 0.3278917372226715F;
+  for (const running_error& sum : {x - x + y, y + (x - x)}) {
+    EXPECT_EQ(sum.value(), y.value());
+    EXPECT_GT(std::fabs(static_cast<double>(backwards) - y.value()), 0);
+    EXPECT_LE(std::fabs(static_cast<double>(backwards) - y.value()), sum.allowance() * 0x1p-24);
+  }
+  EXPECT_EQ((x - x).allowance(), 0);  // as it stands
+}
+
+TEST(running_error, small_numbers_may_be_graded_and_others_are_not) {
+  EXPECT_EQ(running_error(0x1p-140).graded(4).underflow(), 4);
+  EXPECT_EQ(running_error(0.5).graded(4).underflow(), 0);
+}
+
 TEST(running_error, copies_selections_and_small_integers_are_exact) {
   EXPECT_EQ(running_error(0.1).allowance(), 0);
   running_error zero(0.0);
