@@ -132,7 +132,13 @@ struct log_softmax : along_axis {
         if (x[first + c * S] > m) m = x[first + c * S];
       for (index_t c = 0; c < C; ++c) sum += exp(x[first + c * S] - m);
       const T logarithm = log(sum);
-      for (index_t c = 0; c < C; ++c) y[first + c * S] = (x[first + c * S] - m) - logarithm;
+      for (index_t c = 0; c < C; ++c) {
+        T below = x[first + c * S] - m;
+        // The parentheses count: who adds m to the logarithm first loses digits even of the largest, which is -logarithm.
+        if constexpr (carries_bounds_v<T>)
+          if (below == T(0)) below = T(0);
+        y[first + c * S] = below - logarithm;
+      }
     }
   }
 
