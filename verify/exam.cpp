@@ -259,14 +259,17 @@ void exam::submit(sandbox& box, arena& a, std::vector<const kernel_info*> kernel
   std::vector<std::size_t> order(questions_.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::ranges::stable_partition(order, [&](std::size_t q) { return !questions_[q].judged; });
-  for (const std::size_t q : order) {
-    const auto end = place_reads(a, q, at_end, false);
-    const auto start = place_reads(a, q, at_start, false);
-    for (std::size_t k = 0; k < kernels_.size(); ++k) {
-      add_run(a, runs, k, q, at_end, poison::nan, how_.threads, end, true, false);
-      add_run(a, runs, k, q, at_start, other, how_.threads, start, true, false);
-    }
+  std::vector<std::vector<placed_tensor>> end,
+      start;  // of the first question in the same places in every exam
+  for (std::size_t q = 0; q < questions_.size(); ++q) {
+    end.push_back(place_reads(a, q, at_end, false));
+    start.push_back(place_reads(a, q, at_start, false));
   }
+  for (const std::size_t q : order)
+    for (std::size_t k = 0; k < kernels_.size(); ++k) {
+      add_run(a, runs, k, q, at_end, poison::nan, how_.threads, end[q], true, false);
+      add_run(a, runs, k, q, at_start, other, how_.threads, start[q], true, false);
+    }
   if (how_.thorough) {
     // Misaligned by one element, gapped strides where declared, and other thread counts; grouped by thread
     // count, since changing the team costs more than a small call.

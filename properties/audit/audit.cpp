@@ -228,7 +228,9 @@ class auditor {
 
   /// Whether a case fails, looked at in the way that shows that this one does.
   std::function<bool(const test_case&)> failing_like(const test_case& failing) {
+    faulty_.restart();  // what a kernel remembers of this case makes it pass or fail the next time
     const bool plainly = fails(failing, false);
+    if (!plainly) faulty_.restart();
     const std::string pass = pass_of(*plumb::bind(std::string_view(failing.problem)), failing.kernel).name;
     return asked_often_enough(
         [this, plainly, pass](const test_case& c) { return pass_is_there(c, pass) && fails(c, !plainly); },
