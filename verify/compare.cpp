@@ -268,10 +268,16 @@ void compare(const tensor_ref& got, const truths& t, const thresholds& bounds, r
 
 index_t first_difference(const tensor_ref& a, const tensor_ref& b) {
   const std::size_t size = size_of(a.type);
-  const auto address = [size](const tensor_ref& t, const shape& at) {
+  const auto offset_in = [](const tensor_ref& t, const shape& at) {
     index_t offset = 0;
     for (int axis = 0; axis < at.rank(); ++axis) offset += at[axis] * t.strides[axis];
-    return static_cast<const std::byte*>(t.data) + offset * static_cast<index_t>(size);
+    return offset;
+  };
+  const auto differ = [&](index_t in_a, index_t in_b) {
+    const auto* const x = static_cast<const std::byte*>(a.data) + in_a * static_cast<index_t>(size);
+    const auto* const y = static_cast<const std::byte*>(b.data) + in_b * static_cast<index_t>(size);
+    return std::memcmp(x, y, size) != 0 &&
+           !(std::isnan(read(a.data, a.type, in_a)) && std::isnan(read(b.data, b.type, in_b)));
   };
   const auto dense = [](const tensor_ref& t) {
     return t.strides == row_major(t.extents) || t.strides == channels_last(t.extents);
@@ -282,7 +288,7 @@ index_t first_difference(const tensor_ref& a, const tensor_ref& b) {
   index_t flat = 0;
   index_t found = -1;
   for_each_index(a.extents, [&](const shape& at) {
-    if (found < 0 && std::memcmp(address(a, at), address(b, at), size) != 0) found = flat;
+    if (found < 0 && differ(offset_in(a, at), offset_in(b, at))) found = flat;
     ++flat;
   });
   return found;

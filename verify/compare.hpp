@@ -93,7 +93,8 @@ struct certify_terms {
 void compare(const tensor_ref& got, const truths& t, const thresholds& bounds, refiner* more,
              std::size_t which, comparison& out);
 
-/// The first element, by number, whose bits differ, or -1. Both have the same shape and type; the strides may differ.
+/// The first element, by number, whose bits differ, or -1. Both have the same shape and type; the strides may differ. Two NaNs
+/// are the same, whatever their sign and payload: of two NaNs that meet, IEEE 754 leaves open which one survives.
 index_t first_difference(const tensor_ref& a, const tensor_ref& b);
 
 }  // namespace plumb

@@ -71,6 +71,7 @@ void oracle::begin(const layer& l, const pass_spec& pass, const tensor_set<doubl
   layer_ = &l;
   pass_ = &pass;
   reads_ = &reads;
+  type_ = type;
   escalated_ = false;
   settled_.clear();
   results_.resize(pass.writes.size());
@@ -343,6 +344,8 @@ void oracle::run_definition() {
   running_error::forget_doubts();
   const auto out = evaluate_pass<running_error>(*layer_, *pass_, in);
   bool doubtful = running_error::doubts() > 0;
+  // Where an operand is infinite or NaN, so may a result be, without a doubt; but f64 has no room above it here.
+  const bool no_room = type_ == dtype::f64;
   for (std::size_t k = 0; k < results_.size(); ++k) {
     truths& t = results_[k];
     const auto& e = out.at(t.name);
@@ -364,7 +367,7 @@ void oracle::run_definition() {
       t.largest[i] = std::fabs(x.value());
       // Something left the range of double on the way: the value here may be anything, and a kernel's too.
       if (!std::isinf(x.peak())) continue;
-      doubtful = doubtful || (!t.non_finite && !std::isfinite(x.value()));
+      doubtful = doubtful || ((no_room || !t.non_finite) && !std::isfinite(x.value()));
       t.allowance[i] = infinity;
     }
   }

@@ -149,6 +149,7 @@ class oracle final : public refiner {
   const layer* layer_ = nullptr;
   const pass_spec* pass_ = nullptr;
   const tensor_set<double>* reads_ = nullptr;
+  dtype type_ = dtype::f32;
   operand a_, b_, addend_;
   bool wide_ = false;  ///< products of the data do not fit a double: sum in twice the precision
   std::vector<truths> results_;

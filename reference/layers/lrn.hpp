@@ -52,11 +52,18 @@ struct lrn {
     return out;
   }
 
-  // x[(n·C + c)·I + i] is x[n,c,i]; b^-beta is e^(-beta·log b).
+  /// b^-beta as e^(-beta·log b). Of infinity and NaN, b^0 is 1 to those who call pow, and NaN to those who take logarithms.
+  template <class T>
+  T inverse_power(const T& b) const {
+    using std::exp, std::log;
+    const T power = exp(-(beta.as<T>() * log(b)));
+    return beta.as<double>() == 0 ? either(T(1), power) : power;
+  }
+
+  // x[(n·C + c)·I + i] is x[n,c,i].
 
   template <class T>
   void forward(const bundle<const T>& in, const bundle<T>& out) const {
-    using std::exp, std::log;
     const auto x = in["x"];
     const auto y = out["y"];
     const index_t N = x.extent(0), C = x.extent(1), I = x.size() / std::max<index_t>(N * C, 1);
@@ -68,14 +75,13 @@ struct lrn {
                         last = std::min(c + (size - 1) / 2, C - 1);
           for (index_t j = first; j <= last; ++j) squares += x[(n * C + j) * I + i] * x[(n * C + j) * I + i];
           const T b = k.as<T>() + alpha.as<T>() / T(size) * squares;
-          y[(n * C + c) * I + i] = x[(n * C + c) * I + i] * exp(-(beta.as<T>() * log(b)));
+          y[(n * C + c) * I + i] = x[(n * C + c) * I + i] * inverse_power(b);
         }
   }
 
   template <class T>
   void vjp(const bundle<const T>& in, const bundle<const T>& /*out*/, const bundle<const T>& cotangent,
            const bundle<T>& gradient) const {
-    using std::exp, std::log;
     const auto x = in["x"], dy = cotangent["dy"];
     const auto dx = gradient["dx"];
     const index_t C = x.extent(1), I = x.size() / std::max<index_t>(x.extent(0) * C, 1);
@@ -85,7 +91,7 @@ struct lrn {
       T b = k.as<T>();
       for (index_t step = -(size / 2); step < size - size / 2; ++step)
         if (inside(c + step, C)) b += alpha.as<T>() * x[a + step * I] * x[a + step * I] / T(size);
-      const T power = exp(-(beta.as<T>() * log(b)));
+      const T power = inverse_power(b);
       dx[a] += dy[a] * power;
       const T shared = T(2) * alpha.as<T>() * beta.as<T>() / T(size) * dy[a] * x[a] * (power / b);
       for (index_t step = -(size / 2); step < size - size / 2; ++step)
@@ -108,7 +114,7 @@ struct lrn {
       T mean = T(0);
       for (const index_t a : window) mean += x[a] * x[a] / T(size);
       const T b = k.as<T>() + alpha.as<T>() * mean, logarithm = log(b);
-      emit("y", row, "x", row, T(1) / exp(beta.as<T>() * logarithm));
+      emit("y", row, "x", row, inverse_power(b));
       const T steep = alpha.as<T>() * beta.as<T>() / exp((beta.as<T>() + T(1)) * logarithm);
       for (const index_t a : window) emit("y", row, "x", a, -(T(2) * steep * x[row] * x[a] / T(size)));
       ++row;

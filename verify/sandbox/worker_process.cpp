@@ -123,6 +123,8 @@ void worker_process::spawn(const sandbox_options& options, const std::vector<std
     pid_ = -1;
     give_up("`" + options.worker + "`", error);
   }
+  schedule_ = owned_descriptor(
+      out_of_the_way(::open(("/proc/" + std::to_string(pid_) + "/schedstat").c_str(), O_RDONLY | O_CLOEXEC)));
 }
 
 worker_process::~worker_process() {
@@ -141,6 +143,14 @@ worker_process::event worker_process::receive(wire::token& t, std::string& text,
   if (!read_all(socket_.get(), &t, sizeof t)) return event::gone;
   text.resize(t.length);
   return read_all(socket_.get(), text.data(), text.size()) ? event::token : event::gone;
+}
+
+double worker_process::starved() const {
+  char text[96] = {};  // nanoseconds run, nanoseconds waited for a processor, slices
+  if (schedule_.get() < 0 || ::pread(schedule_.get(), text, sizeof text - 1, 0) <= 0) return 0;
+  char* waited = nullptr;
+  std::strtoull(text, &waited, 10);
+  return 1e-9 * static_cast<double>(std::strtoull(waited, nullptr, 10));
 }
 
 int worker_process::finish() {

@@ -48,6 +48,10 @@ class worker_process {
   /// Waits up to `seconds` for a token.
   event receive(wire::token& t, std::string& text, double seconds);
 
+  /// Seconds that its main thread could have run and did not, because the processors were taken; 0 where the system does
+  /// not say.
+  double starved() const;
+
   /// Kills it if it still lives; returns the status that waitpid reports.
   int finish();
   /// What it printed, the last 2,000 characters.
@@ -61,7 +65,7 @@ class worker_process {
 
   pid_t pid_ = -1;
   int status_ = 0;
-  owned_descriptor socket_, control_file_, output_file_;
+  owned_descriptor socket_, control_file_, output_file_, schedule_;
   wire::control_block* control_ = nullptr;
 };
 

@@ -478,6 +478,25 @@ TEST(compare, ulps_are_those_of_the_output_type) {
   EXPECT_EQ(f.result.ulp_counts[2], 1);  // [1/2, 1)
 }
 
+TEST(first_difference, is_of_bits_but_one_nan_is_as_good_as_another) {
+  std::vector<float> a = {1, 0, 3, 4, 5, 6}, b = a;
+  const auto at = [](std::vector<float>& v, const shape& strides) {
+    return tensor_ref{v.data(), dtype::f32, shape{2, 3}, strides};
+  };
+  const auto first = [&] { return first_difference(at(a, {3, 1}), at(b, {3, 1})); };
+  EXPECT_EQ(first(), -1);
+  a[4] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_EQ(first(), 4);
+  b[4] = std::bit_cast<float>(0xffc00001U);
+  EXPECT_EQ(first(), -1);
+  b[5] = -std::numeric_limits<float>::infinity();
+  EXPECT_EQ(first(), 5);
+  b[1] = -0.0F;
+  EXPECT_EQ(first(), 1);
+  b = {1, 4, 0, a[4], 3, 6};  // the same matrix by columns
+  EXPECT_EQ(first_difference(at(a, {3, 1}), at(b, {1, 2})), -1);
+}
+
 TEST(error_split, backward_error_times_condition_is_the_relative_error) {
   judged_element e;
   e.expected = 0.5;

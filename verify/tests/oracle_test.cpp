@@ -265,6 +265,26 @@ TEST(oracle, non_finite_data_have_the_class_of_ieee_arithmetic) {
   EXPECT_EQ(r.value, infinity);
 }
 
+#ifndef PLUMB_FEW_SCALARS
+/// Batch normalisation backward: half the range of f64 times 2, halved again. The NaN of another channel changes nothing.
+TEST(oracle, what_leaves_the_range_of_f64_on_the_way_is_refined_beside_a_nan) {
+  const auto l = plumb::bind("batch_norm x=1x2x2 gamma=2 mode=train");
+  const pass_spec& pass = *l->find_pass("backward");
+  tensor_set<double> reads = draw(*l, pass, regime::lattice, 1, dtype::f64);
+  for (auto& e : reads.entries())
+    for (index_t i = 0; i < e.real.size(); ++i) e.real[i] = 0;
+  reads.at("dy").real[1] = 0x1p1023;
+  reads.at("mean").real[0] = reads.at("invstd").real[0] = reads.at("gamma").real[0] = 1;
+  reads.at("invstd").real[1] = std::numeric_limits<double>::quiet_NaN();
+  oracle o;
+  const truths& t = o.evaluate(*l, pass, reads, dtype::f64)[0];
+  EXPECT_EQ(t.name, "dx");
+  EXPECT_EQ(t.value[0], -0x1p1023);
+  EXPECT_TRUE(std::isinf(t.allowance[0])) << "a kernel may leave the range as well";
+  EXPECT_TRUE(std::isnan(t.value[2]));
+}
+#endif
+
 /// relu(x) over ±0 and what lies beside it: only the maximum of -0 and +0 may have either sign.
 TEST(oracle, knows_which_zeros_have_a_sign) {
   const auto l = plumb::bind(std::string_view("relu x=4"));

@@ -1,6 +1,7 @@
 // Kernels that do what a kernel must not: each is named after its misdeed.
 #include <immintrin.h>
 #include <pthread.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cassert>
@@ -81,6 +82,13 @@ std::vector<plumb::plugin_kernel> plumb::plugin_kernels() {
       hazard("hangs",
              [](const operands&) {
                while (zero == 0) sink = sink + 1;
+             }),
+      hazard("works_long",
+             [](const operands& o) {
+               timespec spent{};
+               do ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &spent);
+               while (spent.tv_sec == 0 && spent.tv_nsec < 300'000'000);
+               copy(o);
              }),
       hazard("aborts", [](const operands&) { std::abort(); }),
       hazard("asserts",

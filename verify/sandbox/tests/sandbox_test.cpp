@@ -1,10 +1,12 @@
 // Whatever a kernel does, the sandbox turns it into a result of that kernel and goes on.
 #include "verify/sandbox/sandbox.hpp"
 
+#include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
 
 #include "verify/sandbox/tests/harness.hpp"
@@ -333,6 +335,53 @@ TEST(sandbox, a_hang_is_a_timeout_of_that_run_alone) {
   expect_copied(y);
   expect_copied(y2);
   EXPECT_EQ(box.counters().timeouts, 1);
+}
+
+/// Processes that want the processor on which this thread is, and the thread kept on it; until the end of the scope.
+class crowd {
+ public:
+  explicit crowd(std::size_t others) {
+    ::sched_getaffinity(0, sizeof before_, &before_);
+    cpu_set_t here;
+    CPU_ZERO(&here);
+    CPU_SET(::sched_getcpu(), &here);
+    ::sched_setaffinity(0, sizeof here, &here);
+    while (others_.size() < others) {
+      const pid_t other = ::fork();
+      while (other == 0) {
+      }
+      others_.push_back(other);
+    }
+  }
+  crowd(const crowd&) = delete;
+  crowd& operator=(const crowd&) = delete;
+  ~crowd() {
+    for (const pid_t other : others_) {
+      ::kill(other, SIGKILL);
+      ::waitpid(other, nullptr, 0);
+    }
+    ::sched_setaffinity(0, sizeof before_, &before_);
+  }
+
+ private:
+  cpu_set_t before_{};
+  std::vector<pid_t> others_;
+};
+
+/// Three tenths of a second of work take two seconds there: late, but no hang.
+TEST(sandbox, time_without_a_processor_is_not_counted) {
+  if (!std::filesystem::exists("/proc/self/schedstat")) GTEST_SKIP() << "this system does not count it";
+  const crowd others(6);
+  sandbox_options options = test_options({"hazards"});
+  options.time_limit = std::chrono::milliseconds(800);
+  sandbox box(options);
+  arena& a = box.at(0);
+  const placed_tensor y = place_y(a, 5);
+  box.submit(a, {toy_run("works_long@bad", place_x(a, 5), y)});
+  const auto results = box.wait(a);
+  EXPECT_EQ(results[0].status, run_status::ok) << results[0].text;
+  EXPECT_GT(results[0].seconds, 0.8) << "the others did not get in its way";
+  expect_copied(y);
 }
 
 TEST(sandbox, a_changed_floating_point_environment_is_reported_and_restored) {
