@@ -1,19 +1,24 @@
 // Average pooling of planes: avg_pool2d, adaptive_avg_pool2d and global_avg_pool, forward and backward, for every
 // instruction set. Each layer becomes a list of windows an axis; a window is the cells [first, last) inside the input and
 // the number by which the axis divides.
-//   forward    y = (Σ of the window, row by row) / divisor. NHWC: lanes are channels. NCHW: lanes are neighbouring outputs
-//              where windows keep their step and width, else one output at a time
-//   backward   dx = Σ over the windows that hold a cell, in order, of dy/divisor. NHWC: lanes are channels. NCHW: a plane
-//              of dy is divided once, then gathered
+//   forward    y = (Σ of the window, row by row) / divisor. NHWC: lanes are channels, four vectors of them at once
+//   backward   dx = Σ over the windows that hold a cell, in order, of dy/divisor. NHWC: the same; where windows overlap,
+//              dy is divided once, into the workspace
+//   NCHW       where rows are long and windows keep their step and width, lanes are neighbouring outputs; elsewhere
+//              sixteen planes are turned into a channels-last panel that stays near, and its results are turned back
+// A division by a power of two is a multiplication, which gives the same bits.
 // Sums run in the order of the definition, so that large numbers that cancel there cancel here.
 #include <algorithm>
+#include <bit>
 #include <vector>
 
 #include "optimized/cpu/aligned_buffer.hpp"
+#include "optimized/cpu/past_caches.hpp"
 #include "optimized/kernels.hpp"
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "optimized/cpu/avg_pool2d_windows.cpp"
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
@@ -42,9 +47,31 @@ struct average_pool {
   }
 };
 
+/// Channels [c, end) of pixels that lie `pixel` numbers apart.
+struct channel_range {
+  index_t pixel, c, end;
+  bool past;     ///< results go past the caches
+  bool divided;  ///< dy was divided before
+};
+
+/// How a number is divided: by a power of two, with a product.
+struct division {
+  float by;
+  bool product;
+
+  explicit division(float divisor) : by(divisor), product(false) {
+    constexpr std::uint32_t fraction = (1U << 23) - 1;
+    if ((std::bit_cast<std::uint32_t>(divisor) & fraction) != 0) return;
+    by = 1 / divisor;
+    product = true;
+  }
+};
+
 struct averages {
-  void (*nhwc_forward)(const average_pool&, const float*, index_t, index_t, index_t, float*);
-  void (*nhwc_backward)(const average_pool&, const float*, index_t, index_t, index_t, float*);
+  index_t lanes;
+  void (*nhwc_forward)(const average_pool&, const channel_range&, const float*, index_t, float*);
+  void (*nhwc_backward)(const average_pool&, const channel_range&, const float*, index_t, float*);
+  void (*nhwc_divide)(const average_pool&, const channel_range&, const float*, index_t, float*);
   void (*nchw_forward)(const average_pool&, const float*, index_t, float*);
   void (*nchw_backward)(const average_pool&, const float*, float*, float*);
 };
@@ -67,49 +94,105 @@ using numbers = hn::ScalableTag<float>;
 using single = hn::CappedTag<float, 1>;
 constexpr index_t lanes = HWY_LANES(float);
 
+constexpr int together = 4;  ///< vectors at once, so that no sum waits for itself
+
 template <class D>
-HWY_INLINE void window_sum(D d, const float* x, index_t row_step, index_t rows, index_t column_step,
-                           index_t columns, float divisor, float* y) {
-  auto sum = hn::Zero(d);
-  for (index_t h = 0; h < rows; ++h)
-    for (index_t w = 0; w < columns; ++w)
-      sum = hn::Add(sum, hn::LoadU(d, x + h * row_step + w * column_step));
-  hn::StoreU(hn::Div(sum, hn::Set(d, divisor)), d, y);
+HWY_INLINE hn::Vec<D> divided(D d, hn::Vec<D> sum, const division& share) {
+  const auto by = hn::Set(d, share.by);
+  return share.product ? hn::Mul(sum, by) : hn::Div(sum, by);
 }
 
-/// Output row p of one NHWC image, channels [c, end).
-void nhwc_forward(const average_pool& a, const float* x, index_t p, index_t c, index_t end, float* y) {
-  const index_t top = entry(a.rows.first, p), rows = entry(a.rows.last, p) - top, row = a.columns.in * a.c;
+template <int Vectors, class D>
+HWY_INLINE void put(D d, const hn::Vec<D>* v, bool past, float* y) {
+  constexpr index_t width = static_cast<index_t>(hn::MaxLanes(D()));
+#pragma GCC unroll 4
+  for (int i = 0; i < Vectors; ++i)
+    if (past)
+      hn::Stream(v[i], d, y + i * width);
+    else
+      hn::StoreU(v[i], d, y + i * width);
+}
+
+template <int Vectors, class D>
+HWY_INLINE void window_sum(D d, const float* x, index_t row_step, index_t rows, index_t column_step,
+                           index_t columns, const division& share, bool past, float* y) {
+  constexpr index_t width = static_cast<index_t>(hn::MaxLanes(D()));
+  hn::Vec<D> sum[Vectors];
+#pragma GCC unroll 4
+  for (int i = 0; i < Vectors; ++i) sum[i] = hn::Zero(d);
+  for (index_t h = 0; h < rows; ++h, x += row_step)
+    for (index_t w = 0; w < columns; ++w)
+#pragma GCC unroll 4
+      for (int i = 0; i < Vectors; ++i)
+        sum[i] = hn::Add(sum[i], hn::LoadU(d, x + w * column_step + i * width));
+#pragma GCC unroll 4
+  for (int i = 0; i < Vectors; ++i) sum[i] = divided(d, sum[i], share);
+  put<Vectors>(d, sum, past, y);
+}
+
+/// body(vectors, tag, channel, past) over the channels of a pixel: four vectors, then one, then number by number.
+template <class Body>
+HWY_INLINE void along(const channel_range& r, const Body& body) {
+  index_t i = r.c;
+  for (; i + together * lanes <= r.end; i += together * lanes)
+    body(std::integral_constant<int, together>(), numbers(), i, r.past);
+  for (; i + lanes <= r.end; i += lanes) body(std::integral_constant<int, 1>(), numbers(), i, r.past);
+  for (; i < r.end; ++i) body(std::integral_constant<int, 1>(), single(), i, false);
+}
+
+/// Output row p of one NHWC image.
+void nhwc_forward(const average_pool& a, const channel_range& r, const float* x, index_t p, float* y) {
+  const index_t top = entry(a.rows.first, p), rows = entry(a.rows.last, p) - top,
+                row = a.columns.in * r.pixel;
   for (index_t q = 0; q < a.columns.out; ++q) {
     const index_t left = entry(a.columns.first, q), columns = entry(a.columns.last, q) - left;
-    const float divisor = a.divisor_of(p, q);
-    const float* from = x + top * row + left * a.c;
-    float* to = y + (p * a.columns.out + q) * a.c;
-    index_t i = c;
-    for (; i + lanes <= end; i += lanes)
-      window_sum(numbers(), from + i, row, rows, a.c, columns, divisor, to + i);
-    for (; i < end; ++i) window_sum(single(), from + i, row, rows, a.c, columns, divisor, to + i);
+    const division share(a.divisor_of(p, q));
+    const float* from = x + top * row + left * r.pixel;
+    float* to = y + (p * a.columns.out + q) * r.pixel;
+    along(r, [&](auto vectors, auto d, index_t i, bool past) HWY_ATTR {
+      window_sum<vectors()>(d, from + i, row, rows, r.pixel, columns, share, past, to + i);
+    });
+  }
+  if (r.past) hwy::FlushStream();
+}
+
+/// Row p of dy of one NHWC image, divided.
+void nhwc_divide(const average_pool& a, const channel_range& r, const float* dy, index_t p, float* shares) {
+  for (index_t q = 0; q < a.columns.out; ++q) {
+    const division share(a.divisor_of(p, q));
+    const index_t at = (p * a.columns.out + q) * r.pixel;
+    along(r, [&](auto vectors, auto d, index_t i, bool) HWY_ATTR {
+      window_sum<vectors()>(d, dy + at + i, 0, 1, 0, 1, share, false, shares + at + i);
+    });
   }
 }
 
-template <class D>
-HWY_INLINE void cell_sum(D d, const average_pool& a, const float* dy, index_t h, index_t w, float* dx) {
-  auto sum = hn::Zero(d);
+template <int Vectors, class D>
+HWY_INLINE void cell_sum(D d, const average_pool& a, const channel_range& r, const float* dy, index_t h,
+                         index_t w, bool past, float* dx) {
+  constexpr index_t width = static_cast<index_t>(hn::MaxLanes(D()));
+  hn::Vec<D> sum[Vectors];
+#pragma GCC unroll 4
+  for (int i = 0; i < Vectors; ++i) sum[i] = hn::Zero(d);
   for (index_t p = entry(a.rows.begin, h); p < entry(a.rows.end, h); ++p)
-    for (index_t q = entry(a.columns.begin, w); q < entry(a.columns.end, w); ++q)
-      sum = hn::Add(
-          sum, hn::Div(hn::LoadU(d, dy + (p * a.columns.out + q) * a.c), hn::Set(d, a.divisor_of(p, q))));
-  hn::StoreU(sum, d, dx);
+    for (index_t q = entry(a.columns.begin, w); q < entry(a.columns.end, w); ++q) {
+      const float* from = dy + (p * a.columns.out + q) * r.pixel;
+      const division share(r.divided ? 1.0F : a.divisor_of(p, q));
+#pragma GCC unroll 4
+      for (int i = 0; i < Vectors; ++i)
+        sum[i] = hn::Add(sum[i], divided(d, hn::LoadU(d, from + i * width), share));
+    }
+  put<Vectors>(d, sum, past, dx);
 }
 
-/// Row h of dx of one NHWC image, channels [c, end).
-void nhwc_backward(const average_pool& a, const float* dy, index_t h, index_t c, index_t end, float* dx) {
+/// Row h of dx of one NHWC image.
+void nhwc_backward(const average_pool& a, const channel_range& r, const float* dy, index_t h, float* dx) {
   for (index_t w = 0; w < a.columns.in; ++w) {
-    float* to = dx + (h * a.columns.in + w) * a.c;
-    index_t i = c;
-    for (; i + lanes <= end; i += lanes) cell_sum(numbers(), a, dy + i, h, w, to + i);
-    for (; i < end; ++i) cell_sum(single(), a, dy + i, h, w, to + i);
+    float* to = dx + (h * a.columns.in + w) * r.pixel;
+    along(r, [&](auto vectors, auto d, index_t i, bool past)
+                 HWY_ATTR { cell_sum<vectors()>(d, a, r, dy + i, h, w, past, to + i); });
   }
+  if (r.past) hwy::FlushStream();
 }
 
 /// Numbers x[0], x[step], …; with step 2 the number after the last one is read too.
@@ -133,15 +216,18 @@ void nchw_forward(const average_pool& a, const float* x, index_t p, float* y) {
   const numbers d;
   const index_t top = entry(a.rows.first, p), rows = entry(a.rows.last, p) - top;
   const float* from = x + top * a.columns.in;
-  // Pairs reach one number further.
-  const index_t until = a.columns.step == 2 && a.columns.until > 0 &&
+  // Pairs reach one number further: into the next row, unless there is none.
+  const index_t until = a.columns.step == 2 && a.columns.until > 0 && top + rows == a.rows.in &&
                                 entry(a.columns.last, a.columns.until - 1) + 1 > a.columns.in
                             ? a.columns.until - 1
                             : a.columns.until;
   for (index_t q = 0; q < a.columns.out;) {
+    // The last vector begins inside the one before it.
+    if (q >= a.columns.from + lanes && q < until && q + lanes > until) q = until - lanes;
     const index_t left = entry(a.columns.first, q), columns = entry(a.columns.last, q) - left;
     if (a.columns.step == 0 || q < a.columns.from || q + lanes > until) {
-      window_sum(single(), from + left, a.columns.in, rows, 1, columns, a.divisor_of(p, q), y + q);
+      const division share(a.divisor_of(p, q));
+      window_sum<1>(single(), from + left, a.columns.in, rows, 1, columns, share, false, y + q);
       ++q;
       continue;
     }
@@ -149,7 +235,7 @@ void nchw_forward(const average_pool& a, const float* x, index_t p, float* y) {
     for (index_t h = 0; h < rows; ++h)
       for (index_t w = 0; w < columns; ++w)
         sum = hn::Add(sum, load_strided(from + h * a.columns.in + left + w, a.columns.step));
-    hn::StoreU(hn::Div(sum, hn::Set(d, a.divisor_of(p, q))), d, y + q);
+    hn::StoreU(divided(d, sum, division(a.divisor_of(p, q))), d, y + q);
     q += lanes;
   }
 }
@@ -178,7 +264,7 @@ void nchw_backward(const average_pool& a, const float* dy, float* shares, float*
 
 }  // namespace
 
-constexpr averages all = {nhwc_forward, nhwc_backward, nchw_forward, nchw_backward};
+constexpr averages all = {lanes, nhwc_forward, nhwc_backward, nhwc_divide, nchw_forward, nchw_backward};
 
 }  // namespace HWY_NAMESPACE
 }  // namespace plumb
@@ -186,6 +272,7 @@ HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 #include "optimized/cpu/target_rows.hpp"
+#include "optimized/cpu/tile.hpp"
 
 namespace plumb {
 namespace {
@@ -256,52 +343,117 @@ average_pool read_windows(const problem& p) {
   return a;
 }
 
+/// Whether a cell is held by more than one window.
+bool overlaps(const pool_windows& w) {
+  for (index_t cell = 0; cell < w.in; ++cell)
+    if (entry(w.end, cell) - entry(w.begin, cell) > 1) return true;
+  return false;
+}
+
 class average_plan final : public plan {
  public:
-  average_plan(const averages& functions, const kernel_problem& kp, bool is_forward)
+  average_plan(const averages& functions, const tile_target& turn, const kernel_problem& kp, bool is_forward)
       : run_(functions),
+        turn_(turn),
         a_(read_windows(kp.problem)),
         forward_(is_forward),
         last_(kp.layout == layout::nhwc),
-        threads_(kp.threads) {}
+        divides_first_(!is_forward && (overlaps(a_.rows) || overlaps(a_.columns))),
+        threads_(kp.threads) {
+    constexpr index_t largest = index_t{1} << 16;  // cells of a plane whose panel is still near
+    const bool long_rows = (a_.columns.step == 1 || a_.columns.step == 2) &&
+                           a_.columns.until - a_.columns.from > functions.lanes;
+    panels_ = !last_ && in_size() <= largest && !(forward_ && long_rows);
+  }
 
   std::size_t workspace_size() const override {
-    return forward_ || last_ ? 0 : sizeof(float) * static_cast<std::size_t>(threads_ * shares());
+    const index_t count = last_ ? (divides_first_ ? out_size() * a_.n * a_.c : 0) : threads_ * scratch();
+    return sizeof(float) * static_cast<std::size_t>(count);
   }
 
   void run(const kernel_call& call) noexcept override {
     const auto* from = static_cast<const float*>(call.reads[0].data);
     auto* to = static_cast<float*>(call.writes[0].data);
-    last_ ? run_last(call, from, to) : run_planes(call, from, to);
+    if (!last_) {
+      panels_ ? run_panels(call, from, to) : run_planes(call, from, to);
+      return;
+    }
+    if (divides_first_) {
+      auto* shares = static_cast<float*>(call.workspace);
+      run_last(call, run_.nhwc_divide, a_.rows.out, {out_size(), from}, {out_size(), shares});
+      from = shares;
+    }
+    if (forward_)
+      run_last(call, run_.nhwc_forward, a_.rows.out, {in_size(), from}, {out_size(), to});
+    else
+      run_last(call, run_.nhwc_backward, a_.rows.in, {out_size(), from}, {in_size(), to});
   }
 
  private:
-  index_t shares() const { return aligned_buffer::padded(a_.rows.out * a_.columns.out); }
+  template <class T>
+  struct images {
+    index_t size;  ///< pixels of one
+    T* data;
+  };
+
+  static constexpr index_t together = aligned_buffer::line;  ///< planes of a panel
+
   index_t in_size() const { return a_.rows.in * a_.columns.in; }
   index_t out_size() const { return a_.rows.out * a_.columns.out; }
+  /// Of one thread, in NCHW: both panels, or a plane of divided dy.
+  index_t scratch() const {
+    if (panels_) return together * (in_size() + out_size());
+    return forward_ ? 0 : aligned_buffer::padded(out_size());
+  }
 
   /// Rows of all images; the channels are shared where there are few rows.
-  void run_last(const kernel_call& call, const float* from, float* to) const {
-    const index_t rows = forward_ ? a_.rows.out : a_.rows.in, parts = a_.n * rows >= 4 * call.threads ? 1 : 4;
+  template <class Row>
+  void run_last(const kernel_call& call, Row row, index_t rows, images<const float> from,
+                images<float> to) const {
+    const index_t parts = a_.n * rows >= 4 * call.threads ? 1 : 4;
     const index_t part = (a_.c + 16 * parts - 1) / (16 * parts) * 16;
-    const index_t read = (forward_ ? in_size() : out_size()) * a_.c;
-    const index_t written = (forward_ ? out_size() : in_size()) * a_.c;
+    const bool past = goes_past_caches(to.data, a_.n * to.size * a_.c) && a_.c % 16 == 0;
 #pragma omp parallel for num_threads(call.threads) schedule(static)
     for (index_t i = 0; i < a_.n * rows * parts; ++i) {
-      const index_t n = i / (rows * parts), c = std::min(a_.c, i % parts * part),
-                    end = std::min(a_.c, c + part);
-      (forward_ ? run_.nhwc_forward : run_.nhwc_backward)(a_, from + n * read, i / parts % rows, c, end,
-                                                          to + n * written);
+      const index_t n = i / (rows * parts), c = std::min(a_.c, i % parts * part);
+      const channel_range r = {a_.c, c, std::min(a_.c, c + part), past, divides_first_};
+      row(a_, r, from.data + n * from.size * a_.c, i / parts % rows, to.data + n * to.size * a_.c);
     }
   }
 
+  /// Sixteen planes at once, turned.
+  void run_panels(const kernel_call& call, const float* from, float* to) const {
+    const index_t planes = a_.n * a_.c, groups = (planes + together - 1) / together;
+#pragma omp parallel for num_threads(call.threads) schedule(static)
+    for (int share = 0; share < call.threads; ++share) {
+      float* scratch_at = static_cast<float*>(call.workspace) + share * scratch();
+      for (index_t i = groups * share / call.threads; i < groups * (share + 1) / call.threads; ++i)
+        run_panel(std::min(together, planes - i * together), from + i * together * read_size(), scratch_at,
+                  to + i * together * written_size());
+    }
+  }
+
+  index_t read_size() const { return forward_ ? in_size() : out_size(); }
+  index_t written_size() const { return forward_ ? out_size() : in_size(); }
+
+  void run_panel(index_t planes, const float* from, float* scratch_at, float* to) const {
+    const channel_range r = {together, 0, planes, false, true};
+    float *read = scratch_at, *written = scratch_at + together * read_size();
+    turn_.transpose(from, read_size(), planes, read_size(), read, together);
+    for (index_t p = 0; p < a_.rows.out; ++p)
+      forward_ ? run_.nhwc_forward(a_, r, read, p, written) : run_.nhwc_divide(a_, r, read, p, read);
+    for (index_t h = 0; h < a_.rows.in && !forward_; ++h) run_.nhwc_backward(a_, r, read, h, written);
+    turn_.transpose(written, together, written_size(), planes, to, written_size());
+  }
+
+  /// Plane by plane.
   void run_planes(const kernel_call& call, const float* from, float* to) const {
 #pragma omp parallel for num_threads(call.threads) schedule(static)
     for (int share = 0; share < call.threads; ++share) {
       const index_t planes = a_.n * a_.c;
-      float* scratch = static_cast<float*>(call.workspace) + share * shares();
+      float* scratch_at = static_cast<float*>(call.workspace) + share * scratch();
       for (index_t i = planes * share / call.threads; i < planes * (share + 1) / call.threads; ++i) {
-        if (!forward_) run_.nchw_backward(a_, from + i * out_size(), scratch, to + i * in_size());
+        if (!forward_) run_.nchw_backward(a_, from + i * out_size(), scratch_at, to + i * in_size());
         for (index_t p = 0; p < a_.rows.out && forward_; ++p)
           run_.nchw_forward(a_, from + i * in_size(), p, to + i * out_size() + p * a_.columns.out);
       }
@@ -309,16 +461,20 @@ class average_plan final : public plan {
   }
 
   const averages& run_;
+  const tile_target& turn_;
   average_pool a_;
   bool forward_;
-  bool last_;  ///< channels last
+  bool last_;           ///< channels last
+  bool divides_first_;  ///< a number of dy is divided once, not for each cell that reads it
+  bool panels_ = false;
   index_t threads_;
 };
 
 }  // namespace
 
 void register_avg_pool2d_windows(registry& kernels) {
-  for (const auto& set : target_tables<averages>(PLUMB_TARGET_TABLES(all)))
+  for (const auto& set : target_tables<averages>(PLUMB_TARGET_TABLES(all))) {
+    const tile_target& turn = *std::ranges::find(tile_targets(), set.name, &tile_target::name);
     for (const char* layer : {"avg_pool2d", "adaptive_avg_pool2d", "global_avg_pool"})
       for (const bool is_forward : {true, false}) {
         kernel k = target_row(layer, is_forward ? "forward" : "backward", "windows", set.name, set.runs_here);
@@ -326,12 +482,13 @@ void register_avg_pool2d_windows(registry& kernels) {
           return knows(kp, {"x", "y", "window", "stride", "pad", "ceil_mode", "count_include_pad",
                             "divisor_override", "output"});
         };
-        k.make_plan = [&functions = *set.functions,
+        k.make_plan = [&functions = *set.functions, &turn,
                        is_forward](const kernel_problem& kp) -> std::unique_ptr<plan> {
-          return std::make_unique<average_plan>(functions, kp, is_forward);
+          return std::make_unique<average_plan>(functions, turn, kp, is_forward);
         };
         kernels.add(std::move(k));
       }
+  }
 }
 
 }  // namespace plumb

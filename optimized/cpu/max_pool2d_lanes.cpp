@@ -1,8 +1,7 @@
 // Max pooling of images, one window in every lane, for every instruction set.
-//   forward    NHWC: the lanes are channels of one output. NCHW: the lanes are neighbouring outputs of a row
-//   whose
-//              windows lie inside sideways; columns with stride 2 are loaded as pairs, other strides one by
-//              one. A lane keeps its maximum and the cell that won: the first of equals, the last NaN
+//   forward    NHWC: the lanes are channels of one output. NCHW: the lanes are neighbouring outputs of a row whose
+//              windows lie inside sideways, a vector of them, or half of one in short rows; columns with stride 2 are
+//              loaded as pairs, other strides one by one. A lane keeps its maximum and the cell that won: the first of equals, the last NaN
 //              (operators.md A5). Windows that do not fill a vector go one by one through window_maximum(),
 //              the same rule.
 //   backward   dx[n,c,indices[…]] += dy: an indexed addition is no work for lanes, so this is one kernel for
@@ -25,98 +24,148 @@ namespace {
 
 namespace hn = hwy::HWY_NAMESPACE;
 using numbers = hn::ScalableTag<float>;
-using cells = hn::Rebind<std::int32_t, numbers>;
 constexpr index_t lanes = HWY_LANES(float);
+using half = hn::CappedTag<float, (lanes + 1) / 2>;
+
+template <class D>
+using cells = hn::Rebind<std::int32_t, D>;
+template <class D>
+constexpr index_t lanes_of = static_cast<index_t>(hn::MaxLanes(D()));
 
 /// The running winner of every lane.
+template <class D>
 class winners {
  public:
-  HWY_INLINE winners()
-      : best_(hn::Set(numbers(), -std::numeric_limits<float>::infinity())), cell_(hn::Set(cells(), -1)) {}
-  HWY_INLINE void see(hn::Vec<numbers> value, hn::Vec<cells> at) {
-    const auto unset = hn::RebindMask(numbers(), hn::Lt(cell_, hn::Zero(cells())));
-    const auto wins = hn::Or(hn::Or(hn::Gt(value, best_), hn::IsNaN(value)), unset);
+  /// `first`: the first cell of the window, which wins if nothing is above -inf; -1 if there is none.
+  HWY_INLINE explicit winners(hn::Vec<cells<D>> first)
+      : best_(hn::Set(D(), -std::numeric_limits<float>::infinity())), cell_(first) {}
+  HWY_INLINE void see(hn::Vec<D> value, hn::Vec<cells<D>> at) {
+    const auto wins = hn::Or(hn::Gt(value, best_), hn::IsNaN(value));
     best_ = hn::IfThenElse(wins, value, best_);
-    cell_ = hn::IfThenElse(hn::RebindMask(cells(), wins), at, cell_);
+    cell_ = hn::IfThenElse(hn::RebindMask(cells<D>(), wins), at, cell_);
   }
   HWY_INLINE void store(float* y, index_t* indices) const {
     HWY_ALIGN std::int32_t narrow[HWY_LANES(float)];
-    hn::StoreU(best_, numbers(), y);
-    hn::Store(cell_, cells(), narrow);
-    for (index_t i = 0; i < lanes; ++i) indices[i] = narrow[i];
+    hn::StoreU(best_, D(), y);
+    hn::Store(cell_, cells<D>(), narrow);
+    for (index_t i = 0; i < lanes_of<D>; ++i) indices[i] = narrow[i];
+  }
+  HWY_INLINE void store_first(index_t count, float* y, index_t* indices) const {
+    HWY_ALIGN float wide[HWY_LANES(float)];
+    HWY_ALIGN index_t wide_indices[HWY_LANES(float)];
+    store(wide, wide_indices);
+    std::copy_n(wide, count, y);
+    std::copy_n(wide_indices, count, indices);
   }
 
  private:
-  hn::Vec<numbers> best_;
-  hn::Vec<cells> cell_;
+  hn::Vec<D> best_;
+  hn::Vec<cells<D>> cell_;
 };
 
-HWY_INLINE hn::Vec<cells> every_lane(index_t cell) {
-  return hn::Set(cells(), static_cast<std::int32_t>(cell));
+template <class D>
+HWY_INLINE hn::Vec<cells<D>> every_lane(index_t cell) {
+  return hn::Set(cells<D>(), static_cast<std::int32_t>(cell));
+}
+
+/// Numbers x[0] … x[count - 1], and whatever in the other lanes.
+HWY_INLINE hn::Vec<numbers> load_first(const float* x, index_t count) {
+  const numbers d;
+#if HWY_TARGET == HWY_AVX3 || HWY_TARGET == HWY_AVX2
+  return hn::MaskedLoad(hn::FirstN(d, static_cast<std::size_t>(count)), d, x);
+#else
+  HWY_ALIGN float wide[HWY_LANES(float)] = {};
+  std::copy_n(x, count, wide);
+  return hn::Load(d, wide);
+#endif
 }
 
 /// Row p of outputs of one image.
 void nhwc_row(const pool_arguments& a, const float* x, index_t p, float* y, index_t* indices) {
   const pool_axis &rows = a.height(), &columns = a.width();
+  const index_t top = rows.first(p), bottom = rows.end(p);
   for (index_t q = 0; q < columns.out; ++q, y += a.c, indices += a.c) {
-    index_t c = 0;
-    for (; c + lanes <= a.c; c += lanes) {
-      winners lane;
-      for (index_t h = rows.first(p); h < rows.end(p); h += rows.dilation)
-        for (index_t w = columns.first(q); w < columns.end(q); w += columns.dilation) {
+    const index_t left = columns.first(q), right = columns.end(q);
+    const index_t first = top < bottom && left < right ? top * columns.in + left : -1;
+    const auto winners_from = [&](index_t c, auto&& load) HWY_ATTR {
+      winners<numbers> lane(every_lane<numbers>(first));
+      for (index_t h = top; h < bottom; h += rows.dilation)
+        for (index_t w = left; w < right; w += columns.dilation) {
           const index_t cell = h * columns.in + w;
-          lane.see(hn::LoadU(numbers(), x + cell * a.c + c), every_lane(cell));
+          lane.see(load(x + cell * a.c + c), every_lane<numbers>(cell));
         }
-      lane.store(y + c, indices + c);
-    }
-    for (; c < a.c; ++c) {
-      const pool_winner best = window_maximum(a, x + c, {0, columns.in * a.c, a.c}, 0, p, q);
-      y[c] = best.value;
-      indices[c] = best.cell;
-    }
+      return lane;
+    };
+    index_t c = 0;
+    for (; c + lanes <= a.c; c += lanes)
+      winners_from(c, [](const float* from) HWY_ATTR {
+        return hn::LoadU(numbers(), from);
+      }).store(y + c, indices + c);
+    if (c < a.c)
+      winners_from(c, [&](const float* from) HWY_ATTR {
+        return load_first(from, a.c - c);
+      }).store_first(a.c - c, y + c, indices + c);
   }
 }
 
 /// Numbers x[0], x[stride], …; with stride 2 the number after the last one is read too.
-HWY_INLINE hn::Vec<numbers> load_strided(const float* x, index_t stride) {
-  const numbers d;
+template <class D>
+HWY_INLINE hn::Vec<D> load_strided(D d, const float* x, index_t stride) {
   if (stride == 1) return hn::LoadU(d, x);
 #if HWY_TARGET != HWY_SCALAR
   if (stride == 2) {
-    hn::Vec<numbers> even, odd;
+    hn::Vec<D> even, odd;
     hn::LoadInterleaved2(d, x, even, odd);
     return even;
   }
 #endif
   HWY_ALIGN float gathered[HWY_LANES(float)];
-  for (index_t i = 0; i < lanes; ++i) gathered[i] = x[i * stride];
+  for (index_t i = 0; i < lanes_of<D>; ++i) gathered[i] = x[i * stride];
   return hn::Load(d, gathered);
+}
+
+/// Outputs [from, until) of row p, whose windows lie inside sideways: at least a vector of them.
+template <class D>
+void nchw_stretch(D d, const pool_arguments& a, const float* x, index_t p, index_t from, index_t until,
+                  float* y, index_t* indices) {
+  const pool_axis &rows = a.height(), &columns = a.width();
+  const index_t top = rows.first(p), bottom = rows.end(p);
+  const auto across = hn::Mul(hn::Iota(cells<D>(), 0), every_lane<D>(columns.stride));
+  for (index_t next = from; next < until; next += lanes_of<D>) {
+    const index_t q = std::min(next, until - lanes_of<D>);  // the last vector begins inside the one before it
+    const index_t left = q * columns.stride - columns.begin;
+    winners<D> lane(top < bottom ? hn::Add(across, every_lane<D>(top * columns.in + left))
+                                 : every_lane<D>(-1));
+    for (index_t h = top; h < bottom; h += rows.dilation)
+      for (index_t j = 0; j < columns.window; ++j) {
+        const index_t cell = h * columns.in + left + j * columns.dilation;
+        lane.see(load_strided(d, x + cell, columns.stride), hn::Add(across, every_lane<D>(cell)));
+      }
+    lane.store(y + q, indices + q);
+  }
 }
 
 /// Row p of outputs of one plane.
 void nchw_row(const pool_arguments& a, const float* x, index_t p, float* y, index_t* indices) {
-  const pool_axis &rows = a.height(), &columns = a.width();
-  // Outputs from…until have their windows inside sideways, with one number to spare where pairs are read.
-  const index_t spare = columns.stride == 2 ? 1 : 0;
+  const pool_axis& columns = a.width();
+  // Outputs from…until have their windows inside sideways. Pairs reach one number further: into the next row, unless
+  // there is none.
+  const index_t spare = columns.stride == 2 && a.height().end(p) == a.height().in ? 1 : 0;
   const index_t room = columns.in - 1 - spare + columns.begin - (columns.window - 1) * columns.dilation;
   const index_t from = (columns.begin + columns.stride - 1) / columns.stride;
-  const index_t until = room < 0 ? 0 : room / columns.stride + 1;
-  const auto across = hn::Mul(hn::Iota(cells(), 0), every_lane(columns.stride));
-  for (index_t q = 0; q < columns.out;) {
-    if (q < from || q + lanes > until || q + lanes > columns.out) {
-      const pool_winner best = window_maximum(a, x, {0, columns.in, 1}, 0, p, q);
-      y[q] = best.value;
-      indices[q++] = best.cell;
-      continue;
-    }
-    winners lane;
-    for (index_t h = rows.first(p); h < rows.end(p); h += rows.dilation)
-      for (index_t j = 0; j < columns.window; ++j) {
-        const index_t cell = h * columns.in + q * columns.stride - columns.begin + j * columns.dilation;
-        lane.see(load_strided(x + cell, columns.stride), hn::Add(across, every_lane(cell)));
-      }
-    lane.store(y + q, indices + q);
-    q += lanes;
+  index_t until = room < 0 ? 0 : std::min(columns.out, room / columns.stride + 1);
+  if (until - from >= lanes)
+    nchw_stretch(numbers(), a, x, p, from, until, y, indices);
+  else if (until - from >= lanes_of<half>)
+    nchw_stretch(half(), a, x, p, from, until, y, indices);
+  else
+    until = from;
+  for (index_t q = 0; q < columns.out; ++q) {
+    if (q == from) q = until;
+    if (q >= columns.out) break;
+    const pool_winner best = window_maximum(a, x, {0, columns.in, 1}, 0, p, q);
+    y[q] = best.value;
+    indices[q] = best.cell;
   }
 }
 

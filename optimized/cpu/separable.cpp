@@ -2,7 +2,8 @@
 // and 3, forward and backward, for every instruction set: each is one sparse matrix an axis (axis_taps.hpp).
 //   y[o] = Σ over the rows that o's depth and height read, Σ over the cells that its width reads, of weight·x
 // in this order, which is that of the definitions, so that large numbers that cancel there cancel here.
-//   NHWC   a pixel adds up the pixels it reads; lanes are channels
+//   NHWC   a pixel adds up the pixels it reads; lanes are channels. Where it reads 1, 2 or 4, their places and weights
+//          stay in registers
 //   NCHW   lanes are neighbouring outputs; what they read for one tap lies in one vector or two, out of which a
 //          permutation picks it. Where it does not (a large step down), one output at a time
 // Rows of the output belong to one thread each.
@@ -152,6 +153,53 @@ HWY_INLINE void pixel(D d, const axis_taps& t, index_t o, const source_rows& row
   put(d, sum, past, out + c);
 }
 
+/// The pixels and weights that one output pixel reads, in order.
+struct few_terms {
+  static constexpr index_t most = 4;
+  const float* from[most];
+  float weight[most];
+};
+
+template <int Terms, class D>
+HWY_INLINE void sum_terms(D d, const few_terms& list, index_t c, bool past, float* out) {
+  auto sum = hn::Mul(hn::Set(d, list.weight[0]), hn::LoadU(d, list.from[0] + c));
+#pragma GCC unroll 4
+  for (int i = 1; i < Terms; ++i)
+    sum = hn::MulAdd(hn::Set(d, list.weight[i]), hn::LoadU(d, list.from[i] + c), sum);
+  put(d, sum, past, out + c);
+}
+
+template <int Terms>
+void pixel_of(const few_terms& terms, index_t channels, bool past, float* out) {
+  const few_terms list = terms;  // a copy of its own, which no store into `out` can change
+  index_t c = 0;
+  if (past)
+    for (; c + lanes <= channels; c += lanes) sum_terms<Terms>(numbers(), list, c, true, out);
+  for (; c + lanes <= channels; c += lanes) sum_terms<Terms>(numbers(), list, c, false, out);
+  for (; c < channels; ++c) sum_terms<Terms>(single(), list, c, false, out);
+}
+
+/// Whether output pixel o reads so few that a loop of its own serves it.
+bool few_pixels(const axis_taps& t, index_t o, const source_rows& rows, index_t channels, bool past,
+                float* out) {
+  const index_t count = rows.count * t.count(o);
+  if (count > few_terms::most || count == 3) return false;
+  few_terms list{};
+  index_t next = 0;
+  for (index_t r = 0; r < rows.count; ++r)
+    for (index_t k = t.first(o); k < t.first(o + 1); ++k, ++next) {
+      list.from[next] = rows.row[r] + t.cell_of(k) * channels;
+      list.weight[next] = rows.weight[r] * t.weight_of(k);
+    }
+  if (count == 1)
+    pixel_of<1>(list, channels, past, out);
+  else if (count == 2)
+    pixel_of<2>(list, channels, past, out);
+  else
+    pixel_of<4>(list, channels, past, out);
+  return true;
+}
+
 void across_pixels(const axis_taps& t, float fill, const source_rows& rows, index_t channels, float* out,
                    bool past) {
   for (index_t o = 0; o < t.out; ++o, out += channels) {
@@ -159,6 +207,7 @@ void across_pixels(const axis_taps& t, float fill, const source_rows& rows, inde
       std::fill_n(out, channels, fill);
       continue;
     }
+    if (few_pixels(t, o, rows, channels, past, out)) continue;
     index_t c = 0;
     for (; c + lanes <= channels; c += lanes) pixel(numbers(), t, o, rows, channels, c, past, out);
     for (; c < channels; ++c) pixel(single(), t, o, rows, channels, c, false, out);

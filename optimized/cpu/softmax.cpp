@@ -41,7 +41,7 @@ using vector = hn::Vec<numbers>;
 constexpr index_t lanes = HWY_LANES(float);
 constexpr index_t in_order = 64;  ///< longest line whose gradients are summed one by one
 
-/// exp of what is not positive: 0 below the smallest number, NaN of NaN.
+/// exp: 0 below the smallest number, NaN of NaN.
 HWY_INLINE vector exp_of(vector x) {
   const numbers d;
   const vector lowest = hn::Set(d, -104.5F);
@@ -93,11 +93,7 @@ struct backward {
     sum = hn::Set(numbers(), total);
   }
   HWY_INLINE vector write(vector dy, vector y) const {
-    // Of a sound y, that is; nobody promises more than an exponent of at most 0.
-    return Log ? hn::NegMulAdd(
-                     hn::IfThenElse(hn::Gt(y, hn::Zero(numbers())), hn::Exp(numbers(), y), exp_of(y)), sum,
-                     dy)
-               : hn::Mul(y, hn::Sub(dy, sum));
+    return Log ? hn::NegMulAdd(exp_of(y), sum, dy) : hn::Mul(y, hn::Sub(dy, sum));
   }
 };
 
