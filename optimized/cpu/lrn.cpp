@@ -1,10 +1,9 @@
 // Local response normalisation across channels, forward and backward, for every instruction set.
 //   forward    y = x·b^-beta,  b = k + alpha/size·Σ x² over the window of channels
 //   backward   dx[j] = dy[j]·b[j]^-beta - 2·alpha·beta/size·x[j]·Σ_{c: j in W(c)} dy[c]·x[c]·b[c]^-(beta+1)
-// A panel, some neighbouring positions with all their channels, is copied to where it stays near; there a step of one
-// channel is a step of `step` numbers, and a window is that many reads off one sliding address, with zeros before the
-// first channel and behind the last. NHWC: pixels one after the other with zeros between them, so many that squares have
-// left the store buffer before a window reads them at another offset; one alone where b could be 0 among the zeros. Sums are taken anew for each window: a sliding sum would keep
+// A panel, some neighbouring positions with all their channels (NCHW) or one pixel (NHWC), is copied to where it stays
+// near; there a step of one channel is a step of `step` numbers, and a window is that many reads off one sliding address,
+// with zeros before the first channel and behind the last. Sums are taken anew for each window: a sliding sum would keep
 // the rounding errors of large neighbours. b^-¾ is 1/(√b·√√b), of other exponents exp(-beta·log b).
 #include <algorithm>
 #include <cmath>
@@ -169,6 +168,7 @@ class lrn_plan final : public plan {
     channels_ = x[1];
     for (int axis = 2; axis < x.rank(); ++axis) plane_ *= x[axis];
     last_ = kp.layout == layout::nhwc && x.rank() > 2;
+    width_ = last_ ? 1 : std::min<index_t>(plane_, 64);
     const index_t size = p.integer("size");
     // A window never reaches farther than the channels do.
     panel_.before = std::min(size / 2, channels_);
@@ -176,9 +176,6 @@ class lrn_plan final : public plan {
     panel_.k = static_cast<float>(p.number("k"));
     panel_.share = static_cast<float>(p.number("alpha") / static_cast<double>(size));
     panel_.beta = static_cast<float>(p.number("beta"));
-    const bool apart = panel_.k > 0 && !(panel_.share < 0);
-    width_ = std::min<index_t>(plane_, last_ ? (apart ? 8 : 1) : 64);
-    pitch_ = channels_ + panel_.before + panel_.after;
   }
 
   std::size_t workspace_size() const override {
@@ -208,31 +205,30 @@ class lrn_plan final : public plan {
 
  private:
   index_t margin() const { return aligned_buffer::padded((panel_.before + panel_.after) * width_ + 16); }
-  index_t buffer() const { return aligned_buffer::padded(pitch_ * width_ + 16) + 2 * margin(); }
+  index_t buffer() const { return aligned_buffer::padded(channels_ * width_ + 16) + 2 * margin(); }
 
   /// Positions [from, from + width) of one image.
   void run_panel(lrn_panel& p, index_t n, index_t from, index_t width, const float* a, const float* x,
                  float* out) const {
-    const index_t row = last_ ? channels_ : width, rows = last_ ? width : channels_;
-    const index_t step = last_ ? channels_ : plane_, pitch = last_ ? pitch_ : width;
+    const index_t row = last_ ? channels_ : width, rows = last_ ? 1 : channels_;
+    const index_t step = last_ ? 0 : plane_;
     const index_t at = n * channels_ * plane_ + (last_ ? from * channels_ : from);
-    p.count = rows == 0 ? 0 : (rows - 1) * pitch + row;
-    p.step = last_ ? 1 : width;
+    p.count = channels_ * width;
+    p.step = width;
     for (index_t r = 0; r < rows; ++r) {
-      std::copy_n(x + at + r * step, row, p.x + r * pitch);
-      if (!forward_) std::copy_n(a + at + r * step, row, p.dy + r * pitch);
+      std::copy_n(x + at + r * step, row, p.x + r * row);
+      if (!forward_) std::copy_n(a + at + r * step, row, p.dy + r * row);
     }
     // Zeros behind the last channel: a narrower panel before may have left numbers there, and so may the last vector.
     std::fill_n(p.x + p.count, margin(), 0.0F);
     std::fill_n(p.squares + p.count, margin(), 0.0F);
     run_(p);
-    for (index_t r = 0; r < rows; ++r) std::copy_n(p.out + r * pitch, row, out + at + r * step);
+    for (index_t r = 0; r < rows; ++r) std::copy_n(p.out + r * row, row, out + at + r * step);
   }
 
   void (*run_)(const lrn_panel&);
   bool forward_, last_ = false;
   index_t threads_, images_ = 0, channels_ = 0, plane_ = 1, width_ = 1;
-  index_t pitch_ = 1;  ///< NHWC: from pixel to pixel of a panel
   lrn_panel panel_;
 };
 
