@@ -98,11 +98,9 @@ struct average_case {
 };
 
 TEST(average_pools, divide_the_sum_of_every_window) {
-  const std::vector<average_case> cases = {{{2, 3, 9, 41}, 3, 2, 1, false},
-                                           {{1, 33, 7, 8}, 2, 2, 0, true},
-                                           {{1, 16, 6, 39}, 3, 1, 1, true},
-                                           {{0, 3, 4, 4}, 2, 2, 0, true},
-                                           {{2, 17, 5, 5}, 4, 3, 2, false}};
+  const std::vector<average_case> cases = {{{2, 3, 9, 41}, 3, 2, 1, false}, {{1, 33, 7, 8}, 2, 2, 0, true},
+                                           {{1, 3, 8, 56}, 2, 2, 0, true},  {{1, 16, 6, 39}, 3, 1, 1, true},
+                                           {{0, 3, 4, 4}, 2, 2, 0, true},   {{2, 17, 5, 5}, 4, 3, 2, false}};
   for (const average_case& t : cases) {
     const index_t h = t.x[2], w = t.x[3];
     const shape out{t.x[0], t.x[1], (h + 2 * t.pad - t.window) / t.stride + 1,

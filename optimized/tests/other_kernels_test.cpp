@@ -157,6 +157,7 @@ std::vector<pool_case> pool_cases() {
   return {
       {.n = 1, .c = 1, .h = 1, .w = 1, .window_h = 1, .window_w = 1},
       {.n = 0, .c = 3, .h = 4, .w = 5, .window_h = 2, .window_w = 3},
+      {.n = 1, .c = 6, .h = 6, .w = 28, .window_h = 2, .window_w = 2, .stride_h = 2, .stride_w = 2},
       {.n = 2, .c = 5, .h = 7, .w = 39, .window_h = 3, .window_w = 2, .pad_h = 1, .pad_w = 1},
       {.n = 1,
        .c = 16,
