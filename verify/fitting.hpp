@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "reference/layers/catalogue.hpp"
 #include "verify/runner.hpp"
 
 namespace plumb {
