@@ -7,12 +7,14 @@
 #include <map>
 #include <set>
 
+#include "reports/summary.hpp"
 #include "reports/text.hpp"
 
 namespace plumb {
 namespace {
 
 using namespace record;
+using reports::plural;
 
 std::string thousands(std::int64_t n) {
   std::string digits = std::to_string(n);
@@ -75,9 +77,11 @@ class writer {
 void print_counterexample(writer& w, const kernel_result& k, const counterexample& c) {
   w.line("{} {}  {}: {}", w.paint(k.verdict), k.name, c.kind, c.message);
   w.line("             {}", c.problem);
-  if (c.wrong) w.line("             {} is {}, expected {}", where(*c.wrong), c.wrong->got, c.wrong->truth);
-  w.line("             {}; seen in {} cases", c.minimal ? "minimal" : "not known to be minimal",
-         thousands(c.occurrences));
+  // What was left as it was has no value of its own.
+  if (c.wrong && c.kind != "unwritten")
+    w.line("             {} is {}, expected {}", where(*c.wrong), c.wrong->got, c.wrong->truth);
+  w.line("             {}; seen in {}", c.minimal ? "minimal" : "not known to be minimal",
+         plural(c.occurrences, "case"));
   w.line("             {}", reports::replay_command(c.replay, k.origin));
 }
 
@@ -179,18 +183,21 @@ void print_verify(writer& w, const verify_section& v) {
 }
 
 void print_gradcheck(writer& w, const gradcheck_section& g) {
+  std::size_t width = 44;
+  for (const layer_check& l : g.layers)
+    for (const kernel_gradient& k : l.kernels) width = std::max(width, k.kernel.size());
   for (const layer_check& l : g.layers) {
     // Networks, and layers inside them, have names of their own.
     const std::string what = l.problem.starts_with(l.layer + " ") ? l.problem : l.layer + ": " + l.problem;
-    w.line("{} {}  ({} points, {} kinks excluded, {:.1f} s){}{}", w.paint(l.verdict), what, l.points,
-           l.kinks_excluded, l.seconds, l.reason.empty() ? "" : "  ", l.reason);
+    w.line("{} {}  ({}, {} excluded, {:.1f} s){}{}", w.paint(l.verdict), what, plural(l.points, "point"),
+           plural(l.kinks_excluded, "kink"), l.seconds, l.reason.empty() ? "" : "  ", l.reason);
     for (const agreement& a : l.agreements)
       w.line("             {:<9} {:<9} {:<9} {:>8} entries  {}{}{}", a.first, a.second, a.scalar,
              thousands(a.compared), a.exact ? "exact" : fmt::format("{:.0f} digits", a.digits),
              a.reason.empty() ? "" : "  ", a.reason);
     for (const kernel_gradient& k : l.kernels)
-      w.line("             {} {:<44} of proven bound {}{}{}", w.paint(k.verdict), k.kernel,
-             optional_number(k.worst_proven), k.reason.empty() ? "" : "  ", k.reason);
+      w.line("             {} {:<{}} of proven bound {}{}{}{}", w.paint(k.verdict), k.kernel, width,
+             optional_number(k.worst_proven), k.peer ? "  peer" : "", k.reason.empty() ? "" : "  ", k.reason);
   }
 }
 
@@ -208,8 +215,8 @@ void print_oracle(writer& w, const std::vector<oracle_timing>& list) {
         w.paint(o.verdict), o.problem, thousands(o.certified), o.terms, o.seconds, o.gemm_seconds,
         o.gemm_gflops, o.ratio);
   }
-  w.line("the oracle takes at most {:.2f} times as long as dgemm on the same matrix shape ({} problems)",
-         worst, list.size());
+  w.line("the oracle takes at most {:.2f} times as long as dgemm on the same matrix shape ({})", worst,
+         plural(std::ssize(list), "problem"));
 }
 
 /// Where a total stands beside its goal; empty if it has none.
@@ -252,8 +259,8 @@ void print_bench(writer& w, const bench_section& b) {
     problem_width = std::max(problem_width, t.problem.size());
   }
   problem_width = std::min<std::size_t>(problem_width, 72);
-  w.line("{:<{}} {:<{}} {:<6} {:>10} {:>9} {:>8} {:>7} {:>22}", "kernel", width, "problem", problem_width,
-         "layout", "us", "GFLOP/s", "GB/s", "of roof", "speed against baseline");
+  w.line("{:<{}} {:<{}} {:<6} {:>10} {:>9} {:>8} {:>7} {:>24} {}", "kernel", width, "problem", problem_width,
+         "layout", "us", "GFLOP/s", "GB/s", "of roof", "speed against baseline", "");
   for (const timing& t : b.timings) {
     if (!t.measurement) {
       w.line("{:<{}} {:<{}} {:<6} no number: {} {}", t.kernel, width, t.problem, problem_width, t.layout,
@@ -261,16 +268,19 @@ void print_bench(writer& w, const bench_section& b) {
       continue;
     }
     const measurement& m = *t.measurement;
-    std::string ratio = t.baseline ? "baseline" : "";
-    if (m.ratio && m.ratio->value > 0)
-      ratio = fmt::format("{:.2f}x [{:.2f}, {:.2f}] {}", 1 / m.ratio->value, 1 / m.ratio->high,
-                          1 / m.ratio->low, name_of(m.ratio->comparison));
-    w.line("{:<{}} {:<{}} {:<6} {:>10.1f} {:>9.1f} {:>8.1f} {:>6.0f}% {:>22}", t.kernel, width, t.problem,
-           problem_width, t.layout, m.seconds * 1e6, m.gflops, m.gbytes, 100 * m.roof_share, ratio);
+    std::string ratio, comparison = t.baseline ? "baseline" : "";
+    if (m.ratio && m.ratio->value > 0) {
+      ratio =
+          fmt::format("{:.2f}x [{:.2f}, {:.2f}]", 1 / m.ratio->value, 1 / m.ratio->high, 1 / m.ratio->low);
+      comparison = name_of(m.ratio->comparison);
+    }
+    w.line("{:<{}} {:<{}} {:<6} {:>10.1f} {:>9.1f} {:>8.1f} {:>6.0f}% {:>24} {}", t.kernel, width, t.problem,
+           problem_width, t.layout, m.seconds * 1e6, m.gflops, m.gbytes, 100 * m.roof_share, ratio,
+           comparison);
   }
   print_totals(w, b.sets);
-  w.line("roof of this run: {:.0f} GFLOP/s, {:.1f} GB/s with {} threads", b.roof.peak_gflops,
-         b.roof.peak_gbytes, b.threads);
+  w.line("roof of this run: {:.0f} GFLOP/s, {:.1f} GB/s with {}", b.roof.peak_gflops, b.roof.peak_gbytes,
+         plural(b.threads, "thread"));
 }
 
 /// `12 of 14`; a dash where nothing was asked.
@@ -289,8 +299,10 @@ void print_fault(writer& w, const fault_result& f, std::size_t width) {
            f.kernel, width, f.cases, f.seconds, f.elements, f.minimal ? " min" : "    ", practices,
            practices.size(), families);
   else
-    w.line("{} {:<{}} {} ({}: {})", w.paint(verdict::fail, "SURVIVED"), f.kernel, width, f.reason, f.kind,
-           f.root_cause);
+    w.line("{} {:<{}} {} ({}: {})",
+           reports::undecided_fault(f) ? w.paint(verdict::inconclusive, "undecided")
+                                       : w.paint(verdict::fail, "SURVIVED"),
+           f.kernel, width, f.reason, f.kind, f.root_cause);
 }
 
 void print_mutants(writer& w, const audit_section& a) {
@@ -351,16 +363,17 @@ void print_audit(writer& w, const audit_section& a) {
     w.line("usual practice {}: {:<20} finds {:>12}, rejects {:>9} kernels without a fault   {}", i + 1,
            p.name, share(p.found, p.asked), share(p.rejected, p.honest), p.settings);
   }
-  std::int64_t cases = 0, elements = 0, accused = 0;
+  std::int64_t cases = 0, elements = 0, accused = 0, ours = 0;
   for (const honest_result& h : a.honest) {
+    ours += h.origin == "peer" ? 0 : 1;
     cases += h.cases;
     elements += h.elements;
     if (h.alarms == 0 && h.message.empty()) continue;
     accused += h.alarms > 0 && h.origin != "peer" ? 1 : 0;
-    w.line("{} {:<{}} {} {} alarms in {} cases  {}",
+    w.line("{} {:<{}} {} {} in {}  {}",
            w.paint(h.origin == "peer" ? verdict::inconclusive : verdict::fail,
                    h.origin == "peer" ? "finding" : "FALSE ALARM"),
-           h.kernel, width, h.origin, h.alarms, thousands(h.cases), h.message);
+           h.kernel, width, h.origin, plural(h.alarms, "alarm"), plural(h.cases, "case"), h.message);
     if (!h.replay.empty()) w.line("             plumb replay '{}'", h.replay);
   }
   std::sort(seconds.begin(), seconds.end());
@@ -372,8 +385,8 @@ void print_audit(writer& w, const audit_section& a) {
   w.line(
       "minimality: {} counterexamples confirmed without the shrinker; {} cases one step smaller were tried",
       rechecked, thousands(smaller_tried));
-  w.line("false alarms: {} of {} kernels, over {} cases and {} elements; {:.0f} s in all", accused,
-         a.honest.size(), thousands(cases), thousands(elements), a.seconds);
+  w.line("false alarms: {} of {} honest kernels, over {} cases and {} elements; {:.0f} s in all", accused,
+         ours, thousands(cases), thousands(elements), a.seconds);
 }
 
 void print_fingerprints(writer& w, const fingerprint_section& section) {
@@ -405,11 +418,13 @@ void print_sweep(writer& w, const sweep_section& section) {
       w.line("{} {:<{}} {}", w.paint(s.verdict), s.kernel, width, s.reason);
       continue;
     }
-    w.line(
-        "{} {:<{}} {} inputs, worst {:.4g} ulp at {} (bits 0x{:08x}: {} instead of {}), {} misrounded, {} "
-        "wrong; {:.0f} s",
-        w.paint(s.verdict), s.kernel, width, thousands(s.inputs), s.worst_ulps, s.worst_input, s.worst_bits,
-        s.worst_got, s.worst_truth, thousands(s.misrounded), thousands(s.wrong), s.seconds);
+    const std::string at = s.worst_ulps == 0
+                               ? ""
+                               : fmt::format(" at {} (bits 0x{:08x}: {} instead of {})", s.worst_input,
+                                             s.worst_bits, s.worst_got, s.worst_truth);
+    w.line("{} {:<{}} {}, worst {:.4g} ulp{}, {} misrounded, {} wrong; {:.0f} s", w.paint(s.verdict),
+           s.kernel, width, plural(s.inputs, "input"), s.worst_ulps, at, thousands(s.misrounded),
+           thousands(s.wrong), s.seconds);
     if (!s.reason.empty()) w.line("{:<12} {:<{}} {}", "", "", width, s.reason);
     std::string values;
     for (const special_value& v : s.special)

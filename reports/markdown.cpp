@@ -86,6 +86,18 @@ json kernel_table(const json& view, std::size_t most_rows) {
   return t.finish();
 }
 
+json library_table(const json& view, std::size_t most_rows) {
+  table t("What ran of the plugin", {"library", "edges that ran", "never ran"}, most_rows);
+  for (const json& library : view["libraries"]) {
+    std::string never = text_of(library["reason"]);
+    for (const json& line : library["never"]) never += (never.empty() ? "" : " ") + text_of(line["line"]);
+    if (const std::string more = text_of(library["more"]); !more.empty())
+      never += (never.empty() ? "" : " ") + more;
+    t.add({text_of(library["library"]), text_of(library["ran"]), never});
+  }
+  return t.finish();
+}
+
 json layer_table(const json& view, std::size_t most_rows) {
   table t("Gradients", {"problem", "verdict", "definitions", "derivative", "scalar", "agree to", "reason"},
           most_rows);
@@ -195,6 +207,7 @@ std::string render(const json& view, std::size_t most_rows) {
                                        view["findings"], most_rows));
   }
   if (!view["kernels"].empty()) sections.push_back(kernel_table(view, most_rows));
+  if (!view["libraries"].empty()) sections.push_back(library_table(view, most_rows));
   if (!view["layers"].empty()) sections.push_back(layer_table(view, most_rows));
   for (const json& bench : view["bench"]) {
     if (!bench["totals"].empty()) sections.push_back(totals_table(bench, most_rows));

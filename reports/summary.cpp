@@ -26,6 +26,21 @@ int verdict_tally::bad() const {
   return of(verdict::fail) + of(verdict::crashed) + of(verdict::timeout) + of(verdict::mistrusted);
 }
 
+whole_sets::whole_sets(const record::bench_section& bench) {
+  for (const record::set_total& t : bench.sets) {
+    std::int64_t& most = problems_[{t.set, t.kernel.substr(0, t.kernel.find('/'))}];
+    most = std::max(most, t.problems);
+  }
+}
+
+std::int64_t whole_sets::problems(const record::set_total& t) const {
+  return problems_.at({t.set, t.kernel.substr(0, t.kernel.find('/'))});
+}
+
+bool undecided_fault(const record::fault_result& f) {
+  return !f.killed && f.reason.starts_with(record::name_of(verdict::inconclusive));
+}
+
 namespace {
 
 std::string breakdown(const verdict_tally& tally) {
@@ -61,12 +76,27 @@ void add_verify(const record::verify_section& section, summary& s) {
   s.cases += section.cases;
   s.calls += section.calls;
   s.seconds += section.seconds;
+  if (section.coverage) {
+    for (const record::plugin_coverage& c : section.coverage->libraries) {
+      if (!c.reason.empty() || c.ran + c.missed == 0) continue;
+      const std::string library = clean(c.library.substr(c.library.rfind('/') + 1), 80);
+      s.coverage.push_back(c.missed == 0
+                               ? sentence{tone::good, "All of " + library + " ran", false}
+                               : sentence{tone::unsure,
+                                          count(c.missed) + " of " + plural(c.ran + c.missed, "edge") +
+                                              " of " + library + " never ran",
+                                          false});
+    }
+  }
   for (const record::kernel_result& k : section.kernels) {
     if (k.planted) {
       ++s.planted;
       s.planted_caught += record::is_bad(k.verdict) ? 1 : 0;
     } else {
       (k.peer ? s.peers : s.kernels).add(k.verdict);
+      if (k.peer || !k.certified) continue;
+      ++s.certified;
+      if (k.detection_power) s.power = std::max(s.power.value_or(0), *k.detection_power);
     }
   }
 }
@@ -75,6 +105,14 @@ void say_verify(summary& s) {
   if (s.kernels.total > 0 || (s.peers.total == 0 && s.planted == 0))
     s.lines.push_back(judge(s.kernels, "kernel"));
   if (s.kernels.bad() > 0 && s.kernels.total > 1) s.lines.push_back({tone::bad, breakdown(s.kernels), false});
+  if (s.certified > 0) {
+    const bool all = s.certified == s.kernels.total - s.kernels.of(verdict::skipped);
+    std::string text =
+        all ? s.certified == 1 ? "Certified" : "All certified" : count(s.certified) + " certified";
+    text += ": every element within its proven bound";
+    if (s.power) text += ", and the loss of " + number(*s.power, 2) + " of one term would have been seen";
+    s.lines.push_back({tone::good, text, false});
+  }
   if (const int skipped = s.kernels.of(verdict::skipped); skipped > 0) {
     s.lines.push_back({tone::neutral, plural(skipped, "kernel") + " skipped"});
   }
@@ -87,6 +125,7 @@ void say_verify(summary& s) {
                                 ", counted apart",
                             false});
   }
+  for (const sentence& line : s.coverage) s.lines.push_back(line);
   if (s.planted > 0) {
     const std::string bugs = plural(s.planted, "planted bug");
     s.lines.push_back(s.planted_caught == s.planted
@@ -103,17 +142,23 @@ void say_gradcheck(summary& s) {
                     : "All definitions of the gradient agree in " + plural(s.layers.total, "check");
   }
   s.lines.push_back(line);
+  if (s.peer_gradients > 0)
+    s.lines.push_back(
+        {tone::unsure,
+         plural(s.peer_gradients, "finding") + " about gradients of vendor peers, counted apart", false});
 }
 
-/// The best of ours on a problem set, beside the baseline.
+/// The best of ours on a whole problem set, beside the baseline: who ran a part of it is not compared with who ran all.
 void say_best(const record::bench_section& bench, summary& s) {
+  const whole_sets whole(bench);
   std::vector<std::string> sets;
   for (const record::set_total& t : bench.sets)
     if (std::ranges::find(sets, t.set) == sets.end()) sets.push_back(t.set);
   for (const std::string& set : sets) {
     const record::set_total* best = nullptr;
     for (const record::set_total& t : bench.sets)
-      if (t.set == set && !t.peer && t.ratio && (best == nullptr || t.ratio->value < best->ratio->value))
+      if (t.set == set && !t.peer && t.ratio && whole.ran_by(t) &&
+          (best == nullptr || t.ratio->value < best->ratio->value))
         best = &t;
     if (best == nullptr) continue;
     const tone how = best->ratio->comparison == record::comparison::faster ? tone::good : tone::neutral;
@@ -142,14 +187,21 @@ void say_audit(const record::audit_section& audit, summary& s) {
   const auto killed = std::ranges::count(audit.faults, true, &record::fault_result::killed);
   const auto accused = std::ranges::count_if(
       audit.honest, [](const record::honest_result& h) { return h.alarms > 0 && h.origin != "peer"; });
+  const auto undecided = std::ranges::count_if(audit.faults, undecided_fault);
   const std::string faults = plural(all, "planted fault");
-  s.lines.push_back(killed == all ? sentence{all > 0 ? tone::good : tone::unsure, "All " + faults + " caught"}
-                                  : sentence{tone::bad, count(all - killed) + " of " + faults + " survived"});
-  if (!audit.honest.empty())
-    s.lines.push_back(
-        accused == 0
-            ? sentence{tone::good, "No false alarm over " + plural(std::ssize(audit.honest), "honest kernel")}
-            : sentence{tone::bad, plural(accused, "honest kernel") + " accused"});
+  if (killed == all)
+    s.lines.push_back({all > 0 ? tone::good : tone::unsure, "All " + faults + " caught"});
+  else if (killed + undecided == all)
+    s.lines.push_back({tone::unsure, count(killed) + " of " + faults + " caught, " + count(undecided) +
+                                         " undecided: give more --time"});
+  else
+    s.lines.push_back({tone::bad, count(all - killed - undecided) + " of " + faults + " survived"});
+  const auto ours =
+      std::ranges::count_if(audit.honest, [](const record::honest_result& h) { return h.origin != "peer"; });
+  if (ours > 0)
+    s.lines.push_back(accused == 0
+                          ? sentence{tone::good, "No false alarm over " + plural(ours, "honest kernel")}
+                          : sentence{tone::bad, plural(accused, "honest kernel") + " accused"});
 }
 
 /// "All 9 kernels compute as they declare".
@@ -224,6 +276,8 @@ summary summarize(std::span<const record::run> runs) {
         s.layers.add(layer.verdict);
         s.kinks += layer.kinks_excluded;
         for (const record::agreement& a : layer.agreements) s.derivatives += a.compared;
+        for (const record::kernel_gradient& k : layer.kernels)
+          s.peer_gradients += k.peer && record::is_bad(k.verdict) ? 1 : 0;
       }
     }
     if (r.bench) {

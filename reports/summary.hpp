@@ -3,6 +3,8 @@
 #pragma once
 
 #include <array>
+#include <map>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -37,9 +39,12 @@ struct sentence {
 struct summary {
   verdict_tally kernels;  ///< ours and the plugins'
   verdict_tally peers;
+  int certified = 0;             ///< of ours
+  std::optional<double> power;   ///< of ours: the weakest detection power of those certified
   int planted = 0;               ///< kernels wrong on purpose
   int planted_caught = 0;        ///< of them, with a bad verdict
   verdict_tally layers;          ///< gradient checks
+  int peer_gradients = 0;        ///< gradients of vendors' kernels that are wrong, counted apart
   std::int64_t derivatives = 0;  ///< compared, over all pairs of definitions
   std::int64_t kinks = 0;        ///< coordinates excluded
   int timed = 0;                 ///< kernel × problem with a number
@@ -47,8 +52,23 @@ struct summary {
   std::int64_t cases = 0;
   std::int64_t calls = 0;
   double seconds = 0;
-  sentence headline;            ///< the gravest of all
-  std::vector<sentence> lines;  ///< the others, in the order of the sections
+  std::vector<sentence> coverage;  ///< what never ran of the plugins
+  sentence headline;               ///< the gravest of all
+  std::vector<sentence> lines;     ///< the others, in the order of the sections
+};
+
+/// Not killed, but given too few cases to call it a survivor.
+bool undecided_fault(const record::fault_result& f);
+
+/// How many problems the sets of a benchmark have, as far as any kernel of the job (`conv2d.forward`) ran them.
+class whole_sets {
+ public:
+  explicit whole_sets(const record::bench_section& bench);
+  std::int64_t problems(const record::set_total& t) const;
+  bool ran_by(const record::set_total& t) const { return t.problems == problems(t); }
+
+ private:
+  std::map<std::pair<std::string, std::string>, std::int64_t> problems_;  ///< of a set and a job
 };
 
 summary summarize(std::span<const record::run> runs);

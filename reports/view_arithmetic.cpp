@@ -150,9 +150,10 @@ json special_rows(const sweep_result& s) {
   for (const record::special_value& v : s.special) {
     if (rows.size() == most) break;
     const bool same = v.got == v.truth || (std::isnan(v.got) && std::isnan(v.truth));
-    rows.push_back({{"input", number(v.input, 9)},
-                    {"got", number(v.got, 9)},
-                    {"truth", number(v.truth, 9)},
+    const auto text = [](double x) { return x == 0 ? cell_number(x) : number(x, 9); };  // zeros have signs
+    rows.push_back({{"input", text(v.input)},
+                    {"got", text(v.got)},
+                    {"truth", text(v.truth)},
                     {"tone", same ? "" : "near"}});
   }
   return rows;

@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "reports/summary.hpp"
 #include "reports/view.hpp"
 
 namespace plumb::reports {
@@ -49,9 +50,12 @@ json matrix_row(const fault_result& f, const std::vector<std::string>& families)
                                        : "none"},
                      {"title", clean(outcome, 200)}});
   }
-  const char* const tone = f.killed ? "good" : "bad";
+  const bool undecided = undecided_fault(f);
+  const char* const tone = f.killed ? "good" : undecided ? "unsure" : "bad";
   return {{"kernel", clean(f.kernel, 300)},
-          {"verdict", f.killed ? "killed" : "survived"},
+          {"verdict", f.killed    ? "killed"
+                      : undecided ? "undecided"
+                                  : "survived"},
           {"tone", tone},
           {"cause", clean(f.root_cause, 600)},
           {"kind", clean(f.kind, 100)},

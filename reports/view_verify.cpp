@@ -19,6 +19,8 @@ constexpr std::size_t most_counterexamples = 3;
 constexpr std::size_t most_worst = 10;
 // More rows make a browser slow; the record has them all. Failing ones come first.
 constexpr std::size_t most_verdicts = 2000;
+// More headings than these stand upright, or the table is wider than the page.
+constexpr std::size_t most_level_heads = 6;
 
 // ---------------------------------------------------------------------------------------------- tensors as
 // grids
@@ -140,7 +142,12 @@ json draw_counterexample(const record::counterexample& c, const kernel_result& k
       {"got", draw_tensors(c, record::tensor_role::got)},
       {"expected", draw_tensors(c, record::tensor_role::expected)}};
   // What was left as it was has no value of its own to show.
-  if (c.wrong && c.kind != "unwritten") drawn["wrong"].push_back(element_row(*c.wrong, k.origin));
+  if (c.wrong && c.kind != "unwritten") {
+    drawn["wrong"].push_back(element_row(*c.wrong, k.origin));
+    // Ulps of nothing, or millions of them, tell nobody anything.
+    const bool telling = c.wrong->truth != 0 && c.wrong->ulps < 1e6;
+    drawn["wrong"].back()["off"] = telling ? number(c.wrong->ulps) + " ulp off" : "";
+  }
   drawn["has_tensors"] = !c.tensors.empty();
   return drawn;
 }
@@ -239,6 +246,7 @@ json matrix(const std::vector<const kernel_result*>& kernels, Tallies tallies, N
     table["rows"].push_back(std::move(row));
   }
   table["any"] = !names.empty();
+  table["upright"] = names.size() > most_level_heads;
   return table;
 }
 
@@ -365,6 +373,35 @@ json trigger_rows(std::span<const record::run> runs) {
   return rows;
 }
 
+/// What ran of each plugin that can say so.
+json library_rows(std::span<const record::run> runs) {
+  constexpr std::size_t most_lines = 100;
+  json rows = json::array();
+  for (const record::run& r : runs) {
+    if (!r.verify || !r.verify->coverage) continue;
+    for (const record::plugin_coverage& c : r.verify->coverage->libraries) {
+      const std::int64_t edges = c.ran + c.missed;
+      const bool measured = c.reason.empty() && edges > 0;
+      json lines = json::array();
+      for (const std::string& line : c.never)
+        if (lines.size() < most_lines) lines.push_back({{"line", clean(line, 200)}});
+      std::string rest;
+      if (c.never.size() > lines.size())
+        rest = "and " + plural(std::ssize(c.never) - std::ssize(lines), "line") + " more";
+      if (measured && c.never.empty()) rest = c.missed == 0 ? "nothing" : "parts of lines that did run";
+      const auto percent = edges > 0 ? std::clamp<std::int64_t>(100 * c.ran / edges, 0, 100) : 0;
+      rows.push_back({{"library", clean(c.library, 300)},
+                      {"measured", measured},
+                      {"percent", std::to_string(percent)},
+                      {"ran", measured ? count(c.ran) + " of " + count(edges) : "–"},
+                      {"reason", clean(c.reason, 300)},
+                      {"never", std::move(lines)},
+                      {"more", std::move(rest)}});
+    }
+  }
+  return rows;
+}
+
 }  // namespace
 
 void view_verify(std::span<const record::run> runs, chart_book& charts, json& view) {
@@ -398,6 +435,7 @@ void view_verify(std::span<const record::run> runs, chart_book& charts, json& vi
   view["regimes"] = matrix(kernels, &kernel_result::regimes, &record::regime_tally::regime, regime_cell);
   view["laws"] = matrix(kernels, &kernel_result::laws, &record::law_tally::law, law_cell);
   view["triggers"] = trigger_rows(runs);
+  view["libraries"] = library_rows(runs);
   view["has_kernels"] = !kernels.empty();
 }
 

@@ -89,13 +89,29 @@
   const heatColours = ({ zero, heat: [below, under, minus, plus, over, above] }) => [[0, below], [0.2499, under], [0.25, minus],
     [0.5, zero], [0.75, plus], [0.7501, over], [1, above]];
 
-  function heat(chart) {
+  // Tiles in lines, sized in pixels: as large as the width and a screen's height allow, never too flat for their labels.
+  const tileGap = { x: 14, y: 19 };
+  function tiling(count, rows, cols, width, label) {
+    let best = null;
+    for (let columns = 1; columns <= count; ++columns) {
+      const room = (width - tileGap.x * (columns - 1)) / columns;
+      if (columns > 1 && room < label) break;
+      const size = Math.min(room / cols, 26, 320 / rows);
+      const cell = { x: Math.max(size, Math.min(room, 24) / cols), y: Math.max(size, 14 / rows) };
+      const lines = Math.ceil(count / columns), height = lines * (rows * cell.y + tileGap.y);
+      const worth = height <= 620 ? cell.x * cell.y : -height;
+      if (!best || worth > best.worth * (best.worth > 0 ? 1.001 : 0.999)) best = { columns, lines, cell, height, worth };
+    }
+    return best;
+  }
+
+  function heat(chart, place) {
     const t = theme();
-    const columns = Math.max(1, Math.ceil(Math.sqrt(chart.tiles.length * 1.3)));
-    const tileRows = Math.max(...chart.tiles.map((tile) => tile.rows));
-    const tileCols = Math.max(...chart.tiles.map((tile) => tile.cols));
-    const gapRows = Math.max(1, Math.round(tileRows * 0.16)), gapCols = Math.max(1, Math.round(tileCols * 0.08));
-    const lines = Math.ceil(chart.tiles.length / columns);
+    const tileRows = Math.max(1, ...chart.tiles.map((tile) => tile.rows));
+    const tileCols = Math.max(1, ...chart.tiles.map((tile) => tile.cols));
+    const across = Math.max(200, place.clientWidth - 76), label = 6.3 * Math.max(...chart.tiles.map((tile) => tile.label.length));
+    const { columns, lines, cell } = tiling(chart.tiles.length, tileRows, tileCols, across, label);
+    const gapRows = Math.ceil(tileGap.y / cell.y), gapCols = Math.ceil(tileGap.x / cell.x);
     const height = lines * (tileRows + gapRows), width = columns * (tileCols + gapCols) - gapCols;
     const z = [], text = [];
     for (let i = 0; i < height; ++i) { z.push(new Array(width).fill(null)); text.push(new Array(width).fill("")); }
@@ -117,15 +133,16 @@
         yanchor: "bottom", font: { size: 10, color: t.soft } });
     });
     const traces = [{ type: "heatmap", z, text, hovertemplate: "%{text}<extra></extra>", hoverongaps: false, zmin: -2, zmax: 2,
-      colorscale: heatColours(t), colorbar: { thickness: 10, outlinewidth: 0, len: 0.9, tickfont: { size: 10, color: t.soft },
+      colorscale: heatColours(t), colorbar: { thickness: 10, outlinewidth: 0, lenmode: "pixels", len: 170, x: Math.min(1, width * cell.x / across) + 8 / across, xpad: 0,
+        y: 1, yanchor: "top", ypad: 8, tickfont: { size: 10, color: t.soft },
         tickvals: [-2, -1, -0.5, 0, 0.5, 1, 2], ticktext: ["≤−100", "−1", "−0.01", "0", "0.01", "1", "≥100"] } }];
     if (lost.x.length) traces.push({ type: "scatter", mode: "markers", x: lost.x, y: lost.y, text: lost.text, name: "not a number",
       hovertemplate: "%{text}<extra></extra>", marker: { symbol: "x", color: t.lost, size: 9 } });
-    return { traces, layout: layout({ annotations, shapes, showlegend: lost.x.length > 0, margin: { l: 8, r: 8, t: 8, b: 8 },
+    return { traces, layout: layout({ annotations, shapes, showlegend: lost.x.length > 0, margin: { l: 8, r: 68, t: 4, b: lost.x.length ? 28 : 8, autoexpand: false },
       legend: { orientation: "h", x: 0, y: 0, yanchor: "top", font: { size: 11 } },
-      height: Math.min(720, Math.max(260, 90 + 400 * height / Math.max(width, 1))),
-      xaxis: axis({ visible: false, constrain: "domain" }),
-      yaxis: axis({ visible: false, autorange: "reversed", scaleanchor: "x", constrain: "domain" }) }) };
+      height: Math.max(190, height * cell.y + (lost.x.length ? 32 : 12)),
+      xaxis: axis({ visible: false, range: [-0.5, width - 0.5], constrain: "domain", constraintoward: "left" }),
+      yaxis: axis({ visible: false, range: [height - 0.5, -0.5], scaleanchor: "x", scaleratio: cell.y / cell.x, constrain: "domain", constraintoward: "top" }) }) };
   }
 
   function ulps(chart) {
@@ -245,6 +262,24 @@
     return groups;
   };
 
+  // Where there are more kernels than colours can tell apart, the best of ours and of the peers keep their names and the
+  // others share one grey.
+  const mostNamed = 12;
+  function crowd(points, score) {
+    const groups = [...byKernel(points)];
+    if (groups.length <= mostNamed) return { named: groups, others: [] };
+    const most = Math.max(...groups.map(([, list]) => list.length));
+    const mean = ([, list]) => list.reduce((sum, p) => sum + Math.log(score(p)), 0) / list.length;
+    const ranked = groups.filter(([, list]) => 2 * list.length >= most).sort((a, b) => mean(b) - mean(a));
+    const chosen = new Set([...ranked.filter(([, list]) => !list[0].peer).slice(0, 6), ...ranked.filter(([, list]) => list[0].peer).slice(0, 4)]);
+    return { named: groups.filter((group) => chosen.has(group)), others: groups.filter((group) => !chosen.has(group)) };
+  }
+  function grey(groups, x, y, story) {
+    const points = groups.flatMap(([, list]) => list), colour = theme().grey;
+    return { type: "scatter", mode: "markers", name: `${groups.length} other kernels`, x: points.map(x), y: points.map(y),
+      text: points.map((p) => plain(p.kernel) + "<br>" + story(p)), hovertemplate: "%{text}<extra></extra>", marker: { size: 5, color: colour, opacity: 0.7 } };
+  }
+
   // A legend needs room, or it eats the plot.
   const room = (entries) => Math.ceil(Math.max(0, entries - 4) / 2) * 19;
   const brief = (kernel) => plain(kernel.replace(/^[^/]*\//, ""));
@@ -257,8 +292,11 @@
     const low = Math.min(...x, ridge) / 2, high = Math.max(...x, ridge) * 2;
     const traces = [{ type: "scatter", mode: "lines", name: "roof", x: [low, ridge, high], y: [low * chart.gbytes, chart.gflops, chart.gflops],
       line: { color: t.ink, width: 1.6 }, hoverinfo: "skip" }];
+    const { named, others } = crowd(chart.points, (p) => value(p.gflops));
+    if (others.length) traces.push(grey(others, (p) => value(p.intensity), (p) => value(p.gflops),
+      (p) => `${plain(p.problem)}<br>${short(100 * value(p.share))} % of the roof, ${short(value(p.gflops))} GFLOP/s`));
     let number = 0;
-    for (const [kernel, points] of byKernel(chart.points)) {
+    for (const [kernel, points] of named) {
       traces.push({ type: "scatter", mode: "markers", name: nameOf(kernel), x: points.map((p) => value(p.intensity)),
         y: points.map((p) => value(p.gflops)), text: points.map((p) => plain(p.problem) + `<br>${short(100 * value(p.share))} % of the roof`),
         hovertemplate: "%{text}<br>%{y:.3g} GFLOP/s<extra>" + plain(kernel) + "</extra>",
@@ -271,14 +309,18 @@
   function pareto(chart) {
     const t = theme();
     const exactness = (point) => Math.max(value(point.ulps), 0.01);
-    const traces = chart.points.map((point, number) => ({ type: "scatter", mode: "markers", name: plain(point.kernel.replace(/^[^/]*\//, "")) + (point.peer ? " (peer)" : ""),
-      x: [value(point.gflops)], y: [exactness(point)], cliponaxis: false,
-      marker: { size: 12, color: colour(number), symbol: point.peer ? "diamond-open" : "circle", line: { width: 2 } },
-      hovertemplate: `${plain(point.kernel)}<br>%{x:.3g} GFLOP/s over ${point.problems} problems<br>worst ${short(value(point.ulps))} ulp<extra></extra>` }));
     // Nothing that is faster is more exact: the choices worth having.
     const front = [];
     for (const point of [...chart.points].sort((a, b) => value(b.gflops) - value(a.gflops) || exactness(a) - exactness(b)))
       if (!front.length || exactness(point) < exactness(front[front.length - 1])) front.push(point);
+    const story = (point) => `${short(+value(point.gflops).toPrecision(3))} GFLOP/s over ${point.problems} problems<br>worst ${short(value(point.ulps))} ulp`;
+    const named = chart.points.length <= mostNamed ? chart.points : [...new Set([...front, ...chart.points.filter((point) => point.peer)])].slice(0, mostNamed);
+    const others = chart.points.filter((point) => !named.includes(point)).map((point) => [point.kernel, [point]]);
+    const traces = named.map((point, number) => ({ type: "scatter", mode: "markers", name: plain(point.kernel.replace(/^[^/]*\//, "")) + (point.peer ? " (peer)" : ""),
+      x: [value(point.gflops)], y: [exactness(point)], cliponaxis: false,
+      marker: { size: 12, color: colour(number), symbol: point.peer ? "diamond-open" : "circle", line: { width: 2 } },
+      hovertemplate: `${plain(point.kernel)}<br>${story(point)}<extra></extra>` }));
+    if (others.length) traces.unshift(grey(others, (point) => value(point.gflops), exactness, story));
     traces.unshift({ type: "scatter", mode: "lines", name: "best choices", x: front.map((p) => value(p.gflops)), y: front.map(exactness),
       hoverinfo: "skip", line: { color: t.soft, width: 1.4, dash: "dot", shape: "hv" } });
     return { traces, layout: layout({ height: 400 + room(traces.length), margin: { l: 54, r: 20, t: 20, b: 44 },
@@ -303,11 +345,13 @@
     const all = chart.points.flatMap((p) => [value(p.hot), value(p.cold)]).filter((x) => x > 0);
     const ends = [Math.min(...all), Math.max(...all)];
     traces.push({ type: "scatter", mode: "lines", name: "as fast cold as hot", x: ends, y: ends, line: { color: t.soft, width: 1.2, dash: "dash" }, hoverinfo: "skip" });
+    const { named, others } = crowd(chart.points, (p) => 1 / value(p.hot));
+    const story = (p) => `hot ${time(value(p.hot))}, cold ${time(value(p.cold))}: ${short(+(value(p.cold) / value(p.hot)).toPrecision(3))}×`;
+    if (others.length) traces.push(grey(others, (p) => value(p.hot), (p) => value(p.cold), (p) => `${plain(p.problem)}<br>${story(p)}`));
     let number = 0;
-    for (const [kernel, points] of byKernel(chart.points))
+    for (const [kernel, points] of named)
       traces.push({ type: "scatter", mode: "markers", name: nameOf(kernel), x: points.map((p) => value(p.hot)), y: points.map((p) => value(p.cold)),
-        text: points.map((p) => `${plain(p.problem)}<br>hot ${time(value(p.hot))}, cold ${time(value(p.cold))}: ${short(+(value(p.cold) / value(p.hot)).toPrecision(3))}×`),
-        hovertemplate: "%{text}<extra>" + plain(kernel) + "</extra>",
+        text: points.map((p) => `${plain(p.problem)}<br>${story(p)}`), hovertemplate: "%{text}<extra>" + plain(kernel) + "</extra>",
         marker: { size: 7, color: colour(number++), symbol: points[0].peer ? "diamond-open" : "circle", opacity: 0.85 } });
     return { traces, layout: layout({ height: 400 + room(traces.length), xaxis: timeAxis(all, { title: "hot: median of warm calls" }), yaxis: timeAxis(all, { title: "cold" }) }) };
   }
@@ -414,7 +458,7 @@
     const chart = charts[place.dataset.chart];
     if (!chart || place.offsetParent === null) return;
     load();
-    const { traces, layout: shape } = kinds[chart.kind](chart);
+    const { traces, layout: shape } = kinds[chart.kind](chart, place);
     Plotly.react(place, traces, shape, { displaylogo: false, responsive: true, displayModeBar: false });
     place.dataset.drawn = "yes";
     place.tabIndex = 0;
@@ -494,6 +538,12 @@
     opened.forEach((details) => { details.open = false; });
     drawn().forEach(draw);
   });
+
+  // Long names break at their joints.
+  for (const name of document.querySelectorAll("h1, h3 code, h4 code, tbody th code, td code.kernel")) {
+    for (const text of [...name.childNodes].filter((node) => node.nodeType === Node.TEXT_NODE && node.data.includes("/")))
+      text.replaceWith(...text.data.split(/(?<=[/])|(?=[@])/).flatMap((part, i) => i ? [document.createElement("wbr"), part] : [part]));
+  }
 
   // ------------------------------------------------------------------------------------------ links and buttons
   function openTarget() {
