@@ -40,18 +40,24 @@ double as_normal(double t, int freedom) {
   return t * (1 - 1 / (4 * n)) / std::sqrt(1 + t * t / (2 * n));
 }
 
-/// Student's 97.5 % quantile, from the normal one (ibid., 26.7.5).
-double two_sided_95(int freedom) {
-  constexpr double z = 1.959964;
+/// Normal quantiles: of 97.5 % (an interval of 95 %), of 95 % (a test of one side at 5 %).
+constexpr double two_sided = 1.959964, one_sided = 1.644854;
+
+/// Student's quantile from the normal one, `z` (ibid., 26.7.5).
+double student(double z, int freedom) {
   const double n = std::max(freedom, 2);
   return z + (z * z * z + z) / (4 * n) + (5 * std::pow(z, 5) + 16 * z * z * z + 3 * z) / (96 * n * n);
 }
 
 change from_log(double log_ratio, double of_medians, double error, int freedom) {
   const double size = error > 0 ? std::abs(log_ratio) / error : log_ratio == 0 ? 0 : 1e9;
-  const double reach = two_sided_95(freedom) * error;
-  return {std::exp(log_ratio), std::exp(log_ratio - reach), std::exp(log_ratio + reach),
+  const double reach = student(two_sided, freedom) * error;
+  const bool same = std::abs(log_ratio) + student(one_sided, freedom) * error <= std::log(counts_from);
+  return {std::exp(log_ratio),
+          std::exp(log_ratio - reach),
+          std::exp(log_ratio + reach),
           std::erfc(as_normal(size, freedom) / std::sqrt(2.0)),
+          same,
           of_medians * log_ratio >= log_ratio * log_ratio / 2};
 }
 
@@ -135,7 +141,7 @@ std::vector<record::comparison> judge(const std::vector<change>& family) {
       verdict = slower;
     else if (rejecting && c.confirmed && c.ratio <= 1 / counts_from)
       verdict = faster;
-    else if (c.low >= 1 / counts_from && c.high <= counts_from)
+    else if (c.same)
       verdict = same;
   }
   return verdicts;

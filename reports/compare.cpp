@@ -227,8 +227,7 @@ comparison overall(const comparison_of_runs& c) {
       any_faster = any_faster || s.verdict == comparison::faster;
     }
   if (any_faster) return comparison::faster;
-  const bool within = c.all_of_ours.low >= 1 / counts_from && c.all_of_ours.high <= counts_from;
-  return within ? comparison::same : comparison::ambiguous;
+  return c.all_of_ours.same ? comparison::same : comparison::ambiguous;
 }
 
 // ---------------------------------------------------------------------------------------------- accuracy

@@ -77,8 +77,8 @@ class writer {
 void print_counterexample(writer& w, const kernel_result& k, const counterexample& c) {
   w.line("{} {}  {}: {}", w.paint(k.verdict), k.name, c.kind, c.message);
   w.line("             {}", c.problem);
-  // What was left as it was has no value of its own.
-  if (c.wrong && c.kind != "unwritten")
+  // What was left as it was has no value of its own, and most messages name the element already.
+  if (c.wrong && c.kind != "unwritten" && c.message.find(where(*c.wrong)) == std::string::npos)
     w.line("             {} is {}, expected {}", where(*c.wrong), c.wrong->got, c.wrong->truth);
   w.line("             {}; seen in {}", c.minimal ? "minimal" : "not known to be minimal",
          plural(c.occurrences, "case"));

@@ -162,9 +162,10 @@ void say_best(const record::bench_section& bench, summary& s) {
         best = &t;
     if (best == nullptr) continue;
     const tone how = best->ratio->comparison == record::comparison::faster ? tone::good : tone::neutral;
-    s.lines.push_back({how, clean(best->kernel, 200) + " takes " + number(best->ratio->value) +
-                                "× the time of " + clean(best->ratio->against, 200) + " on " +
-                                clean(set, 60)});
+    s.lines.push_back(
+        {how, clean(best->kernel, 200) + " takes " + number(best->ratio->value) + "× the time of " +
+                  clean(best->ratio->against, 200) + " on " + clean(set, 60) +
+                  (best->ratio->comparison == record::comparison::ambiguous ? ": ambiguous" : "")});
   }
 }
 

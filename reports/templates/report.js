@@ -132,17 +132,18 @@
       if (tile.label) annotations.push({ x: left - 0.5, y: top - 0.5, text: plain(tile.label), showarrow: false, xanchor: "left",
         yanchor: "bottom", font: { size: 10, color: t.soft } });
     });
+    const right = Math.min(1, width * cell.x / across), below = lost.x.length ? 28 : 8;
+    const shown = Math.max(190, height * cell.y + 4 + below), lowest = Math.max(0, 1 - height * cell.y / (shown - 4 - below));
     const traces = [{ type: "heatmap", z, text, hovertemplate: "%{text}<extra></extra>", hoverongaps: false, zmin: -2, zmax: 2,
-      colorscale: heatColours(t), colorbar: { thickness: 10, outlinewidth: 0, lenmode: "pixels", len: 170, x: Math.min(1, width * cell.x / across) + 8 / across, xpad: 0,
+      colorscale: heatColours(t), colorbar: { thickness: 10, outlinewidth: 0, lenmode: "pixels", len: 170, x: right + 8 / across, xpad: 0,
         y: 1, yanchor: "top", ypad: 8, tickfont: { size: 10, color: t.soft },
         tickvals: [-2, -1, -0.5, 0, 0.5, 1, 2], ticktext: ["≤−100", "−1", "−0.01", "0", "0.01", "1", "≥100"] } }];
     if (lost.x.length) traces.push({ type: "scatter", mode: "markers", x: lost.x, y: lost.y, text: lost.text, name: "not a number",
       hovertemplate: "%{text}<extra></extra>", marker: { symbol: "x", color: t.lost, size: 9 } });
-    return { traces, layout: layout({ annotations, shapes, showlegend: lost.x.length > 0, margin: { l: 8, r: 68, t: 4, b: lost.x.length ? 28 : 8, autoexpand: false },
-      legend: { orientation: "h", x: 0, y: 0, yanchor: "top", font: { size: 11 } },
-      height: Math.max(190, height * cell.y + (lost.x.length ? 32 : 12)),
-      xaxis: axis({ visible: false, range: [-0.5, width - 0.5], constrain: "domain", constraintoward: "left" }),
-      yaxis: axis({ visible: false, range: [height - 0.5, -0.5], scaleanchor: "x", scaleratio: cell.y / cell.x, constrain: "domain", constraintoward: "top" }) }) };
+    return { traces, layout: layout({ annotations, shapes, showlegend: lost.x.length > 0, margin: { l: 8, r: 68, t: 4, b: below, autoexpand: false },
+      legend: { orientation: "h", x: 0, y: 0, yanchor: "top", font: { size: 11 } }, height: shown,
+      xaxis: axis({ visible: false, range: [-0.5, width - 0.5], domain: [0, right], constrain: "domain", constraintoward: "left" }),
+      yaxis: axis({ visible: false, range: [height - 0.5, -0.5], domain: [lowest, 1], scaleanchor: "x", scaleratio: cell.y / cell.x, constrain: "domain", constraintoward: "top" }) }) };
   }
 
   function ulps(chart) {
@@ -155,7 +156,7 @@
       hovertemplate: "%{x} ulp: %{y} elements<extra></extra>" }];
     if (chart.naive && chart.naive.length) traces.unshift({ type: "bar", name: "plain loops in float", x, y: chart.naive,
       marker: { color: t.grey }, hovertemplate: "%{x} ulp: %{y} elements (plain loops)<extra></extra>" });
-    return { traces, layout: layout({ barmode: "group", bargap: 0.15,
+    return { traces, layout: layout({ barmode: "group", bargap: 0.15, margin: { l: 54, r: 14, t: 30, b: 44 }, legend: { orientation: "h", x: 0, y: 1, yanchor: "bottom", font: { size: 11 } },
       xaxis: axis({ title: "ulps from the true value", type: "category" }), yaxis: logAxis([...chart.counts, ...(chart.naive || []), 1], { title: "elements" }) }) };
   }
 
@@ -311,10 +312,11 @@
     const exactness = (point) => Math.max(value(point.ulps), 0.01);
     // Nothing that is faster is more exact: the choices worth having.
     const front = [];
-    for (const point of [...chart.points].sort((a, b) => value(b.gflops) - value(a.gflops) || exactness(a) - exactness(b)))
-      if (!front.length || exactness(point) < exactness(front[front.length - 1])) front.push(point);
+    const most = Math.max(...chart.points.map((point) => point.problems));
+    const comparable = chart.points.filter((point) => 2 * point.problems >= most).sort((a, b) => value(b.gflops) - value(a.gflops) || exactness(a) - exactness(b));
+    for (const point of comparable) if (!front.length || exactness(point) < exactness(front[front.length - 1])) front.push(point);
     const story = (point) => `${short(+value(point.gflops).toPrecision(3))} GFLOP/s over ${point.problems} problems<br>worst ${short(value(point.ulps))} ulp`;
-    const named = chart.points.length <= mostNamed ? chart.points : [...new Set([...front, ...chart.points.filter((point) => point.peer)])].slice(0, mostNamed);
+    const named = chart.points.length <= mostNamed ? chart.points : [...new Set([...front, ...comparable.filter((point) => point.peer).slice(0, 4), ...comparable.slice(0, 6)])].slice(0, mostNamed);
     const others = chart.points.filter((point) => !named.includes(point)).map((point) => [point.kernel, [point]]);
     const traces = named.map((point, number) => ({ type: "scatter", mode: "markers", name: plain(point.kernel.replace(/^[^/]*\//, "")) + (point.peer ? " (peer)" : ""),
       x: [value(point.gflops)], y: [exactness(point)], cliponaxis: false,

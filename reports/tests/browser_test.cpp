@@ -20,9 +20,14 @@ std::size_t occurrences(const std::string& text, const std::string& part) {
 }
 
 TEST_F(browser, draws_every_chart_without_a_complaint) {
-  const std::string dom = open(testing::rich_run(), draw_everything);
+  const std::string dom = open(testing::rich_run(), std::string(draw_everything) + R"js(
+    then = () => {
+      const look = (cell) => getComputedStyle(document.querySelector("#verdicts td.cell." + cell)).backgroundColor;
+      say("red", look("bad") !== look("good") && look("bad") !== "rgba(0, 0, 0, 0)" ? "yes" : "no");
+    };)js");
   EXPECT_EQ(console_, "");
   EXPECT_EQ(said(dom, "error"), "(nothing)");
+  EXPECT_EQ(said(dom, "red"), "yes") << "a failed cell looks like the others";
   EXPECT_EQ(said(dom, "shown"), said(dom, "charts"));
   EXPECT_EQ(said(dom, "kinds"), "bar heatmap scatter");
   // In view at the start: the first failure's heat map at most; the rest waits.

@@ -267,6 +267,19 @@ TEST(change, few_visits_lean_on_the_quieter_kernels) {
   EXPECT_NEAR(c.p, 0.0111, 2e-3);
 }
 
+TEST(change, same_is_two_tests_at_five_percent) {
+  // Student's 95 % quantile at 12 degrees of freedom is 1.782.
+  const double room = std::log(counts_from), error = 0.02, most = room - 1.782 * error;
+  for (const double side : {1.0, -1.0}) {
+    EXPECT_TRUE(change_of({side * (most - 1e-3), error, 12, true, 0}, 0, 0).same);
+    EXPECT_FALSE(change_of({side * (most + 1e-3), error, 12, true, 0}, 0, 0).same);
+    EXPECT_FALSE(change_of({side * room, 1e-9, 12, true, 0}, 0, 0).same);
+  }
+  EXPECT_FALSE(change_of({std::nan(""), error, 12, true, 0}, 0, 0).same);
+  EXPECT_FALSE(change_of({0, std::nan(""), 12, true, 0}, 0, 0).same);
+  EXPECT_EQ(judge({change_of({0, 0.03, 12, true, 0}, 0, 0)})[0], record::comparison::ambiguous);
+}
+
 TEST(change, what_the_medians_do_not_confirm_is_none) {
   const shift confirmed{0.2, 0.01, 12, true, 0.15}, denied{0.2, 0.01, 12, true, 0.02};
   EXPECT_EQ(judge({change_of(confirmed, 0, 0)})[0], record::comparison::slower);
@@ -276,7 +289,7 @@ TEST(change, what_the_medians_do_not_confirm_is_none) {
 
 TEST(change, holm_shares_the_risk) {
   // Three changes of 8 %: alone each would be called, among a hundred the uncertain one is not.
-  const change sure{1.08, 1.06, 1.10, 1e-9}, unsure{1.08, 1.01, 1.15, 1.5e-3}, none{1, 0.99, 1.01, 0.9};
+  const change sure{1.08, 1.06, 1.10, 1e-9}, unsure{1.08, 1.01, 1.15, 1.5e-3}, none{1, 0.99, 1.01, 0.9, true};
   EXPECT_EQ(judge({unsure})[0], record::comparison::slower);
   std::vector<change> family(100, none);
   family[0] = sure;

@@ -55,6 +55,20 @@ TEST(html, verdict_before_failures_before_everything_else) {
   }
 }
 
+TEST(html, says_what_never_ran_of_a_plugin) {
+  const std::string page = markup_of(html_of(rich_run()));
+  EXPECT_TRUE(contains(page, "What ran of the plugin"));
+  EXPECT_TRUE(contains(
+      page, "<meter min=\"0\" max=\"100\" value=\"95\">95 %</meter></td><td class=\"n\">40 of 42</td>"));
+  EXPECT_TRUE(contains(page, "<code>k_tail.cpp:18</code>"));
+  EXPECT_TRUE(contains(markdown_of(rich_run()), "| libk\\_tail.so | 40 of 42 | k\\_tail.cpp:18 |"));
+  record::run r = rich_run();
+  r.verify->coverage->libraries = {{"silent.so", 0, 0, {}, "no debug information"}};
+  EXPECT_TRUE(contains(markup_of(html_of(r)), "no debug information"));
+  r.verify->coverage.reset();
+  EXPECT_FALSE(contains(markup_of(html_of(r)), "What ran of the plugin"));
+}
+
 TEST(html, draws_the_counterexample) {
   const std::string page = markup_of(html_of(rich_run()));
   EXPECT_TRUE(contains(page, "<td class=\"wrong\" title=\"y[n=0 k=0 p=1 q=2] = 3\">3</td>"));

@@ -508,6 +508,7 @@ record::run hostile_run() {
     }
   }
   for (trigger& t : r.verify->triggers) t.name = evil;
+  for (plugin_coverage& c : r.verify->coverage->libraries) c.library = c.never[0] = evil;
   for (fault_result& f : r.audit->faults) {
     f.kernel = f.kind = f.root_cause = f.modelled_on = f.reason = f.problem = f.replay = evil;
     for (family_tally& t : f.families) t.family += evil;

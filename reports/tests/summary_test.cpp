@@ -61,6 +61,50 @@ TEST(summary, a_planted_bug_is_meant_to_fail) {
   EXPECT_EQ(undecided.headline.tone, tone::bad) << "not catching is not catching, whatever the reason";
 }
 
+TEST(summary, who_ran_a_part_of_a_set_does_not_lead_it) {
+  record::run r;
+  r.bench.emplace();
+  const auto total = [](const char* kernel, std::int64_t problems, double ratio) {
+    record::set_total t{"resnet50", kernel, false, problems, ratio, {}};
+    t.ratio = record::time_ratio{"conv2d.forward/peer", ratio, ratio, ratio, record::comparison::faster};
+    return t;
+  };
+  r.bench->sets = {total("conv2d.forward/part", 4, 0.1), total("conv2d.forward/whole", 23, 0.8),
+                   total("max_pool2d.forward/other_job", 2, 0.9)};
+  const whole_sets whole(*r.bench);
+  EXPECT_EQ(whole.problems(r.bench->sets[0]), 23);
+  EXPECT_FALSE(whole.ran_by(r.bench->sets[0]));
+  EXPECT_TRUE(whole.ran_by(r.bench->sets[2]));
+  EXPECT_EQ(summarize({&r, 1}).headline.text,
+            "conv2d.forward/whole takes 0.8× the time of conv2d.forward/peer on resnet50");
+}
+
+TEST(summary, what_never_ran_of_a_plugin_is_said) {
+  record::run r;
+  r.verify.emplace().coverage.emplace().libraries = {{"a/libk.so", 12, 1, {"k.cpp:18"}, ""},
+                                                     {"all.so", 9, 0, {}, ""},
+                                                     {"silent.so", 0, 0, {}, "no debug information"}};
+  r.verify->kernels.emplace_back().verdict = pass;
+  const summary s = summarize({&r, 1});
+  EXPECT_EQ(s.headline.text, "The kernel passes");
+  ASSERT_EQ(s.lines.size(), 2U);
+  EXPECT_EQ(s.lines[0].text, "1 of 13 edges of libk.so never ran");
+  EXPECT_EQ(s.lines[1].text, "All of all.so ran");
+}
+
+TEST(summary, a_fault_without_time_is_undecided) {
+  record::run r;
+  record::fault_result killed, survived, undecided;
+  killed.killed = true;
+  undecided.reason = "inconclusive: 40 cases, fewer than 200: give more --time";
+  r.audit.emplace().faults = {killed, undecided};
+  EXPECT_EQ(summarize({&r, 1}).headline.text, "1 of 2 planted faults caught, 1 undecided: give more --time");
+  EXPECT_EQ(summarize({&r, 1}).headline.tone, tone::unsure);
+  r.audit->faults.push_back(survived);
+  EXPECT_EQ(summarize({&r, 1}).headline.text, "1 of 3 planted faults survived");
+  EXPECT_EQ(summarize({&r, 1}).headline.tone, tone::bad);
+}
+
 TEST(summary, no_sections_no_verdict) {
   record::run empty;
   EXPECT_EQ(summarize({&empty, 1}).headline.tone, tone::unsure);
