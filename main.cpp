@@ -30,19 +30,20 @@ int dispatch(int argc, char** argv) {
   add_list(app, code);
   add_demo(app, code);
   add_doctor(app, code);
-  if (argc > 1 && argv[1][0] != '-') {
-    std::vector<std::string> names;
-    for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; }))
-      names.push_back(sub->get_name());
-    if (std::ranges::find(names, argv[1]) == names.end())
-      throw usage_error("`" + std::string(argv[1]) + "`: no such command; expected " + list_of(names));
-  }
+  const std::string command = argc > 1 && argv[1][0] != '-' ? argv[1] : "";
+  std::vector<std::string> names;
+  for (const CLI::App* sub : app.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(sub->get_name());
+  if (argc < 2) throw usage_error("which command? expected " + list_of(names));
+  if (!command.empty() && std::ranges::find(names, command) == names.end())
+    throw usage_error("`" + command + "`: no such command; expected " + list_of(names));
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& e) {
     return app.exit(e);
   } catch (const CLI::ParseError& e) {
-    throw usage_error(std::string(e.what()) + " (see plumb --help)");
+    throw usage_error(std::string(e.what()) + " (see plumb " + (command.empty() ? "" : command + " ") +
+                      "--help)");
   }
   return code;
 }

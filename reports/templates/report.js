@@ -100,7 +100,7 @@
       const cell = { x: Math.max(size, Math.min(room, 24) / cols), y: Math.max(size, 14 / rows) };
       const lines = Math.ceil(count / columns), height = lines * (rows * cell.y + tileGap.y);
       const worth = height <= 620 ? cell.x * cell.y : -height;
-      if (!best || worth > best.worth * (best.worth > 0 ? 1.001 : 0.999)) best = { columns, lines, cell, height, worth };
+      if (!best || worth >= best.worth * (best.worth > 0 ? 0.999 : 1)) best = { columns, lines, cell, height, worth };
     }
     return best;
   }
@@ -528,10 +528,13 @@
   document.addEventListener("toggle", ask, true);
   dark.addEventListener("change", () => drawn().forEach(draw));
 
+  // On paper everything is open; where that were a book, only what failed is, and the rest is a line each.
+  const mostPrinted = 40;
   let opened = [];
   window.addEventListener("beforeprint", () => {
     printing = true;
-    opened = [...document.querySelectorAll("details:not([open])")];
+    const closed = [...document.querySelectorAll("details:not([open])")];
+    opened = closed.length <= mostPrinted ? closed : closed.filter((details) => details.querySelector(":scope > summary .pill.bad"));
     opened.forEach((details) => { details.open = true; });
     places.forEach(draw);
   });

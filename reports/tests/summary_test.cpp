@@ -69,6 +69,7 @@ TEST(summary, who_ran_a_part_of_a_set_does_not_lead_it) {
     t.ratio = record::time_ratio{"conv2d.forward/peer", ratio, ratio, ratio, record::comparison::faster};
     return t;
   };
+  r.bench->timings.emplace_back().measurement.emplace();
   r.bench->sets = {total("conv2d.forward/part", 4, 0.1), total("conv2d.forward/whole", 23, 0.8),
                    total("max_pool2d.forward/other_job", 2, 0.9)};
   const whole_sets whole(*r.bench);
