@@ -422,8 +422,12 @@ void oracle::settle_doubts() {
     }
     t.index = digits_[k].index;
     for (std::size_t i = 0; i < t.value.size(); ++i) {
-      // What left the range of double here may leave a kernel's too: the truth is finite, its bound is not known.
-      if (!std::isfinite(t.value[i]) && std::isfinite(digits_[k].high[i])) t.allowance[i] = infinity;
+      // What left the range of double here may leave a kernel's too, and come out as anything.
+      if (std::isfinite(t.value[i]) != std::isfinite(digits_[k].high[i])) t.allowance[i] = infinity;
+      if (std::isfinite(t.value[i]) && !std::isfinite(digits_[k].high[i])) {
+        t.radius[i] = 0;
+        continue;
+      }
       t.value[i] = digits_[k].high[i];
       t.radius[i] =
           (std::fabs(digits_[k].low[i]) + digits_[k].spread[i]) * slack + 0x1p-1074;  // low is rounded too

@@ -90,8 +90,14 @@ class running_error {
     if (!r.lattice_) r.radius_ = a.radius_ + b.radius_ + spare * sum_error(a.value_, b.value_, r.value_);
     r.carried_ = a.carried_ + b.carried_;
     r.underflow_ = a.underflow_ + b.underflow_;
+    if (std::isinf(a.value_) || std::isinf(b.value_)) {
+      // The finite terms alone may leave the range, and then meet this infinity.
+      const auto finite = [](double size) { return std::isfinite(size) ? size : 0; };
+      r.size_ = finite(a.size_) + finite(b.size_);
+      return r.after(a, b, r.leaves_ <= 2 ? 0 : r.size_);
+    }
     const double largest = r.leaves_ <= 2 ? std::fabs(r.value_) : r.size_;  // of all partial sums
-    return r.after(a, b, std::isinf(a.value_) || std::isinf(b.value_) ? 0 : largest);
+    return r.after(a, b, largest);
   }
   friend running_error operator-(const running_error& a, const running_error& b) { return a + (-b); }
   friend running_error operator*(const running_error& a, const running_error& b) {

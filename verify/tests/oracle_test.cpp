@@ -283,6 +283,23 @@ TEST(oracle, what_leaves_the_range_of_f64_on_the_way_is_refined_beside_a_nan) {
   EXPECT_TRUE(std::isinf(t.allowance[0])) << "a kernel may leave the range as well";
   EXPECT_TRUE(std::isnan(t.value[2]));
 }
+
+/// Instance normalisation: x² leaves the range of f64 and the result is 0; in many digits it is inf. Either will do.
+TEST(oracle, infinite_by_one_way_and_zero_by_another_may_be_anything) {
+  const auto l = plumb::bind("instance_norm x=1x2x7 gamma=2");
+  const pass_spec& pass = *l->find_pass("forward");
+  tensor_set<double> reads = draw(*l, pass, regime::lattice, 1, dtype::f64);
+  for (auto& e : reads.entries())
+    for (index_t i = 0; i < e.real.size(); ++i) e.real[i] = 0;
+  reads.at("x").real[5] = std::numeric_limits<double>::infinity();
+  reads.at("x").real[13] = 0x1p513;
+  reads.at("gamma").real[1] = 0x1.cp1022;
+  oracle o;
+  const truths& t = o.evaluate(*l, pass, reads, dtype::f64)[0];
+  EXPECT_TRUE(std::isinf(t.allowance[13]));
+  EXPECT_TRUE(std::isfinite(t.value[13]));
+  EXPECT_TRUE(std::isnan(t.value[5]));
+}
 #endif
 
 /// relu(x) over ±0 and what lies beside it: only the maximum of -0 and +0 may have either sign.

@@ -209,6 +209,17 @@ TEST(running_error, zero_times_what_may_overflow_may_be_anything) {
   EXPECT_GT((zero * lost).peak(), 0x1p128);
 }
 
+/// What a kernel may meet on the way to inf: partial sums of the finite terms, of which the first here leaves the range.
+TEST(running_error, finite_terms_beside_an_infinity_may_leave_the_range_first) {
+  const running_error most(-0x1.fffffep127), half_a_step(-0x1p103), inf(infinity);
+  EXPECT_GE((most + half_a_step + inf).peak(), 0x1.ffffffp127);
+  EXPECT_GE((half_a_step + inf + most).peak(), 0x1.ffffffp127);
+  EXPECT_GE((inf + half_a_step + most).peak(), 0x1.ffffffp127);
+  EXPECT_EQ((half_a_step + inf + most).value(), infinity);
+  EXPECT_LE((running_error(1) + inf + running_error(2)).peak(), 3);
+  EXPECT_EQ((most + inf).peak(), -most.value()) << "two terms meet in one way only";
+}
+
 TEST(running_error, special_values) {
   const running_error inf(infinity);
   EXPECT_TRUE(std::isnan((inf - inf).value()));
