@@ -258,7 +258,7 @@ void exam::submit(sandbox& box, arena& a, std::vector<const kernel_info*> kernel
   const poison other = how_.by->other_poison;
   std::vector<std::size_t> order(questions_.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::ranges::stable_partition(order, [&](std::size_t q) { return !questions_[q].judged; });
+  std::stable_partition(order.begin(), order.end(), [&](std::size_t q) { return !questions_[q].judged; });
   std::vector<std::vector<placed_tensor>> end,
       start;  // of the first question in the same places in every exam
   for (std::size_t q = 0; q < questions_.size(); ++q) {

@@ -138,6 +138,7 @@ struct sandbox::body {
     std::uint32_t serial = 0;
     std::uint32_t first = 0;             ///< where a fresh worker has to go on
     std::uint32_t again = wire::no_run;  ///< the run that is tried again, its worker having been killed
+    int attempts = 0;                    ///< at that run
     double starved = 0;                  ///< of the worker when it was sent
   };
 
@@ -292,9 +293,11 @@ void sandbox::body::replace_worker(bool timed_out) {
   const std::uint32_t run = words.run.load();
   batch* const b = under_way.empty() ? nullptr : &batches[static_cast<std::size_t>(under_way.front())];
   const bool begun = b != nullptr && words.batch.load() == b->serial && run != wire::no_run;
-  // Killed by somebody else (kernels die of other signals): the run was not at fault, unless it happens again.
+  // Killed by somebody else (kernels die of other signals): the run was not at fault, unless it happens again and again.
+  constexpr int patience = 4;
   const bool killed = !timed_out && WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGKILL;
-  if (killed && begun && at == wire::phase::running && b->again != run) {
+  if (begun && b->again != run) b->attempts = 0;
+  if (killed && begun && at == wire::phase::running && b->attempts++ < patience) {
     b->again = b->first = run;
     strays.push_back({words.subject, "the worker was killed from outside; the call was repeated"});
   } else if (begun && (at == wire::phase::running || at == wire::phase::releasing)) {
