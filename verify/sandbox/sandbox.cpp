@@ -294,7 +294,7 @@ void sandbox::body::replace_worker(bool timed_out) {
   batch* const b = under_way.empty() ? nullptr : &batches[static_cast<std::size_t>(under_way.front())];
   const bool begun = b != nullptr && words.batch.load() == b->serial && run != wire::no_run;
   // Killed by somebody else (kernels die of other signals): the run was not at fault, unless it happens again and again.
-  constexpr int patience = 4;
+  constexpr int patience = 9;
   const bool killed = !timed_out && WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGKILL;
   if (begun && b->again != run) b->attempts = 0;
   if (killed && begun && at == wire::phase::running && b->attempts++ < patience) {
