@@ -4,6 +4,9 @@
 #include <cmath>
 #include <limits>
 
+#include "verify/fourier.hpp"
+#include "verify/winograd.hpp"
+
 namespace plumb {
 namespace {
 
@@ -153,12 +156,17 @@ parsed_arithmetic parse_arithmetic(std::string_view text, dtype type) {
         transformed.winograd = outputs;
         return {transformed, {}};
       }
+    if (text == "fft") {
+      arithmetic transformed = how;
+      transformed.fourier = true;
+      return {transformed, {}};
+    }
   }
   return {{},
           "no error bound is known for the arithmetic `" + std::string(text) + "` on " +
               std::string(name_of(type)) +
-              " data; expected exact, f32, f64, tf32, bf16_f32, f16_f32, winograd(2,3) or "
-              "winograd(4,3)"};
+              " data; expected exact, f32, f64, tf32, bf16_f32, f16_f32, winograd(2,3), "
+              "winograd(4,3) or fft"};
 }
 
 void evaluate_thresholds(const truths& t, const arithmetic& how, const accuracy& declared, regime r,
@@ -185,18 +193,17 @@ void evaluate_thresholds(const truths& t, const arithmetic& how, const accuracy&
   }
 }
 
-void evaluate_thresholds(const truths& t, const arithmetic& how, winograd_sizes&& sizes, thresholds& out) {
+void evaluate_thresholds(const truths& t, const arithmetic& how, transformed_sizes&& sizes, thresholds& out) {
   out.output = how.output;
   out.lost_input = 0;
   out.has_statistical = false;
   out.exact = 0;
   out.may_spread = std::move(sizes.may_spread);
   out.proven.resize(sizes.size.size());
-  const double g = gamma(sizes.roundings, how.unit);
   for (std::size_t i = 0; i < out.proven.size(); ++i) {
     // F(2,3) works with quarters of integers; F(4,3) with sixths.
     const bool exact = how.winograd == 2 && t.integral && 4 * sizes.size[i] <= how.exact_sum;
-    const double bound = g * sizes.size[i] + 2 * sizes.underflow[i] * how.underflow;
+    const double bound = sizes.factor * sizes.size[i] + 2 * sizes.underflow[i] * how.underflow;
     out.proven[i] = exact || sizes.size[i] == 0 ? 0 : stored(bound, t.value[i], how) * slack;
     out.exact += out.proven[i] == 0 ? 1 : 0;
   }
@@ -206,11 +213,12 @@ void evaluate_thresholds(const truths& t, const arithmetic& how, winograd_sizes&
 std::string thresholds_of(const layer& l, const pass_spec& pass, const tensor_set<double>& reads,
                           const truths& t, const arithmetic& how, const accuracy& declared, regime r,
                           const run_statistics& run, thresholds& out, int threads) {
-  if (how.winograd == 0) {
+  if (!how.transforms()) {
     evaluate_thresholds(t, how, declared, r, run, out);
     return {};
   }
-  winograd_sizes sizes = sizes_of_winograd(l, pass, reads, t, how.winograd, threads);
+  transformed_sizes sizes = how.fourier ? sizes_of_fourier(l, pass, reads, t)
+                                        : sizes_of_winograd(l, pass, reads, t, how.winograd, threads);
   if (!sizes.error.empty()) return sizes.error;
   evaluate_thresholds(t, how, std::move(sizes), out);
   return {};

@@ -4,7 +4,8 @@
 //                declared accumulator, and for passes that only move data
 //   statistical  zero-mean data: t·u·S; positive data: λ·√n·u·S (Higham & Mary 2019; Connolly, Higham & Mary
 //                2021); never above the proven one
-//   proven       γ_n·S and its relatives; Winograd's transforms have S_W in the place of S (winograd.hpp)
+//   proven       γ_n·S and its relatives; kernels that transform their operands have sizes of their own in the place of
+//                S (winograd.hpp, fourier.hpp)
 #pragma once
 
 #include <string>
@@ -15,7 +16,7 @@
 #include "reference/scalars/float_format.hpp"
 #include "verify/oracle.hpp"
 #include "verify/regimes.hpp"
-#include "verify/winograd.hpp"
+#include "verify/transformed.hpp"
 
 namespace plumb {
 
@@ -31,7 +32,11 @@ struct arithmetic {
       std::numeric_limits<double>::infinity();  ///< a factor above may become infinite there
   float_format output = format_of(dtype::f32);  ///< what is stored
   bool output_rounds = false;  ///< storing rounds once more: the output is narrower than the accumulator
-  int winograd = 0;            ///< m of F(m×m, 3×3); 0: products are added as they are
+  int winograd = 0;            ///< m of F(m×m, 3×3); 0: no such transform
+  bool fourier = false;        ///< products of Fourier transforms
+
+  /// Other numbers are added than the products of the definition.
+  bool transforms() const { return winograd > 0 || fourier; }
 };
 
 struct parsed_arithmetic {
@@ -39,8 +44,8 @@ struct parsed_arithmetic {
   std::string error;  ///< not empty: one sentence; the bound for such a kernel is not known
 };
 
-/// `exact`, `f32`, `f64`, `tf32`, `bf16_f32`, `f16_f32`, `winograd(2,3)`, `winograd(4,3)`. `f32` stands for the accumulator; with f64 data it
-/// is read as f64, since a kernel template declares one word for both of its types.
+/// `exact`, `f32`, `f64`, `tf32`, `bf16_f32`, `f16_f32`, `winograd(2,3)`, `winograd(4,3)`, `fft`. `f32` stands for the accumulator; with f64
+/// data it is read as f64, since a kernel template declares one word for both of its types.
 parsed_arithmetic parse_arithmetic(std::string_view text, dtype type);
 
 /// How many outputs the whole run compares, and the chance of a false alarm over all of them.
@@ -59,15 +64,15 @@ struct thresholds {
   float_format output = format_of(dtype::f32);
   double lost_input =
       0;  ///< factors of at most this magnitude may be rounded to 0 before they are multiplied
-  /// Entries that ±inf and NaN may reach from neighbours (winograd.hpp); empty: none.
+  /// Entries that ±inf and NaN may reach from neighbours (transformed.hpp); empty: none.
   std::vector<char> may_spread;
 };
 
 /// Fills `out`, reusing its buffers.
 void evaluate_thresholds(const truths& t, const arithmetic& how, const accuracy& declared, regime r,
                          const run_statistics& run, thresholds& out);
-/// The same for how.winograd > 0: the proven bound only, and bits where integers stay exact.
-void evaluate_thresholds(const truths& t, const arithmetic& how, winograd_sizes&& sizes, thresholds& out);
+/// The same for how.transforms(): the proven bound only, and bits where integers stay exact.
+void evaluate_thresholds(const truths& t, const arithmetic& how, transformed_sizes&& sizes, thresholds& out);
 /// Whichever of the two `how` asks for; `reads` are those of the pass. The result is empty, or one sentence: no bound
 /// of that arithmetic is known for this problem.
 std::string thresholds_of(const layer& l, const pass_spec& pass, const tensor_set<double>& reads,

@@ -864,7 +864,7 @@ class runner {
 void settle_integers(const kernel_info& kernel, const layer& l, const pass_spec& pass,
                      const tensor_set<double>& reads, dtype type, tensor_set<double>& written) {
   const parsed_arithmetic how = parse_arithmetic(kernel.arithmetic, type);
-  if (how.value.winograd == 0) return;
+  if (!how.value.transforms()) return;
   oracle o;
   o.evaluate(l, pass, reads, type);
   for (const truths& t : o.results()) {

@@ -110,7 +110,7 @@ std::string read_geometry(const layer& l, const pass_spec& pass, const tensor_se
 
 class survey {
  public:
-  survey(const geometry& g, const magnitudes& f, winograd_sizes& result) : g_(g), f_(f), result_(result) {
+  survey(const geometry& g, const magnitudes& f, transformed_sizes& result) : g_(g), f_(f), result_(result) {
     filters_.resize(static_cast<std::size_t>(g.groups * g.out * g.in));
     spoiled_.resize(static_cast<std::size_t>(g.groups * g.out));
     for (index_t k = 0; k < g.groups * g.out; ++k)
@@ -221,16 +221,16 @@ class survey {
 
   const geometry& g_;
   const magnitudes& f_;
-  winograd_sizes& result_;
+  transformed_sizes& result_;
   std::vector<tile> filters_;  ///< |G||g||Gᵀ|
   std::vector<char> spoiled_;  ///< filters of this output channel are not finite
 };
 
 }  // namespace
 
-winograd_sizes sizes_of_winograd(const layer& l, const pass_spec& pass, const tensor_set<double>& reads,
-                                 const truths& t, int outputs, int threads) {
-  winograd_sizes result;
+transformed_sizes sizes_of_winograd(const layer& l, const pass_spec& pass, const tensor_set<double>& reads,
+                                    const truths& t, int outputs, int threads) {
+  transformed_sizes result;
   geometry g;
   result.error = read_geometry(l, pass, reads, g);
   if (!result.error.empty()) return result;
@@ -239,7 +239,8 @@ winograd_sizes sizes_of_winograd(const layer& l, const pass_spec& pass, const te
   result.size.resize(count);
   result.underflow.resize(count);
   result.may_spread.resize(count);
-  result.roundings = static_cast<double>(g.in) + (outputs == 2 ? 11 : 25);
+  const double roundings = static_cast<double>(g.in) + (outputs == 2 ? 11 : 25), unit = 0x1p-24;
+  result.factor = roundings * unit / (1 - roundings * unit);
   const survey s(g, f, result);
   std::vector<survey::entry> entries(count);
   for (std::size_t i = 0; i < count; ++i) entries[i] = s.entry_of(t.element(static_cast<index_t>(i)), i);

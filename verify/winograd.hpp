@@ -9,25 +9,13 @@
 // Barabasz, Anderson, Soodhalter & Gregg 2020, "Error analysis and improving the accuracy of Winograd convolution".
 #pragma once
 
-#include <string>
-#include <vector>
-
 #include "verify/oracle.hpp"
+#include "verify/transformed.hpp"
 
 namespace plumb {
 
-/// For each entry of one `truths`.
-struct winograd_sizes {
-  std::vector<double> size;       ///< S_W over the operands that are finite
-  std::vector<double> underflow;  ///< error of the products and coefficients, in units of one underflow
-  std::vector<char>
-      may_spread;        ///< a number of the tile is ±inf or NaN, or may be on the way: so may the output
-  double roundings = 0;  ///< K
-  std::string error;     ///< not empty: one sentence; this problem or pass has no such form
-};
-
 /// For `outputs` = m of 2 or 4. `reads` holds what the pass reads, `t` the truth of the tensor that it writes.
-winograd_sizes sizes_of_winograd(const layer& l, const pass_spec& pass, const tensor_set<double>& reads,
-                                 const truths& t, int outputs, int threads = 1);
+transformed_sizes sizes_of_winograd(const layer& l, const pass_spec& pass, const tensor_set<double>& reads,
+                                    const truths& t, int outputs, int threads = 1);
 
 }  // namespace plumb

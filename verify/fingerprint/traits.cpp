@@ -230,7 +230,7 @@ struct promise {
 
 promise promise_of(const arithmetic& how, dtype type) {
   promise p;
-  if (how.winograd > 0) return p;
+  if (how.transforms()) return p;
   const int stored = format_of(type).precision;
   p.input_bits = how.input_unit > 0 ? std::min(how.input_bits, stored) : stored;
   if (how.unit > 0) p.accumulator_bits = -std::ilogb(how.unit);

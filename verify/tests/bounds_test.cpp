@@ -221,7 +221,7 @@ TEST(bounds, an_empty_sum_is_zero_and_nothing_else) {
 }
 
 TEST(bounds, unknown_arithmetic_is_named) {
-  for (const char* text : {"winograd(3,3)", "winograd(4,3) ", "fft", "F32", "", "f3"}) {
+  for (const char* text : {"winograd(3,3)", "winograd(4,3) ", "fft(2)", "F32", "", "f3"}) {
     const auto parsed = parse_arithmetic(text, dtype::f32);
     EXPECT_NE(parsed.error.find("`" + std::string(text) + "`"), std::string::npos);
   }
