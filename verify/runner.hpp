@@ -104,6 +104,9 @@ struct endurance {
 };
 /// Of the case only kernel, problem, type and layout count. Throws text_error.
 endurance endure(sandbox& box, const test_case& c);
+/// The same of whatever makes the calls. Work after return must show twice: a machine that is shared charges a process
+/// now and then for milliseconds in which it did not run.
+endurance judge_endurance(const std::function<run_result()>& call_in_a_row);
 
 /// A failing (or merely worst) case as the record shows it: tensors, wrong element, heat map.
 record::counterexample describe_failure(sandbox& box, const failure& f, const shrunk_case& smallest);
