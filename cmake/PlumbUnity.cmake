@@ -1,10 +1,11 @@
-# plumb_unity(TARGET SOURCES_A_UNIT): compiles the sources of TARGET a few together. Most of the compiler's time goes into
+# plumb_unity(TARGET SOURCES_A_UNIT), plumb_unity(TARGET UNITS BY_NAME): compiles the sources of TARGET a few together. Most of the compiler's time goes into
 # what they all instantiate again (strings, vectors, maps, JSON), so a build from nothing takes about half; a changed file
 # costs its unit. PLUMB_UNITY=OFF, as in the presets for working on the code, compiles every file alone.
 #
 # Not CMake's UNITY_BUILD: that writes names in full, and the compiler cache would know no second checkout. Sources with
-# options of their own, and generated ones, stay alone. Call it when all sources are known.
-function(plumb_unity target sources_a_unit)
+# options of their own, and generated ones, stay alone. Call it when all sources are known. BY_NAME: a source's unit
+# follows from its name, so that one that is added costs one unit, not all behind it: for sources that are found by a glob.
+function(plumb_unity target number_of)
   if(NOT PLUMB_UNITY)
     return()
   endif()
@@ -27,8 +28,26 @@ function(plumb_unity target sources_a_unit)
     return()
   endif()
   set(number 0)
+  if("BY_NAME" IN_LIST ARGN)
+    foreach(file IN LISTS together)
+      string(MD5 hash ${file})
+      string(SUBSTRING ${hash} 0 6 hash)
+      math(EXPR unit "0x${hash} % ${number_of}")
+      string(APPEND includes_${unit} "#include \"${file}\"\n")
+    endforeach()
+    math(EXPR last "${number_of} - 1")
+    foreach(unit RANGE ${last})
+      if(NOT includes_${unit})
+        continue()
+      endif()
+      set(source ${CMAKE_CURRENT_BINARY_DIR}/${target}_${unit}.cpp)
+      file(CONFIGURE OUTPUT ${source} CONTENT "${includes_${unit}}")
+      list(APPEND alone ${source})
+    endforeach()
+    set(together)
+  endif()
   while(together)
-    list(SUBLIST together 0 ${sources_a_unit} files)
+    list(SUBLIST together 0 ${number_of} files)
     list(REMOVE_ITEM together ${files})
     list(TRANSFORM files REPLACE "(.+)" "#include \"\\1\"")
     list(JOIN files "\n" includes)
