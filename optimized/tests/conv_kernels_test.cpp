@@ -268,7 +268,8 @@ std::vector<conv_case> cases() {
 
 /// Kernels for some filters only.
 bool specialised(const kernel& k) {
-  return k.arithmetic.starts_with("winograd") || k.name.find("/depthwise@") != std::string::npos;
+  return k.arithmetic.starts_with("winograd") || k.arithmetic == "fft" ||
+         k.name.find("/depthwise@") != std::string::npos;
 }
 
 class conv_kernels : public ::testing::TestWithParam<const kernel*> {};
@@ -282,7 +283,7 @@ TEST_P(conv_kernels, agree_with_naive_loops) {
     for (const setting& at : settings(k.layouts)) {
       bench b(k, t.text(), at);
       const support s = b.supports();
-      // A CUDA kernel may be for depthwise filters or first layers only, Winograd is for 3×3.
+      // A CUDA kernel may be for depthwise filters or first layers only, Winograd is for 3×3, fft for stride 1.
       ASSERT_TRUE(s.ok || k.device == "host" || specialised(k))
           << k.name << ": " << t.text().print() << ": " << s.reason;
       if (!s.ok) continue;
@@ -311,7 +312,8 @@ TEST_P(conv_kernels, agree_with_naive_loops) {
       }
       b.run();
       values<float> got = b.result<float>();
-      if (k.arithmetic == "winograd(4,3)")  // not exact on integers, but close to them
+      if (k.arithmetic == "winograd(4,3)" ||
+          k.arithmetic == "fft")  // not exact on integers, but close to them
         for (float& value : got.flat) value = std::nearbyint(value) + 0.0F;
       ASSERT_EQ(difference(*expected, got), "")
           << k.name << ": " << t.text().print() << ' ' << name_of(at.layout) << " threads=" << at.threads;
