@@ -8,7 +8,7 @@ if(PLUMB_BUILD_TESTS)
   add_library(plumb_test_headers OBJECT ${PROJECT_BINARY_DIR}/test_headers.cpp)
   target_link_libraries(plumb_test_headers PRIVATE plumb_options GTest::gtest OpenMP::OpenMP_CXX)
   set_target_properties(plumb_test_headers PROPERTIES POSITION_INDEPENDENT_CODE OFF)
-  target_compile_options(plumb_test_headers PRIVATE $<$<CONFIG:Release>:-O1> -fPIE)  # as executables are compiled, or they cannot use it
+  target_compile_options(plumb_test_headers PRIVATE ${plumb_light} -fPIE)  # as executables are compiled, or they cannot use it
   if(PLUMB_FEW_SCALARS)
     target_compile_definitions(plumb_test_headers PRIVATE PLUMB_FEW_SCALARS)
   endif()
@@ -32,7 +32,7 @@ function(plumb_add_test name)
   plumb_unity(${name} 10)
   target_precompile_headers(${name} REUSE_FROM plumb_test_headers)
   # What takes time is in the libraries. The precompiled headers of the library make g++ 12 suspect its own strings.
-  target_compile_options(${name} PRIVATE $<$<CONFIG:Release>:-O1>
+  target_compile_options(${name} PRIVATE ${plumb_light}
     "$<$<CXX_COMPILER_ID:GNU>:-Wno-stringop-overflow;-Wno-array-bounds>")
   target_link_libraries(${name} PRIVATE
     plumb_options ${ARG_LIBRARIES} GTest::gtest GTest::gtest_main OpenMP::OpenMP_CXX)

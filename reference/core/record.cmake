@@ -1,7 +1,7 @@
 # The record and its provenance, added to plumb_core. The revision is looked up at every build, the rest at configure.
 target_sources(plumb_core PRIVATE core/record.cpp core/write_file.cpp core/provenance.cpp)
 target_link_libraries(plumb_core PRIVATE nlohmann_json::nlohmann_json)
-set_source_files_properties(core/record.cpp PROPERTIES COMPILE_OPTIONS "$<$<CONFIG:Release>:-O1>")  # read and written once a run
+set_source_files_properties(core/record.cpp PROPERTIES COMPILE_OPTIONS ${plumb_light})  # read and written once a run
 string(TOUPPER "${CMAKE_BUILD_TYPE}" build_type)
 set_source_files_properties(core/provenance.cpp PROPERTIES COMPILE_DEFINITIONS
   "PLUMB_VERSION=\"${PROJECT_VERSION}\";PLUMB_COMPILER=\"${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}\";PLUMB_FLAGS=\"${CMAKE_CXX_FLAGS_${build_type}} -std=c++20 -ffp-contract=off\"")
