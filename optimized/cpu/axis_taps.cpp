@@ -1,5 +1,5 @@
-// The taps of each layer, as reference/layers/upsample_nearest.hpp, upsample_linear.hpp and pad.hpp define them: where
-// an output reads, rounded where the definition rounds.
+// The taps of each layer, as reference/layers/upsample_nearest.hpp, upsample_linear.hpp, upsample_bicubic.hpp and pad.hpp
+// define them: where an output reads, rounded where the definition rounds.
 #include "optimized/cpu/axis_taps.hpp"
 
 #include <algorithm>
@@ -83,6 +83,23 @@ axis_taps linear(const resized& a, bool align_corners, bool forward) {
   return t;
 }
 
+/// Keys' kernel at the distances 1+t, t, 1-t and 2-t from four cells; those beyond the border repeat it.
+axis_taps cubic(const resized& a, bool align_corners) {
+  axis_taps t{.in = a.in, .out = a.out};
+  for (index_t o = 0; o < a.out; ++o) {
+    const index_t under = align_corners ? std::max<index_t>(1, a.out - 1) : 2 * a.under;
+    const index_t over = align_corners ? o * (a.in - 1) : (2 * o + 1) * a.over - a.under;
+    const index_t rest = (over % under + under) % under, first = (over - rest) / under - 1;
+    const double far = static_cast<double>(under - rest) / static_cast<double>(under);
+    const double near = static_cast<double>(rest) / static_cast<double>(under);
+    const double weight[4] = {-0.75 * near * far * far, 1 - near * near * (2.25 - 1.25 * near),
+                              1 - far * far * (2.25 - 1.25 * far), -0.75 * far * near * near};
+    for (index_t k = 0; k < 4; ++k) t.add(std::clamp<index_t>(first + k, 0, a.in - 1), weight[k]);
+    t.close_output();
+  }
+  return t;
+}
+
 /// The cell that output j of a padded axis shows, or -1.
 index_t shown(std::string_view rule, index_t in, index_t before, index_t after, index_t j) {
   const index_t i = j - before;
@@ -131,6 +148,7 @@ axis_taps one_axis(const problem& p, int axis, index_t in, index_t out, bool for
   const resized a = resized_axis(p, axis, in, out);
   if (name == "upsample_nearest") return nearest(a, 0.0F);
   if (name == "upsample_nearest_exact") return nearest(a, 0.5F);
+  if (name == "upsample_bicubic") return cubic(a, p.flag("align_corners"));
   return linear(a, p.flag("align_corners"), forward);
 }
 

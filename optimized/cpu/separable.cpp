@@ -1,4 +1,4 @@
-// Upsampling (nearest, nearest_exact, linear) and padding (constant, reflection, replication, circular) of rank 1, 2
+// Upsampling (nearest, nearest_exact, linear, bicubic) and padding (constant, reflection, replication, circular) of rank 1, 2
 // and 3, forward and backward, for every instruction set: each is one sparse matrix an axis (axis_taps.hpp).
 //   y[o] = Σ over the rows that o's depth and height read, Σ over the cells that its width reads, of weight·x
 // in this order, which is that of the definitions, so that large numbers that cancel there cancel here.
@@ -364,7 +364,8 @@ void register_separable(registry& kernels) {
       for (const char* family : {"upsample_nearest", "upsample_nearest_exact", "constant_pad",
                                  "reflection_pad", "replication_pad", "circular_pad"})
         add_layer(kernels, set, std::string(family) + rank, true);
-    for (const char* layer : {"upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d"})
+    for (const char* layer :
+         {"upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d", "upsample_bicubic2d"})
       add_layer(kernels, set, layer, false);
   }
 }

@@ -1,7 +1,9 @@
-// Every kernel of a memory-bound layer (activations with exponentials, average pooling, batch norm, softmax) against
+// Every kernel of a memory-bound layer (activations with exponentials, average pooling, batch norm, softmax,
+// cross-entropy, bicubic upsampling) against
 // loops written here in double: awkward shapes, both layouts, guard pages, several threads, results past the caches.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <limits>
@@ -289,6 +291,121 @@ TEST(softmax_kernels, agree_along_every_axis) {
           }
       }
   }
+}
+
+struct loss_case {
+  shape x;
+  bool classes = true;
+  double smoothing = 0;
+  std::string reduction = "mean";
+};
+
+/// Cross-entropy with weights, and its gradient for a cotangent of ones; target 3 is ignored.
+void cross_entropy_truth(const loss_case& t, const values<float>& x, const std::vector<std::int64_t>& target,
+                         const values<float>& probability, const values<float>& weight,
+                         std::vector<double>& y, std::vector<double>& dx) {
+  const index_t classes = t.x[1], inner = t.x[2] * t.x[3], positions = t.x[0] * inner;
+  y.assign(static_cast<std::size_t>(t.reduction == "none" ? positions : 1), 0);
+  dx.assign(x.flat.size(), 0);
+  double divisor = 0;
+  for (index_t i = 0; i < positions; ++i) {
+    const std::int64_t hit = target[static_cast<std::size_t>(i)];
+    if (t.classes && hit == 3) continue;
+    divisor += t.classes ? double{weight[hit]} : 1;
+    const auto at = [&](index_t c) {
+      return static_cast<std::size_t>((i / inner * classes + c) * inner + i % inner);
+    };
+    double sum = 0, shares = 0;
+    for (index_t c = 0; c < classes; ++c) sum += std::exp(double{x.flat[at(c)]});
+    const auto share = [&](index_t c) {
+      const double p = t.classes ? static_cast<double>(c == hit) : double{probability.flat[at(c)]};
+      return double{weight[c]} * ((1 - t.smoothing) * p + t.smoothing / static_cast<double>(classes));
+    };
+    for (index_t c = 0; c < classes; ++c) {
+      y[t.reduction == "none" ? static_cast<std::size_t>(i) : 0] -=
+          share(c) * (double{x.flat[at(c)]} - std::log(sum));
+      shares += share(c);
+    }
+    for (index_t c = 0; c < classes; ++c)
+      dx[at(c)] = std::exp(double{x.flat[at(c)]}) / sum * shares - share(c);
+  }
+  if (t.reduction != "mean") return;
+  y[0] /= divisor;
+  for (double& slope : dx) slope /= divisor;
+}
+
+TEST(cross_entropy_kernels, agree_with_the_definition_in_double) {
+  const std::vector<loss_case> cases = {
+      {{3, 5, 5, 13}},          {{2, 21, 8, 8}, true, 0.1, "sum"}, {{2, 19, 3, 3}, false, 0.25, "none"},
+      {{70, 200, 1, 1}, false}, {{3, 140, 1, 2}, true, 0, "none"}, {{1, 7, 9, 9}, true, 0.5}};
+  for (const loss_case& t : cases) {
+    const shape map{t.x[0], t.x[2], t.x[3]};
+    const values<float> x = numbers(t.x, 1), weight = numbers(shape{t.x[1]}, 2);
+    values<float> probability = numbers(t.x, 3), dy(t.reduction == "none" ? map : shape{});
+    values<std::int64_t> target(map);
+    std::mt19937 random(4);
+    for (std::int64_t& v : target.flat)
+      v = static_cast<std::int64_t>(random() % static_cast<unsigned>(t.x[1]));
+    std::ranges::fill(dy.flat, 1.0F);
+    std::vector<double> y, dx;
+    cross_entropy_truth(t, x, target.flat, probability, weight, y, dx);
+    problem p("cross_entropy");
+    p.set("x", to_string(t.x));
+    p.set("target", to_string(t.classes ? map : t.x));
+    p.set("weight", std::to_string(t.x[1]));
+    p.set("y", to_string(dy.extents));
+    p.set("reduction", t.reduction);
+    p.set("ignore_index", t.classes ? "3" : "-100");
+    p.set("label_smoothing", std::to_string(t.smoothing));
+    p.set("targets", t.classes ? "classes" : "probabilities");
+    for (const kernel* k : kernels_matching("cross_entropy.*/lines@*"))
+      for (const setting& s : settings()) {
+        const bool forward = k->pass == "forward";
+        bench b(*k, p, s);
+        if (!forward) b.read(dy, false);
+        b.read(x);
+        t.classes ? b.read(target, false) : b.read(probability);
+        b.read(weight, false);
+        b.write<float>(forward ? dy.extents : t.x, !forward);
+        b.run();
+        ASSERT_EQ(far_from(forward ? y : dx, b.result<float>(), 1e-5), "") << k->name << ' ' << p.print();
+      }
+  }
+}
+
+TEST(upsample_bicubic_kernels, weigh_four_cells_by_keys_cubic) {
+  // The cells around an output a quarter of the way between two: -27/256, 225/256, 67/256 and -9/256.
+  const double quarter[4] = {-27.0 / 256, 225.0 / 256, 67.0 / 256, -9.0 / 256};
+  const shape extents{1, 17, 5, 20}, out{1, 17, 10, 40};
+  const values<float> x = numbers(extents, 1), dy = numbers(out, 2);
+  std::vector<double> y(static_cast<std::size_t>(out.size())), dx(x.flat.size());
+  for (index_t i = 0; i < out.size(); ++i) {
+    const shape at = unflatten(i, out);
+    const auto tap = [&](int axis, index_t k) {  // an odd output lies behind its cell, an even one before
+      const index_t o = at[axis], cell = o % 2 == 1 ? o / 2 - 1 + k : o / 2 + 1 - k;
+      return std::clamp<index_t>(cell, 0, extents[axis] - 1);
+    };
+    for (index_t k = 0; k < 4; ++k)
+      for (index_t l = 0; l < 4; ++l) {
+        const auto from = static_cast<std::size_t>((at[1] * 5 + tap(2, k)) * 20 + tap(3, l));
+        y[static_cast<std::size_t>(i)] += quarter[k] * quarter[l] * double{x.flat[from]};
+        dx[from] += quarter[k] * quarter[l] * double{dy[i]};
+      }
+  }
+  problem p("upsample_bicubic2d");
+  p.set("x", to_string(extents));
+  p.set("y", to_string(out));
+  p.set("scale", "2x2");
+  p.set("align_corners", "false");
+  for (const kernel* k : kernels_matching("upsample_bicubic2d.*"))
+    for (const setting& s : settings()) {
+      bench b(*k, p, s);
+      const bool forward = k->pass == "forward";
+      b.read(forward ? x : dy);
+      b.write<float>(forward ? out : extents);
+      b.run();
+      ASSERT_EQ(far_from(forward ? y : dx, b.result<float>(), 1e-5), "") << k->name;
+    }
 }
 
 }  // namespace
