@@ -1,5 +1,5 @@
 // Every kernel of a memory-bound layer (activations with exponentials, average pooling, batch norm, softmax,
-// cross-entropy, bicubic upsampling) against
+// cross-entropy, prelu, bicubic upsampling, unfold) against
 // loops written here in double: awkward shapes, both layouts, guard pages, several threads, results past the caches.
 #include <gtest/gtest.h>
 
@@ -406,6 +406,102 @@ TEST(upsample_bicubic_kernels, weigh_four_cells_by_keys_cubic) {
       b.run();
       ASSERT_EQ(far_from(forward ? y : dx, b.result<float>(), 1e-5), "") << k->name;
     }
+}
+
+TEST(prelu_kernels, agree_with_the_definition_in_double) {
+  for (const shape& extents :
+       {shape{2, 3, 5, 37}, shape{1, 33, 4, 4}, shape{3, 7, 1, 1}, shape{2, 64, 128, 129}})
+    for (const index_t weights : {extents[1], index_t{1}}) {
+      const values<float> x = numbers(extents, 1), dy = numbers(extents, 2), w = numbers(shape{weights}, 3);
+      const index_t plane = extents[2] * extents[3];
+      std::vector<double> y(x.flat.size()), dx(x.flat.size()), dw(w.flat.size());
+      for (index_t i = 0; i < extents.size(); ++i) {
+        const auto at = static_cast<std::size_t>(i);
+        const index_t c = weights == 1 ? 0 : i / plane % extents[1];
+        const bool negative = !(x[i] > 0);
+        y[at] = negative ? double{w[c]} * double{x[i]} : double{x[i]};
+        dx[at] = negative ? double{w[c]} * double{dy[i]} : double{dy[i]};
+        dw[static_cast<std::size_t>(c)] += negative ? double{x[i]} * double{dy[i]} : 0;
+      }
+      problem p("prelu");
+      p.set("x", to_string(extents));
+      p.set("y", to_string(extents));
+      p.set("weight", std::to_string(weights));
+      for (const kernel* k : kernels_matching("prelu.*/chunks@*"))
+        for (const setting& s : settings()) {
+          if (extents.size() > 1'000'000 && (s.side == guard::at_end || s.threads == 1 || weights == 1 ||
+                                             k->name.find("@avx3") == std::string::npos))
+            continue;
+          bench b(*k, p, s);
+          if (k->pass != "forward") b.read(dy);
+          b.read(x);
+          if (k->pass != "backward_weights") b.read(w, false);
+          const bool of_weights = k->pass == "backward_weights";
+          b.write<float>(of_weights ? w.extents : extents, !of_weights);
+          b.run();
+          const std::vector<double>& truth = of_weights ? dw : k->pass == "forward" ? y : dx;
+          ASSERT_EQ(far_from(truth, b.result<float>(), 1e-5), "") << k->name << ' ' << p.print();
+        }
+    }
+}
+
+struct windows_case {
+  shape x;
+  std::vector<index_t> window, stride, dilation, pad;
+};
+
+TEST(unfold_kernels, agree_with_six_loops_and_with_their_transpose) {
+  const std::vector<windows_case> cases = {{{2, 3, 9, 41}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}},
+                                           {{1, 17, 7, 8}, {2, 3}, {2, 3}, {1, 2}, {0, 1, 2, 0}},
+                                           {{2, 5, 6, 5}, {3, 2}, {3, 2}, {2, 3}, {4, 0, 3, 1}}};
+  for (const windows_case& t : cases) {
+    const shape& e = t.x;
+    const auto count = [&](std::size_t i) {
+      return (e[2 + static_cast<int>(i)] + t.pad[2 * i] + t.pad[2 * i + 1] -
+              (t.window[i] - 1) * t.dilation[i] - 1) /
+                 t.stride[i] +
+             1;
+    };
+    const index_t R = t.window[0], S = t.window[1], P = count(0), Q = count(1);
+    const shape columns{e[0], e[1] * R * S, P * Q};
+    const values<float> image = numbers(e, 1), laid = numbers(columns, 2);
+    std::vector<double> unfolded(laid.flat.size()), folded(image.flat.size());
+    for (index_t i = 0; i < columns.size(); ++i) {
+      const index_t l = i % (P * Q), s = i / (P * Q) % S, r = i / (P * Q * S) % R,
+                    plane = i / (P * Q * S * R);
+      const index_t h = l / Q * t.stride[0] - t.pad[0] + r * t.dilation[0];
+      const index_t w = l % Q * t.stride[1] - t.pad[2] + s * t.dilation[1];
+      if (h < 0 || h >= e[2] || w < 0 || w >= e[3]) continue;
+      const auto cell = static_cast<std::size_t>((plane * e[2] + h) * e[3] + w);
+      unfolded[static_cast<std::size_t>(i)] = double{image.flat[cell]};
+      folded[cell] += double{laid[i]};
+    }
+    const auto text = [](const std::vector<index_t>& v, const char* by) {
+      std::string all;
+      for (const index_t i : v) all += (all.empty() ? "" : by) + std::to_string(i);
+      return all;
+    };
+    for (const std::string layer : {"unfold2d", "fold2d"}) {
+      problem p(layer);
+      p.set("x", to_string(layer == "fold2d" ? columns : e));
+      p.set("y", to_string(layer == "fold2d" ? e : columns));
+      p.set("window", text(t.window, "x"));
+      p.set("stride", text(t.stride, "x"));
+      p.set("dilation", text(t.dilation, "x"));
+      p.set("pad", text(t.pad, ","));
+      p.set("output", to_string(shape{e[2], e[3]}));
+      for (const kernel* k : kernels_matching(layer + ".*/rows@*"))
+        for (const setting& s : settings()) {
+          const bool lays_out = (layer == "unfold2d") == (k->pass == "forward");
+          bench b(*k, p, s);
+          lays_out ? b.read(image) : b.read(laid, false);
+          b.write<float>(lays_out ? columns : e, !lays_out);
+          b.run();
+          ASSERT_EQ(far_from(lays_out ? unfolded : folded, b.result<float>(), 1e-6), "")
+              << k->name << ' ' << p.print();
+        }
+    }
+  }
 }
 
 }  // namespace
