@@ -4,8 +4,9 @@
 //   forward    y = (Σ of the window, row by row) / divisor. NHWC: lanes are channels, four vectors of them at once
 //   backward   dx = Σ over the windows that hold a cell, in order, of dy/divisor. NHWC: the same; where windows overlap,
 //              dy is divided once, into the workspace
-//   NCHW       where rows are long and windows keep their step and width, lanes are neighbouring outputs; elsewhere
-//              sixteen planes are turned into a channels-last panel that stays near, and its results are turned back
+//   NCHW       where rows are long and windows keep their step and width, lanes are neighbouring outputs; windows that
+//              do not overlap spread dy over a plane that stays near; elsewhere sixteen planes are turned into a
+//              channels-last panel that stays near, and its results are turned back
 // A division by a power of two is a multiplication, which gives the same bits.
 // Sums run in the order of the definition, so that large numbers that cancel there cancel here.
 #include <algorithm>
@@ -74,6 +75,7 @@ struct averages {
   void (*nhwc_divide)(const average_pool&, const channel_range&, const float*, index_t, float*);
   void (*nchw_forward)(const average_pool&, const float*, index_t, float*);
   void (*nchw_backward)(const average_pool&, const float*, float*, float*);
+  void (*nchw_spread)(const average_pool&, const float*, float*, float*);
 };
 
 inline index_t entry(const std::vector<index_t>& list, index_t i) {
@@ -95,6 +97,8 @@ using single = hn::CappedTag<float, 1>;
 constexpr index_t lanes = HWY_LANES(float);
 
 constexpr int together = 4;  ///< vectors at once, so that no sum waits for itself
+/// Vectors at once where registers hold their sums: long stretches of a pixel come from memory faster than short ones.
+constexpr int most_together = HWY_TARGET == HWY_AVX3 ? 16 : 8;
 
 template <class D>
 HWY_INLINE hn::Vec<D> divided(D d, hn::Vec<D> sum, const division& share) {
@@ -105,7 +109,7 @@ HWY_INLINE hn::Vec<D> divided(D d, hn::Vec<D> sum, const division& share) {
 template <int Vectors, class D>
 HWY_INLINE void put(D d, const hn::Vec<D>* v, bool past, float* y) {
   constexpr index_t width = static_cast<index_t>(hn::MaxLanes(D()));
-#pragma GCC unroll 4
+#pragma GCC unroll 16
   for (int i = 0; i < Vectors; ++i)
     if (past)
       hn::Stream(v[i], d, y + i * width);
@@ -118,22 +122,25 @@ HWY_INLINE void window_sum(D d, const float* x, index_t row_step, index_t rows, 
                            index_t columns, const division& share, bool past, float* y) {
   constexpr index_t width = static_cast<index_t>(hn::MaxLanes(D()));
   hn::Vec<D> sum[Vectors];
-#pragma GCC unroll 4
+#pragma GCC unroll 16
   for (int i = 0; i < Vectors; ++i) sum[i] = hn::Zero(d);
   for (index_t h = 0; h < rows; ++h, x += row_step)
     for (index_t w = 0; w < columns; ++w)
-#pragma GCC unroll 4
+#pragma GCC unroll 16
       for (int i = 0; i < Vectors; ++i)
         sum[i] = hn::Add(sum[i], hn::LoadU(d, x + w * column_step + i * width));
-#pragma GCC unroll 4
+#pragma GCC unroll 16
   for (int i = 0; i < Vectors; ++i) sum[i] = divided(d, sum[i], share);
   put<Vectors>(d, sum, past, y);
 }
 
-/// body(vectors, tag, channel, past) over the channels of a pixel: four vectors, then one, then number by number.
+/// body(vectors, tag, channel, past) over the channels of a pixel: as many vectors as there are registers, four, one, then
+/// number by number.
 template <class Body>
 HWY_INLINE void along(const channel_range& r, const Body& body) {
   index_t i = r.c;
+  for (; i + most_together * lanes <= r.end; i += most_together * lanes)
+    body(std::integral_constant<int, most_together>(), numbers(), i, r.past);
   for (; i + together * lanes <= r.end; i += together * lanes)
     body(std::integral_constant<int, together>(), numbers(), i, r.past);
   for (; i + lanes <= r.end; i += lanes) body(std::integral_constant<int, 1>(), numbers(), i, r.past);
@@ -172,13 +179,13 @@ HWY_INLINE void cell_sum(D d, const average_pool& a, const channel_range& r, con
                          index_t w, bool past, float* dx) {
   constexpr index_t width = static_cast<index_t>(hn::MaxLanes(D()));
   hn::Vec<D> sum[Vectors];
-#pragma GCC unroll 4
+#pragma GCC unroll 16
   for (int i = 0; i < Vectors; ++i) sum[i] = hn::Zero(d);
   for (index_t p = entry(a.rows.begin, h); p < entry(a.rows.end, h); ++p)
     for (index_t q = entry(a.columns.begin, w); q < entry(a.columns.end, w); ++q) {
       const float* from = dy + (p * a.columns.out + q) * r.pixel;
       const division share(r.divided ? 1.0F : a.divisor_of(p, q));
-#pragma GCC unroll 4
+#pragma GCC unroll 16
       for (int i = 0; i < Vectors; ++i)
         sum[i] = hn::Add(sum[i], divided(d, hn::LoadU(d, from + i * width), share));
     }
@@ -262,9 +269,60 @@ void nchw_backward(const average_pool& a, const float* dy, float* shares, float*
   }
 }
 
+/// The even windows from `begin` on, if they are two cells wide and adjoin: the first one that is left to do.
+#if HWY_TARGET == HWY_SCALAR
+index_t spread_pairs(const average_pool&, const float*, index_t, index_t begin, float*) { return begin; }
+#else
+index_t spread_pairs(const average_pool& a, const float* dy, index_t p, index_t begin, float* row) {
+  const numbers d;
+  const pool_windows& w = a.columns;
+  const index_t end = w.until;
+  if (w.step != 2 || entry(w.last, begin) - entry(w.first, begin) != 2 || end - begin < lanes) return begin;
+  for (index_t q = begin; q < end; q += lanes) {
+    q = std::min(q, end - lanes);  // the last vector begins inside the one before it
+    const auto share = divided(d, hn::LoadU(d, dy + q), division(a.divisor_of(p, q)));
+    const auto v = hn::Add(hn::Zero(d), share);  // the sum of one term: 0 + -0 is 0
+    hn::StoreInterleaved2(v, v, d, row + entry(w.first, q));
+  }
+  return end;
+}
+#endif
+
+/// The row of dx under row p of dy, for windows that do not overlap.
+void spread_row(const average_pool& a, const float* dy, index_t p, float* row) {
+  const single one;
+  const pool_windows& w = a.columns;
+  std::fill_n(row, w.in, 0.0F);
+  for (index_t q = 0; q < w.out; ++q) {
+    if (q == w.from && q < w.until) q = spread_pairs(a, dy, p, q, row);
+    if (q == w.out) break;
+    const float share = hn::GetLane(divided(one, hn::LoadU(one, dy + q), division(a.divisor_of(p, q))));
+    std::fill(row + entry(w.first, q), row + entry(w.last, q), 0.0F + share);
+  }
+}
+
+/// One plane of dx, for windows that do not overlap; by way of `near`, if that is not null, past the caches.
+void nchw_spread(const average_pool& a, const float* dy, float* near, float* dx) {
+  float* plane = near ? near : dx;
+  const index_t width = a.columns.in, size = a.rows.in * width;
+  index_t h = 0;
+  for (index_t p = 0; p < a.rows.out; ++p) {
+    const index_t first = entry(a.rows.first, p), last = entry(a.rows.last, p);
+    std::fill(plane + h * width, plane + std::max(h, first) * width, 0.0F);
+    if (first == last) continue;
+    spread_row(a, dy + p * a.columns.out, p, plane + first * width);
+    for (h = first + 1; h < last; ++h) std::copy_n(plane + first * width, width, plane + h * width);
+  }
+  std::fill(plane + h * width, plane + size, 0.0F);
+  if (!near) return;
+  const numbers d;
+  for (index_t i = 0; i < size; i += lanes) hn::Stream(hn::Load(d, near + i), d, dx + i);
+}
+
 }  // namespace
 
-constexpr averages all = {lanes, nhwc_forward, nhwc_backward, nhwc_divide, nchw_forward, nchw_backward};
+constexpr averages all = {lanes,        nhwc_forward,  nhwc_backward, nhwc_divide,
+                          nchw_forward, nchw_backward, nchw_spread};
 
 }  // namespace HWY_NAMESPACE
 }  // namespace plumb
@@ -363,7 +421,8 @@ class average_plan final : public plan {
     constexpr index_t largest = index_t{1} << 16;  // cells of a plane whose panel is still near
     const bool long_rows = (a_.columns.step == 1 || a_.columns.step == 2) &&
                            a_.columns.until - a_.columns.from > functions.lanes;
-    panels_ = !last_ && in_size() <= largest && !(forward_ && long_rows);
+    spreads_ = !last_ && !is_forward && !divides_first_;
+    panels_ = !last_ && in_size() <= largest && !spreads_ && !(forward_ && long_rows);
   }
 
   std::size_t workspace_size() const override {
@@ -403,7 +462,7 @@ class average_plan final : public plan {
   /// Of one thread, in NCHW: both panels, or a plane of divided dy.
   index_t scratch() const {
     if (panels_) return together * (in_size() + out_size());
-    return forward_ ? 0 : aligned_buffer::padded(out_size());
+    return forward_ ? 0 : aligned_buffer::padded(spreads_ ? in_size() : out_size());
   }
 
   /// Rows of all images; the channels are shared where there are few rows.
@@ -451,9 +510,14 @@ class average_plan final : public plan {
 #pragma omp parallel for num_threads(call.threads) schedule(static)
     for (int share = 0; share < call.threads; ++share) {
       const index_t planes = a_.n * a_.c;
+      const bool past =
+          goes_past_caches(to, planes * written_size()) && written_size() % aligned_buffer::line == 0;
       float* scratch_at = static_cast<float*>(call.workspace) + share * scratch();
       for (index_t i = planes * share / call.threads; i < planes * (share + 1) / call.threads; ++i) {
-        if (!forward_) run_.nchw_backward(a_, from + i * out_size(), scratch_at, to + i * in_size());
+        if (spreads_)
+          run_.nchw_spread(a_, from + i * out_size(), past ? scratch_at : nullptr, to + i * in_size());
+        else if (!forward_)
+          run_.nchw_backward(a_, from + i * out_size(), scratch_at, to + i * in_size());
         for (index_t p = 0; p < a_.rows.out && forward_; ++p)
           run_.nchw_forward(a_, from + i * in_size(), p, to + i * out_size() + p * a_.columns.out);
       }
@@ -467,6 +531,7 @@ class average_plan final : public plan {
   bool last_;           ///< channels last
   bool divides_first_;  ///< a number of dy is divided once, not for each cell that reads it
   bool panels_ = false;
+  bool spreads_ = false;  ///< NCHW backward, of windows that do not overlap
   index_t threads_;
 };
 

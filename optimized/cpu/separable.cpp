@@ -2,8 +2,8 @@
 // and 3, forward and backward, for every instruction set: each is one sparse matrix an axis (axis_taps.hpp).
 //   y[o] = Σ over the rows that o's depth and height read, Σ over the cells that its width reads, of weight·x
 // in this order, which is that of the definitions, so that large numbers that cancel there cancel here.
-//   NHWC   a pixel adds up the pixels it reads; lanes are channels. Where it reads 1, 2 or 4, their places and weights
-//          stay in registers
+//   NHWC   a pixel adds up the pixels it reads; lanes are channels, and long stretches of them are read at once. Two
+//          neighbours that read the same pixels share the loads
 //   NCHW   lanes are neighbouring outputs; what they read for one tap lies in one vector or two, out of which a
 //          permutation picks it. Where it does not (a large step down), one output at a time
 // Rows of the output belong to one thread each.
@@ -140,77 +140,109 @@ void across(const row_blocks& b, const source_rows& rows, float* out, bool past)
     out[o] = one_output(*b.taps, b.fill, rows, o);
 }
 
-template <class D>
-HWY_INLINE void pixel(D d, const axis_taps& t, index_t o, const source_rows& rows, index_t channels,
-                      index_t c, bool past, float* out) {
-  auto sum = hn::Zero(d);
-  for (index_t r = 0; r < rows.count; ++r)
-    for (index_t k = t.first(o); k < t.first(o + 1); ++k) {
-      const auto w = hn::Set(d, rows.weight[r] * t.weight_of(k));
-      const auto x = hn::LoadU(d, rows.row[r] + t.cell_of(k) * channels + c);
-      sum = r == 0 && k == t.first(o) ? hn::Mul(w, x) : hn::MulAdd(w, x, sum);
-    }
-  put(d, sum, past, out + c);
-}
-
-/// The pixels and weights that one output pixel reads, in order.
-struct few_terms {
-  static constexpr index_t most = 4;
+/// The pixels that `Outputs` neighbouring outputs all read, in order, and the weights of each.
+struct pixel_terms {
+  static constexpr index_t most = 256;
+  index_t count = 0;
   const float* from[most];
-  float weight[most];
+  float weight[2][most];
 };
 
-template <int Terms, class D>
-HWY_INLINE void sum_terms(D d, const few_terms& list, index_t c, bool past, float* out) {
-  auto sum = hn::Mul(hn::Set(d, list.weight[0]), hn::LoadU(d, list.from[0] + c));
-#pragma GCC unroll 4
-  for (int i = 1; i < Terms; ++i)
-    sum = hn::MulAdd(hn::Set(d, list.weight[i]), hn::LoadU(d, list.from[i] + c), sum);
-  put(d, sum, past, out + c);
-}
-
-template <int Terms>
-void pixel_of(const few_terms& terms, index_t channels, bool past, float* out) {
-  const few_terms list = terms;  // a copy of its own, which no store into `out` can change
-  index_t c = 0;
-  if (past)
-    for (; c + lanes <= channels; c += lanes) sum_terms<Terms>(numbers(), list, c, true, out);
-  for (; c + lanes <= channels; c += lanes) sum_terms<Terms>(numbers(), list, c, false, out);
-  for (; c < channels; ++c) sum_terms<Terms>(single(), list, c, false, out);
-}
-
-/// Whether output pixel o reads so few that a loop of its own serves it.
-bool few_pixels(const axis_taps& t, index_t o, const source_rows& rows, index_t channels, bool past,
-                float* out) {
-  const index_t count = rows.count * t.count(o);
-  if (count > few_terms::most || count == 3) return false;
-  few_terms list{};
-  index_t next = 0;
-  for (index_t r = 0; r < rows.count; ++r)
-    for (index_t k = t.first(o); k < t.first(o + 1); ++k, ++next) {
-      list.from[next] = rows.row[r] + t.cell_of(k) * channels;
-      list.weight[next] = rows.weight[r] * t.weight_of(k);
+template <int Outputs, int Vectors, class D>
+HWY_INLINE void sum_terms(D d, const pixel_terms& t, index_t channels, index_t c, bool past, float* out) {
+  constexpr index_t width = static_cast<index_t>(hn::MaxLanes(D()));
+  hn::Vec<D> sum[Outputs * Vectors];
+#pragma GCC unroll 8
+  for (int v = 0; v < Vectors; ++v) {
+    const auto x = hn::LoadU(d, t.from[0] + c + v * width);
+#pragma GCC unroll 2
+    for (int o = 0; o < Outputs; ++o) sum[o * Vectors + v] = hn::Mul(hn::Set(d, t.weight[o][0]), x);
+  }
+  const index_t count = t.count;
+  for (index_t i = 1; i < count; ++i)
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) {
+      const auto x = hn::LoadU(d, t.from[i] + c + v * width);
+#pragma GCC unroll 2
+      for (int o = 0; o < Outputs; ++o)
+        sum[o * Vectors + v] = hn::MulAdd(hn::Set(d, t.weight[o][i]), x, sum[o * Vectors + v]);
     }
-  if (count == 1)
-    pixel_of<1>(list, channels, past, out);
-  else if (count == 2)
-    pixel_of<2>(list, channels, past, out);
-  else
-    pixel_of<4>(list, channels, past, out);
-  return true;
+#pragma GCC unroll 2
+  for (int o = 0; o < Outputs; ++o)
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) put(d, sum[o * Vectors + v], past, out + o * channels + c + v * width);
+}
+
+/// `Outputs` neighbouring pixels.
+template <int Outputs>
+HWY_INLINE void pixels(const pixel_terms& t, index_t channels, bool past, float* out) {
+  constexpr int together = HWY_TARGET == HWY_AVX3 ? 8 : 4;
+  index_t c = 0;
+  for (; c + together * lanes <= channels; c += together * lanes)
+    sum_terms<Outputs, together>(numbers(), t, channels, c, past, out);
+  for (; c + 4 * lanes <= channels; c += 4 * lanes)
+    sum_terms<Outputs, 4>(numbers(), t, channels, c, past, out);
+  for (; c + lanes <= channels; c += lanes) sum_terms<Outputs, 1>(numbers(), t, channels, c, past, out);
+  for (; c < channels; ++c) sum_terms<Outputs, 1>(single(), t, channels, c, false, out);
+}
+
+/// Where there are too many terms for a list.
+void long_pixel(const axis_taps& t, index_t o, const source_rows& rows, index_t channels, float* out) {
+  for (index_t c = 0; c < channels; ++c) {
+    float sum = 0;
+    for (index_t r = 0; r < rows.count; ++r)
+      for (index_t k = t.first(o); k < t.first(o + 1); ++k) {
+        const float term = rows.weight[r] * t.weight_of(k) * rows.row[r][t.cell_of(k) * channels + c];
+        sum = r == 0 && k == t.first(o) ? term : sum + term;
+      }
+    out[c] = sum;
+  }
+}
+
+/// Whether output o + 1 reads the pixels that output o reads.
+HWY_INLINE bool reads_the_same(const axis_taps& t, index_t o) {
+  const index_t count = t.count(o);
+  const index_t* cells = t.cell.data() + t.first(o);
+  return t.count(o + 1) == count && std::equal(cells, cells + count, cells + count);
 }
 
 void across_pixels(const axis_taps& t, float fill, const source_rows& rows, index_t channels, float* out,
                    bool past) {
-  for (index_t o = 0; o < t.out; ++o, out += channels) {
-    if (t.count(o) == 0) {
-      std::fill_n(out, channels, fill);
+  pixel_terms list;
+  const index_t row_count = rows.count;
+  for (index_t o = 0; o < t.out;) {
+    const index_t count = t.count(o);
+    const int outputs = o + 1 < t.out && reads_the_same(t, o) ? 2 : 1;
+    list.count = rows.count * count;
+    if (count == 0) {
+      std::fill_n(out + o * channels, channels, fill);
+      ++o;
       continue;
     }
-    if (few_pixels(t, o, rows, channels, past, out)) continue;
-    index_t c = 0;
-    for (; c + lanes <= channels; c += lanes) pixel(numbers(), t, o, rows, channels, c, past, out);
-    for (; c < channels; ++c) pixel(single(), t, o, rows, channels, c, false, out);
+    if (list.count > pixel_terms::most) {
+      long_pixel(t, o, rows, channels, out + o * channels);
+      ++o;
+      continue;
+    }
+    const index_t* cells = t.cell.data() + t.first(o);
+    const float* weights = t.weight.data() + t.first(o);  // of output o, then of the next one
+    for (index_t r = 0, next = 0; r < row_count; ++r, next += count) {
+      const float *row = rows.row[r], share = rows.weight[r];
+      for (index_t k = 0; k < count; ++k) {
+        list.from[next + k] = row + cells[k] * channels;
+        list.weight[0][next + k] = share * weights[k];
+      }
+      for (index_t k = 0; k < count && outputs == 2; ++k)
+        list.weight[1][next + k] = share * weights[count + k];
+    }
+    // The row below is wanted next, and nothing else would begin to fetch it while results go past the caches.
+    for (index_t c = 0; c < channels && past; c += 16)
+      hwy::Prefetch(list.from[list.count - 1] + t.in * channels + c);
+    if (outputs == 2)
+      pixels<2>(list, channels, past, out + o * channels);
+    else
+      pixels<1>(list, channels, past, out + o * channels);
+    o += outputs;
   }
 }
 
