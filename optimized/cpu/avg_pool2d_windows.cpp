@@ -317,6 +317,7 @@ void nchw_spread(const average_pool& a, const float* dy, float* near, float* dx)
   if (!near) return;
   const numbers d;
   for (index_t i = 0; i < size; i += lanes) hn::Stream(hn::Load(d, near + i), d, dx + i);
+  hwy::FlushStream();
 }
 
 }  // namespace
