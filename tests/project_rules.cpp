@@ -22,7 +22,8 @@ struct room {
   std::vector<std::string_view> uses;  ///< besides itself; "*" is everything
 };
 
-// core ← scalars ← layers ← graph ← verify ← properties, bench; optimized → core; reports → record; main
+// core ← scalars ← layers ← graph ← verify ← properties, bench; optimized → core; faults →
+// core and the words of host execution; reports → record; main
 // and cli → all.
 const std::vector<room>& rooms() {
   static const std::vector<room> table = {
@@ -32,7 +33,7 @@ const std::vector<room>& rooms() {
       {"reference/graph", {"reference/core", "reference/scalars", "reference/layers"}},
       {"verify", {"reference"}},
       {"properties", {"reference", "verify"}},
-      {"properties/faults", {"reference/core"}},
+      {"properties/faults", {"reference/core", "optimized/cuda/host_launch.hpp"}},
       {"bench", {"reference", "verify"}},
       {"optimized", {"reference/core"}},
       {"reports", {"reference/core/record.hpp"}},

@@ -45,7 +45,8 @@ class arrows : public planted_project {
          {"reference/core/shape.hpp", "reference/core/record.hpp", "reference/core/include/plumb/abi.h",
           "reference/scalars/dual.hpp", "reference/layers/conv.hpp", "reference/graph/graph.hpp",
           "verify/oracle.hpp", "properties/laws.hpp", "bench/timer.hpp", "optimized/kernels.hpp",
-          "reports/html.hpp", "verify/tests/helper.hpp", "tests/support.hpp"})
+          "optimized/cuda/host_launch.hpp", "reports/html.hpp", "verify/tests/helper.hpp",
+          "tests/support.hpp"})
       write(header, "");
   }
 
@@ -70,6 +71,7 @@ TEST_F(arrows, allowed) {
            {"verify/new.cpp", "oracle.hpp"},
            {"properties/new.cpp", "verify/oracle.hpp"},
            {"properties/faults/new.cpp", "reference/core/shape.hpp"},
+           {"properties/faults/new.cpp", "optimized/cuda/host_launch.hpp"},
            {"bench/new.cpp", "verify/oracle.hpp"},
            {"optimized/cpu/new.cpp", "optimized/kernels.hpp"},
            {"optimized/cpu/new.cpp", "reference/core/shape.hpp"},
@@ -98,6 +100,8 @@ TEST_F(arrows, forbidden) {
            {"properties/new.cpp", "bench/timer.hpp"},
            {"properties/new.cpp", "optimized/kernels.hpp"},
            {"properties/faults/new.cpp", "verify/oracle.hpp"},
+           {"properties/faults/new.cpp", "optimized/kernels.hpp"},
+           {"properties/new.cpp", "optimized/cuda/host_launch.hpp"},
            {"bench/new.cpp", "properties/laws.hpp"},
            {"bench/new.cpp", "optimized/kernels.hpp"},
            {"optimized/cpu/new.cpp", "reference/scalars/dual.hpp"},

@@ -12,6 +12,7 @@ void register_all_kernels(registry& kernels) {
   faults::register_losses(kernels);
   faults::register_activations(kernels);
   faults::register_resampling(kernels);
+  faults::register_cuda(kernels);
 }
 
 }  // namespace plumb

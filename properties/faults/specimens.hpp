@@ -12,5 +12,6 @@ void register_norms(registry& kernels);
 void register_losses(registry& kernels);
 void register_activations(registry& kernels);
 void register_resampling(registry& kernels);
+void register_cuda(registry& kernels);
 
 }  // namespace plumb::faults

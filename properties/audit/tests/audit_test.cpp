@@ -49,9 +49,12 @@ TEST(FaultTable, EverySpecimenHasAnHonestInstantiation) {
   sandbox box(faulty_worker());
   std::set<std::string> honest;
   for (const kernel_info& k : box.kernels())
-    if (k.name.ends_with("/honest@plain")) honest.insert(k.layer + "." + k.pass);
-  for (const planted_fault& f : fault_table())
-    EXPECT_TRUE(honest.contains(f.layer + "." + f.pass)) << f.kernel;
+    if (k.name.find("/honest@") != std::string::npos) honest.insert(k.name);
+  for (const planted_fault& f : fault_table()) {
+    // Paths of the CPU share one specimen; host execution has bodies of its own.
+    const std::string path = f.path == "host" ? "host" : "plain";
+    EXPECT_TRUE(honest.contains(f.layer + "." + f.pass + "/honest@" + path)) << f.kernel;
+  }
 }
 
 TEST(FaultTable, IsAsLargeAsWasAskedFor) {
@@ -69,7 +72,7 @@ TEST(FaultTable, IsAsLargeAsWasAskedFor) {
   EXPECT_GE(layers.size(), 25U);
   EXPECT_EQ(passes, (std::set<std::string>{"forward", "backward", "backward_data", "backward_weights",
                                            "backward_bias"}));
-  EXPECT_EQ(paths, (std::set<std::string>{"plain", "vector", "tail", "threads"}));
+  EXPECT_EQ(paths, (std::set<std::string>{"plain", "vector", "tail", "threads", "host"}));
   for (const char* kind : {"cheat", "state", "memory", "threads", "layout", "special values", "precision"})
     EXPECT_TRUE(kinds.contains(kind)) << kind;
 }
@@ -189,6 +192,28 @@ TEST(Audit, SeesWhatIsLeftBehind) {
   EXPECT_EQ(a.faults.size(), 8U);
   for (const auto& f : a.faults) EXPECT_TRUE(f.killed) << f.kernel << ": " << f.reason;
   EXPECT_EQ(false_alarms(a), 0U);
+}
+
+/// Bodies in host execution: races and barriers are told by it, everything else is seen as on any kernel.
+TEST(Audit, KillsFaultsOfDeviceKernels) {
+  ASSERT_EQ(::setenv("PLUMB_FAULT_WORKER", FAULT_WORKER, 1), 0);
+  ASSERT_EQ(::setenv("PLUMB_WORKER", WORKER, 1), 0);
+  audit_options o;
+  o.globs = {"conv2d.forward/*@host", "linear.*@host", "softmax.*@host", "tanh.forward/*_*@host"};
+  o.seconds = 3;
+  o.practices = false;
+  o.base = usual_options();
+  o.base.shrink = nullptr;
+  const record::audit_section a = audit(o);
+  EXPECT_GE(a.faults.size(), 20U);
+  for (const auto& f : a.faults) {
+    EXPECT_TRUE(f.killed) << f.kernel << ": " << f.reason;
+    const bool told = f.kernel.find("barrier") != std::string::npos ||
+                      f.kernel.find("early_return") != std::string::npos ||
+                      f.kernel.find("border_unwritten") != std::string::npos;
+    EXPECT_TRUE(!told || f.first_kind == "failed") << f.kernel << ": " << f.first_kind;
+  }
+  for (const auto& h : a.honest) EXPECT_EQ(h.alarms, 0) << h.kernel << ": " << h.message;
 }
 
 /// Every check, weakened, is missed by somebody; and a mutation that changes nothing is told apart.
