@@ -9,8 +9,8 @@ set -euo pipefail
 
 root=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/..
 build=$root/build
-seconds=120
-glob='conv2d.*@cuda'
+seconds=300
+glob='*@cuda'
 
 fail() {
   printf 'cuda_check: %s\n' "$1" >&2

@@ -1,5 +1,5 @@
-// plumb-cuda-check: every device kernel of conv2d on a chosen set of layers, beside cuDNN, timed by the rules of
-// optimized/cuda/timing.hpp, with a short table last. It needs the driver (and libcudnn.so.9 for the peer's rows) and
+// plumb-cuda-check: every device kernel of conv2d on a chosen set of layers, beside cuDNN, then one problem of every other
+// layer (check_layers.hpp), timed by the rules of optimized/cuda/timing.hpp, with a short table last. It needs the driver (and libcudnn.so.9 for the peer's rows) and
 // nothing else of CUDA's. Right comes first: `plumb verify '*@cuda'` is the judge; here a sample of every kernel's outputs
 // is compared with sums in double before it is timed, so that no number is printed for a kernel that computes nothing.
 //     plumb-cuda-check [GLOB] [--rounds N]
@@ -16,6 +16,8 @@
 #include "optimized/cuda/device_timing.hpp"
 #include "optimized/cuda/rows.hpp"
 #include "optimized/kernels.hpp"
+#include "optimized/tools/check_layers.hpp"
+#include "optimized/tools/device_array.hpp"
 
 namespace plumb::cuda {
 namespace {
@@ -129,28 +131,6 @@ element truth(const conv_case& c, const std::string& pass, const tensors& t, boo
   return e;
 }
 
-/// Device memory that is given back at the end.
-class device_array {
- public:
-  device_array(device& on, std::size_t bytes) : on_(&on) {
-    std::string error;
-    at_ = on.allocate(std::max<std::size_t>(bytes, 256), error);
-    if (at_ == nullptr) throw std::runtime_error(error);
-  }
-  device_array(device_array&& other) noexcept : on_(other.on_), at_(std::exchange(other.at_, nullptr)) {}
-  device_array(const device_array&) = delete;
-  device_array& operator=(const device_array&) = delete;
-  device_array& operator=(device_array&&) = delete;
-  ~device_array() {
-    if (at_ != nullptr) on_->release(at_);
-  }
-  float* data() const { return static_cast<float*>(at_); }
-
- private:
-  device* on_;
-  void* at_;
-};
-
 /// What is known once, for all kernels of one case, pass and layout: the sets of inputs on the device.
 class arena_of_sets {
  public:
@@ -239,7 +219,7 @@ class runner {
         device_(dynamic_cast<device_plan*>(plan_.get())),
         workspace_(on, device_ == nullptr ? 0 : device_->device_workspace()) {
     name = k.name;
-    share_ = k.arithmetic == "f32" ? 1e-5 : k.arithmetic == "tf32" ? 2e-3 : 2e-2;
+    share_ = tolerated_share(k.arithmetic);
   }
   std::string rehearse() {
     for (int set = 0; set < arena_of_sets::sets; ++set)
@@ -363,6 +343,7 @@ int check(const std::string& glob, int rounds) {
   for (const conv_case& c : cases)
     for (const char* pass : {"forward", "backward_data", "backward_weights"})
       for (const bool last : {false, true}) check_case(*on, *clock, kernels, c, pass, last, glob, rounds);
+  bad += check_layers(*on, *clock, kernels, glob, rounds);
   return bad == 0 ? 0 : 1;
 }
 
@@ -370,7 +351,7 @@ int check(const std::string& glob, int rounds) {
 }  // namespace plumb::cuda
 
 int main(int argc, char** argv) {
-  std::string glob = "conv2d.*@cuda";
+  std::string glob = "*@cuda";
   int rounds = 15;
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];

@@ -3,12 +3,14 @@
 #define PLUMB_BODIES_ONLY
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <map>
 #include <set>
 
 #include "optimized/cuda/conv2d_depthwise.cu"
 #include "optimized/cuda/conv2d_few_channels.cu"
 #include "optimized/cuda/conv2d_tiled.cu"
+#include "optimized/cuda/conv2d_winograd.cu"
 #include "optimized/cuda/conv_products.hpp"
 #include "optimized/cuda/dense_product.hpp"
 #include "optimized/cuda/matrix_host.hpp"
@@ -214,6 +216,67 @@ TEST(kernels_of_devices, declare_what_they_round_to) {
   EXPECT_EQ(r.find("conv2d.forward/cuda_implicit_gemm_tf32@host")->arithmetic, "tf32");
   EXPECT_EQ(r.find("conv2d.forward/cuda_cudnn@host"), nullptr);
   EXPECT_EQ(r.find("max_pool2d.forward/naive@cuda")->arithmetic, "exact");
+}
+
+/// Three images of two channels by the bodies of Winograd's filtering, `together` images at a time.
+std::vector<float> convolve_by_winograd(int together) {
+  constexpr int images = 3, channels = 2, size = 7, plane = size * size;
+  std::vector<float> x(images * channels * plane), w(channels * channels * 9), y(x.size(), std::nanf(""));
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i * 7 % 23) - 11;
+  for (std::size_t i = 0; i < w.size(); ++i) w[i] = static_cast<float>(i * 5 % 13) - 6;
+  winograd_arguments a;
+  a.rows = a.terms = channels;
+  a.groups = winograd_arguments::elements;
+  for (conv_axis_numbers* axis : {&a.h, &a.w}) *axis = {.in = size, .out = size, .taps = 3, .begin = 1};
+  a.tiles_h = a.tiles_w = tiles(size, winograd_arguments::outputs);
+  a.in = {x.data(), {channels * plane, plane, size, 1}};
+  a.weight = {w.data(), {channels * 9, 9, 3, 1}};
+  a.out = {y.data(), {channels * plane, plane, size, 1}};
+  std::vector<float> u(36 * channels * channels), v(36 * 4 * images * channels), m(v.size());
+  a.u = u.data(), a.v = v.data(), a.m = m.data();
+  using product = matrix_tile<winograd_product, small_tile>;
+  EXPECT_EQ(launch_on_host<winograd_filters>({1, winograd_filters::threads}, a, {}), "");
+  for (a.first_image = 0; a.first_image < images; a.first_image += together) {
+    a.columns = offset{smaller(together, images - a.first_image)} * 4;
+    EXPECT_EQ(launch_on_host<winograd_inputs>({1, winograd_inputs::threads}, a, {}), "");
+    EXPECT_EQ(launch_on_host<product>(product::shape(a), a, {}), "");
+    EXPECT_EQ(launch_on_host<winograd_outputs>({1, winograd_outputs::threads}, a, {}), "");
+  }
+  for (int i = 0; i < images * channels * plane; ++i) {
+    const int n = i / plane / channels, k = i / plane % channels, p = i / size % size, q = i % size;
+    float sum = 0;
+    for (int j = 0; j < channels * 9; ++j) {
+      const int c = j / 9, h = p - 1 + j / 3 % 3, s = q - 1 + j % 3;
+      if (h >= 0 && h < size && s >= 0 && s < size)
+        sum += x[static_cast<std::size_t>(((n * channels + c) * size + h) * size + s)] *
+               w[static_cast<std::size_t>(k * channels * 9 + j)];
+    }
+    EXPECT_NEAR(y[static_cast<std::size_t>(i)], sum, 1e-3) << i;
+  }
+  return y;
+}
+
+TEST(winograd_tiles, are_the_same_however_many_images_go_together) {
+  const std::vector<float> all = convolve_by_winograd(3);
+  EXPECT_EQ(convolve_by_winograd(2), all);
+  EXPECT_EQ(convolve_by_winograd(1), all);
+}
+
+TEST(winograd_tiles, keep_their_workspace_within_a_quarter_of_a_gigabyte) {
+  registry kernels;
+  register_cuda_kernels(kernels);
+  const kernel* const k = kernels.find("conv2d.forward/cuda_winograd4@host");
+  ASSERT_NE(k, nullptr);
+  const auto bytes = [&](const std::string& text) {
+    return k->make_plan({problem::parse(text), dtype::f32, layout::nchw, 1})->workspace_size();
+  };
+  const std::string attributes =
+      " stride=1x1 pad=1,1,1,1 dilation=1x1 groups=1 padding=explicit fit=floor flip=false";
+  EXPECT_LE(bytes("conv2d x=32x64x224x224 weight=64x64x3x3 y=32x64x224x224" + attributes),
+            (std::size_t{1} << 28) + (std::size_t{1} << 20));
+  // One image has more: then it is one image at a time.
+  EXPECT_EQ(bytes("conv2d x=2x64x1024x1024 weight=64x64x3x3 y=2x64x1024x1024" + attributes),
+            std::size_t{36} * 4 * (64 * 64 + 128 * 256 * 256));
 }
 
 }  // namespace
