@@ -44,7 +44,7 @@ if command -v nvidia-smi >/dev/null; then
   nvidia-smi --query-gpu=name,driver_version,clocks.sm,clocks.max.sm,temperature.gpu --format=csv,noheader || true
 fi
 code=0
-if ! "$build/plumb" --version >/dev/null 2>&1; then
+if ! "$build/plumb" --help >/dev/null 2>&1; then
   echo 'plumb does not start here: not judged by laws, only by a sample of sums in double'
 else
   judged=0

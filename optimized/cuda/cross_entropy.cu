@@ -42,15 +42,14 @@ struct entropy_arguments {
     const std::int64_t t = target[position];
     return t != ignored && t >= 0 && t < classes ? factor(t) : 0.0F;
   }
-  /// q[c] for the score at `at`.
-  PLUMB_DEVICE float coefficient(offset position, offset c, offset at) const {
-    float hit = 0;
-    if (target == nullptr)
-      hit = factor(c) * probability[at];
-    else if (target[position] == c)
-      hit = factor(c);
-    if (smoothing == 0) return hit;
-    return (1.0F - smoothing) * hit + smoothing / static_cast<float>(classes) * factor(c);
+  /// w[c]·t[c] for the score at `at`.
+  PLUMB_DEVICE float hit(offset position, offset c, offset at) const {
+    if (target == nullptr) return factor(c) * probability[at];
+    return target[position] == c ? factor(c) : 0.0F;
+  }
+  /// q[c], from w[c]·t[c] and w[c], or what is made of their sums over the classes.
+  PLUMB_DEVICE float smoothed(float hits, float all) const {
+    return smoothing == 0 ? hits : (1.0F - smoothing) * hits + smoothing / static_cast<float>(classes) * all;
   }
 };
 
@@ -103,7 +102,7 @@ struct entropy_lines {
     const offset line = block.number() * lines + block.thread() / entropy_team, start = a.start(line);
     const bool counts = line < a.positions && a.counts(line);
     const offset end = counts ? a.classes : 0;
-    float most = -INFINITY, sum = 0, along = 0;
+    float most = -INFINITY, sum = 0, along = 0, all = 0;
     for (offset c = lane; c < end; c += entropy_team) {
       const float x = a.x[start + c * a.step];
       if (x > most || x != x) most = x;
@@ -114,12 +113,17 @@ struct entropy_lines {
     const float logarithm = logf(sum);
     for (offset c = lane; c < end; c += entropy_team) {
       const offset at = start + c * a.step;
-      if (!Forward)
-        along += a.coefficient(line, c, at);
-      else if (a.smoothing != 0 || a.target == nullptr || a.target[line] == c)
-        along -= a.coefficient(line, c, at) * ((a.x[at] - most) - logarithm);
+      if (!Forward) {
+        along += a.smoothed(a.hit(line, c, at), a.factor(c));
+        continue;
+      }
+      const float log_p = (a.x[at] - most) - logarithm;
+      // Smoothed at the end only: numbers that are nearly nothing are not made smaller before they are added.
+      if (a.target == nullptr || a.target[line] == c) along -= a.hit(line, c, at) * log_p;
+      if (a.smoothing != 0) all -= a.factor(c) * log_p;
     }
     along = total(block, s, along);
+    if (Forward && a.smoothing != 0) along = a.smoothed(along, total(block, s, all));
     if (Forward) {
       if (lane != 0 || line >= a.positions) return;
       (a.each ? a.out : a.losses)[line] = along;
@@ -130,7 +134,9 @@ struct entropy_lines {
     const float dy = a.dy[a.each ? line : 0], scale = a.mean ? dy / a.total[1] : dy;
     for (offset c = lane; c < a.classes; c += entropy_team) {
       const offset at = start + c * a.step;
-      a.out[at] = counts ? scale * (expf(a.x[at] - most) / sum * along - a.coefficient(line, c, at)) : 0.0F;
+      a.out[at] =
+          counts ? scale * (expf(a.x[at] - most) / sum * along - a.smoothed(a.hit(line, c, at), a.factor(c)))
+                 : 0.0F;
     }
   }
 };
