@@ -58,7 +58,6 @@ struct audit_command {
 
   int run_honest() {
     progress_line line(common.quiet);
-    record::run r = new_record("audit", common);
     std::optional<record::run> earlier;
     if (!resume.empty()) {
       earlier = record::load(resume);
@@ -67,6 +66,7 @@ struct audit_command {
                           " holds no run of honest kernels; expected a record of `plumb audit --honest`");
       if (common.json.empty()) common.json = resume;
     }
+    record::run r = new_record("audit", common);
     acquittal_options o;
     o.globs = globs;
     o.seconds = parse_seconds(time);
@@ -77,10 +77,10 @@ struct audit_command {
     };
     const interruption noted;
     o.stop = interruption::seen;
+    checkpoint_writer kept(common);
     o.checkpoint = [&](const record::audit_section& a) {
       r.audit = a;
-      if (const std::string trouble = save_quietly(r, common); !trouble.empty())
-        fmt::print(stderr, "plumb: {}; the run goes on\n", trouble);
+      kept.save(r);
     };
     record::audit_section a = acquit_at_length(o);
     r.audit = std::move(a);

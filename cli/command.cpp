@@ -1,11 +1,14 @@
 // How a run reaches the terminal, the record and the exit code.
 #include "cli/command.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 
 #include "reports/console.hpp"
@@ -16,16 +19,21 @@
 namespace plumb::cli {
 namespace {
 
+namespace fs = std::filesystem;
+
 bool has_terminal(int descriptor) { return ::isatty(descriptor) == 1; }
 
 std::string command_line;
 
-/// Where the record goes; the folder of the default place is made.
-std::filesystem::path record_path(const record::run& r, const common_options& common) {
-  if (!common.json.empty()) return common.json;
+/// Where the record goes unless --json says; the folder is made.
+fs::path default_path(const record::run& r) {
   std::error_code ignored;
-  std::filesystem::create_directories(".plumb", ignored);
-  return std::filesystem::path(".plumb") / (r.command + ".json");
+  fs::create_directories(".plumb", ignored);
+  return fs::path(".plumb") / (r.command + ".json");
+}
+
+fs::path record_path(const record::run& r, const common_options& common) {
+  return common.json.empty() ? default_path(r) : fs::path(common.json);
 }
 
 std::string quoted(int argc, char** argv) {
@@ -102,12 +110,37 @@ void progress_line::clear() {
 }
 
 void common_options::add_to(CLI::App& app) {
+  add_files_to(app);
+  app.add_option("--seed", seed, "seed of everything that is drawn")->capture_default_str();
+}
+
+void common_options::add_files_to(CLI::App& app) {
   app.add_option("--json", json, "write the record to this file");
   app.add_option("--report", report, "write an HTML report to this file");
   app.add_option("--markdown", markdown, "write a Markdown summary to this file");
   app.add_option("--junit", junit, "write JUnit XML to this file");
   app.add_flag("--quiet", quiet, "no progress, no table: only the exit code and what was asked for in files");
-  app.add_option("--seed", seed, "seed of everything that is drawn")->capture_default_str();
+}
+
+void expect_writable(const fs::path& path) {
+  const auto refuse = [&](int error) {
+    throw report_error("cannot write " + path.string() + ": " + std::strerror(error));
+  };
+  std::error_code ignored;
+  const fs::file_status status = fs::status(path, ignored);
+  if (fs::is_directory(status)) refuse(EISDIR);
+  if (fs::exists(status) && !fs::is_regular_file(status)) {
+    if (::access(path.c_str(), W_OK) != 0) refuse(errno);
+    return;
+  }
+  // As write_file does it: a new file beside the place, renamed over what a symbolic link points at.
+  const fs::path resolved = fs::canonical(path, ignored);
+  const std::string beside =
+      (resolved.empty() ? path : resolved).string() + ".part" + std::to_string(::getpid());
+  const int file = ::open(beside.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+  if (file < 0) refuse(errno);
+  ::close(file);
+  ::unlink(beside.c_str());
 }
 
 void remember_command_line(int argc, char** argv) { command_line = quoted(argc, argv); }
@@ -118,28 +151,56 @@ record::run new_record(const std::string& command, const common_options& common)
   r.provenance = record::provenance_of_this_process();
   r.provenance.seed = common.seed;
   r.provenance.command_line = command_line;
+  expect_writable(record_path(r, common));
+  for (const std::string* page : {&common.report, &common.markdown, &common.junit})
+    if (!page->empty()) expect_writable(*page);
   return r;
 }
 
-std::string save_quietly(const record::run& r, const common_options& common) {
+void checkpoint_writer::save(const record::run& r) {
   try {
-    record::save(r, record_path(r, common));
+    record::save(r, record_path(r, common_));
   } catch (const report_error& error) {
-    return error.what();
+    if (!std::exchange(warned_, true)) fmt::print(stderr, "plumb: {}; the run goes on\n", error.what());
   }
-  return {};
 }
 
 void publish(const record::run& r, const common_options& common) {
   if (!common.quiet) fmt::print("{}", render_console(r, {wants_colour()}));
   std::fflush(stdout);
-  record::save(r, record_path(r, common));
-  if (!common.report.empty()) {
-    reports::render_html(r, common.report);
-    if (!common.quiet) fmt::print("report: {}\n", common.report);
+  write_files(r, common);
+}
+
+void write_files(const record::run& r, const common_options& common) {
+  std::string trouble;
+  const auto attempt = [&](auto&& write) {
+    try {
+      write();
+      return true;
+    } catch (const report_error& error) {
+      if (trouble.empty()) trouble = error.what();
+      return false;
+    }
+  };
+  const bool kept = attempt([&] { record::save(r, record_path(r, common)); });
+  if (!kept && !common.json.empty()) {
+    const fs::path instead = default_path(r);
+    if (attempt([&] { record::save(r, instead); }))
+      trouble += fmt::format("; the record is in {}", instead.string());
   }
-  if (!common.markdown.empty()) reports::render_markdown(r, common.markdown);
-  if (!common.junit.empty()) reports::render_junit(r, common.junit);
+  const auto page = [&](const std::string& file, auto&& render) {
+    return !file.empty() && attempt([&] { render(r, fs::path(file)); });
+  };
+  using run = record::run;
+  const bool shown =
+      page(common.report, [](const run& each, const fs::path& to) { reports::render_html(each, to); });
+  page(common.markdown, [](const run& each, const fs::path& to) { reports::render_markdown(each, to); });
+  page(common.junit, [](const run& each, const fs::path& to) { reports::render_junit(each, to); });
+  if (shown && !common.quiet) fmt::print("report: {}\n", common.report);
+  if (trouble.empty()) return;
+  if (common.quiet) fmt::print("{}", render_console(r, {wants_colour()}));
+  std::fflush(stdout);
+  throw report_error(trouble);
 }
 
 int exit_code_of(const record::run& r, bool strict) {

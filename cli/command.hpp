@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <chrono>
+#include <filesystem>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -75,18 +76,40 @@ struct common_options {
   std::uint64_t seed = 1;
 
   void add_to(CLI::App& app);
+  /// Without --seed, for what draws nothing.
+  void add_files_to(CLI::App& app);
 };
+
+/// Throws report_error, in the words that writing would use, if a file cannot be written there: no such folder, no
+/// permission, a folder of that name. Asked before a run, so that it is not lost for a path mistyped. Leaves nothing.
+void expect_writable(const std::filesystem::path& path);
 
 /// The line that the user typed, for the record.
 void remember_command_line(int argc, char** argv);
 
+/// A record to be filled by the run that now begins. Throws report_error if it, or a page that was asked for, could not be
+/// written at its end.
 record::run new_record(const std::string& command, const common_options& common);
 
-/// Prints the run and writes the files that were asked for, and the record under ./.plumb/ in any case.
+/// Prints the run and writes its files.
 void publish(const record::run& r, const common_options& common);
 
-/// Writes the record alone, where publish would. Returns the reason if that fails, in one sentence.
-std::string save_quietly(const record::run& r, const common_options& common);
+/// The files that were asked for, and the record under ./.plumb/ if --json does not say where. A disk that is full by now
+/// loses nothing else: the other files are written, the record goes to ./.plumb/, and what --quiet kept back is printed
+/// before report_error is thrown.
+void write_files(const record::run& r, const common_options& common);
+
+/// Writes the record alone, where write_files would, on the way of a long run. The first time that this fails a warning
+/// says so; the run goes on.
+class checkpoint_writer {
+ public:
+  explicit checkpoint_writer(const common_options& common) : common_(common) {}
+  void save(const record::run& r);
+
+ private:
+  const common_options& common_;
+  bool warned_ = false;
+};
 
 /// Throws environment_error if everything selected was skipped.
 int exit_code_of(const record::run& r, bool strict);

@@ -31,6 +31,9 @@ struct demo_command {
 
   int run() const {
     progress_line line(false);
+    std::error_code ignored;
+    fs::create_directories(fs::path(report).parent_path(), ignored);
+    expect_writable(report);
     record::run r = new_record("demo", common);
     r.verify.emplace();
     judge_networks(*r.verify, line);
@@ -38,8 +41,6 @@ struct demo_command {
     check_gradients(r, line);
     time_kernels(r, line);
     line.clear();
-    std::error_code ignored;
-    fs::create_directories(fs::path(report).parent_path(), ignored);
     record::save(r, fs::path(report).replace_extension(".json"));
     reports::render_html(r, report);
     fmt::print("\nreport: {}\n", report);

@@ -1,4 +1,4 @@
-// plumb eval: a layer on .npy files, in any arithmetic; plumb judge: tensors that some kernel wrote.
+// plumb eval: a layer on .npy files, in any arithmetic.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -47,6 +47,7 @@ struct eval_command {
   int run() const {
     const auto l = plumb::bind(std::string_view(problem_text));
     if (shapes) return print_shapes(*l);
+    for (const std::string& pair : out) expect_writable(name_and_source(pair).second);
     if (scalar == "float") return run_in<float>(*l);
     if (scalar == "double") return run_in<double>(*l);
     if (scalar == "mp50" && pass != "jvp") return run_in<mp50>(*l);  // dual numbers are over 100 digits
@@ -210,105 +211,10 @@ struct eval_command {
   }
 };
 
-struct judge_command {
-  std::string problem_text, pass = "forward", arithmetic = "f32";
-  std::vector<std::string> in, out;
-  common_options common;
-
-  void add_to(CLI::App& app) {
-    app.add_option("problem", problem_text, "a problem")->required();
-    app.add_option("--pass", pass, "the pass that was computed")->capture_default_str();
-    app.add_option("--arithmetic", arithmetic,
-                   "what the kernel promises: exact, f32, f64, tf32, bf16_f32, f16_f32")
-        ->capture_default_str();
-    app.add_option("--in", in, "NAME=FILE.npy: what the pass read")->required();
-    app.add_option("--out", out, "NAME=FILE.npy: what the kernel wrote")->required();
-    app.footer(
-        "example: plumb judge 'conv2d x=1x3x8x8 weight=4x3x3x3' --in x=x.npy weight=w.npy --out y=y.npy");
-  }
-
-  int run() const {
-    const auto l = plumb::bind(std::string_view(problem_text));
-    const pass_spec* p = l->find_pass(pass);
-    if (p == nullptr) {
-      std::vector<std::string> names;
-      for (const pass_spec& each : l->describe().passes) names.push_back(each.name);
-      throw usage_error("--pass " + pass + ": `" + l->canonical().print() + "` has " + list_of(names));
-    }
-    const tensor_set<double> reads = read_tensors(*l, in, p->reads, "--in");
-    const tensor_set<double> written = read_tensors(*l, out, p->writes, "--out");
-    const parsed_arithmetic how = parse_arithmetic(arithmetic, dtype::f32);
-    if (!how.error.empty()) throw usage_error("--arithmetic " + arithmetic + ": " + how.error);
-    oracle truth;
-    truth.evaluate(*l, *p, reads, dtype::f32, 2);
-    bool pass_all = true;
-    for (std::size_t t = 0; t < truth.results().size(); ++t) {
-      const truths& expected = truth.results()[t];
-      const auto* e = written.find(expected.name);
-      if (e == nullptr) continue;
-      thresholds bounds;
-      const std::string unknown =
-          thresholds_of(*l, *p, reads, expected, how.value, {}, regime::impulse, {}, bounds);
-      if (!unknown.empty()) throw usage_error("--arithmetic " + arithmetic + ": " + unknown);
-      tensor<float> values(e->is_index ? shape{0} : e->extents());
-      for (index_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(e->real[i]);
-      tensor<index_t> indices = e->index;
-      comparison c;
-      compare({e->is_index ? static_cast<void*>(indices.data()) : static_cast<void*>(values.data()),
-               e->is_index ? dtype::i64 : dtype::f32, e->extents(), row_major(e->extents())},
-              expected, bounds, &truth, t, c);
-      pass_all = pass_all && c.passed();
-      const judged_element& shown = c.wrong.empty() ? c.worst : c.wrong.front();
-      const std::string split = in_factors(expected, shown);
-      if (c.passed())
-        fmt::print("pass: {} elements of {}, worst {:.3g} of the proven bound, {:.3g} ulp{}\n", c.elements,
-                   expected.name, c.worst_proven, c.worst_ulps, split);
-      else if (!c.wrong.empty())
-        fmt::print("fail: {} is {}, expected {}; {} of {} elements are outside the bound{}\n",
-                   element_name(*l, expected.name, c.wrong.front().at), c.wrong.front().got,
-                   c.wrong.front().expected, c.failures, c.elements, split);
-      else
-        fmt::print("inconclusive: {} holds {} elements, {} undecided\n", expected.name, c.elements,
-                   c.undecided);
-    }
-    return pass_all ? exit_pass : exit_fail;
-  }
-
- private:
-  /// `; backward error 3e-08 at condition 12`, for the element of a sum.
-  static std::string in_factors(const truths& t, const judged_element& e) {
-    if (!t.contraction || e.at < 0) return {};
-    const error_split split = split_error(e, t.size[static_cast<std::size_t>(e.at)]);
-    if (!split.condition) return {};
-    return fmt::format("; backward error {:.2g} at condition {:.3g}", *split.backward, *split.condition);
-  }
-
-  static tensor_set<double> read_tensors(const layer& l, const std::vector<std::string>& pairs,
-                                         const std::vector<std::string>& wanted, const std::string& option) {
-    tensor_set<double> set;
-    for (const std::string& name : wanted) {
-      if (!l.present(name)) continue;
-      const auto found =
-          std::ranges::find_if(pairs, [&](const std::string& p) { return p.starts_with(name + "="); });
-      if (found == pairs.end() && option == "--out") continue;
-      if (found == pairs.end())
-        throw usage_error("`" + name + "` is missing: expected " + option + " " + name +
-                          "=FILE.npy of shape " + to_string(l.shapes()[name]));
-      read_into(l, set, name, found->substr(name.size() + 1));
-    }
-    if (set.entries().empty()) throw usage_error(option + ": expected one of " + list_of(wanted));
-    return set;
-  }
-};
-
 }  // namespace
 
 void add_eval(CLI::App& app, int& code) {
   add<eval_command>(app, "eval", "evaluate a layer on .npy files with the reference", code);
-}
-
-void add_judge(CLI::App& app, int& code) {
-  add<judge_command>(app, "judge", "judge .npy tensors that some kernel wrote", code);
 }
 
 }  // namespace plumb::cli

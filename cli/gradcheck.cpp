@@ -169,6 +169,7 @@ struct jacobian_command {
   int run() const {
     const auto l = plumb::bind(std::string_view(problem_text));
     if (!sparse && !out.empty()) throw usage_error("--out " + out + ": only --sparse writes files");
+    if (!out.empty()) expect_writable(out + ".mtx");
     if (sparse) return run_sparse(*l);
     if (const std::string refusal = refuse_jacobian(*l, budget_mib * 1024 * 1024); !refusal.empty())
       throw usage_error(refusal);

@@ -52,11 +52,10 @@ struct sweep_command {
                             1e-6 * static_cast<double>(now.inputs) / std::max(now.seconds, 1e-9), left,
                             now.wrong, now.kernel));
     };
-    std::error_code ignored;
-    std::filesystem::create_directories(".plumb", ignored);
+    checkpoint_writer kept(common);
     o.keep = [&](const record::sweep_section& so_far) {
       r.sweep = so_far;
-      record::save(r, file);
+      kept.save(r);
     };
     r.sweep = sweep(box, o);
     line.clear();

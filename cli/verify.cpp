@@ -78,11 +78,10 @@ struct verify_command {
     record::run r = new_record("verify", common);
     const interruption noted;
     o.stop = interruption::seen;
-    o.checkpoint = [&, warned = false](record::verify_section v) mutable {
+    checkpoint_writer kept(common);
+    o.checkpoint = [&](record::verify_section v) {
       r.verify = std::move(v);
-      if (const std::string trouble = save_quietly(r, common);
-          !trouble.empty() && !std::exchange(warned, true))
-        fmt::print(stderr, "plumb: {}; the run goes on\n", trouble);
+      kept.save(r);
     };
     const record::fingerprint_section measured = take_some_fingerprints(box, o);
     record::verify_section v = verify(box, o);
@@ -207,7 +206,9 @@ struct replay_command {
   int run() const {
     const test_case c = parse_case(line);
     sandbox box(judging(plugins));
-    record::run r = new_record("replay", common);
+    record::run r;
+    if (wants_files()) r = new_record("replay", common);
+    if (!emit.empty()) expect_writable(emit);
     const bool is_law = c.regime == test_case::endurance || c.regime == test_case::huge ||
                         c.regime.starts_with(test_case::law_regime);
     if (is_law && (!emit.empty() || gdb))
@@ -215,11 +216,13 @@ struct replay_command {
                         "` is more than one call on data that fit a file; expected a case of one call");
     const bool failed = is_law ? replay_law(box, c) : replay_case(box, c, r);
     if (failed && !save.empty()) save_regression(save, c);
-    if (!is_law && (!common.json.empty() || !common.report.empty())) publish(r, common);
+    if (!is_law && wants_files()) write_files(r, common);
     return failed ? exit_fail : exit_pass;
   }
 
  private:
+  bool wants_files() const { return !(common.json + common.report + common.markdown + common.junit).empty(); }
+
   /// A race or a counter inside a kernel does not fail every time: as often as a second allows.
   static single_case until_it_fails(sandbox& box, const test_case& c) {
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(1);

@@ -26,6 +26,7 @@ std::string ratio_text(const change& c) {
 
 std::string bits_text(const accuracy_change& a) {
   if (a.bits == 0) return "";
+  if (!std::isfinite(a.bits)) return a.bits > 0 ? "no longer within any bound" : "within its bound again";
   return fmt::format("{} {:.1f} bits", a.bits > 0 ? "lost" : "gained", std::abs(a.bits));
 }
 

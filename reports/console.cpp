@@ -82,7 +82,7 @@ void print_counterexample(writer& w, const kernel_result& k, const counterexampl
     w.line("             {} is {}, expected {}", where(*c.wrong), c.wrong->got, c.wrong->truth);
   w.line("             {}; seen in {}", c.minimal ? "minimal" : "not known to be minimal",
          plural(c.occurrences, "case"));
-  w.line("             {}", reports::replay_command(c.replay, k.origin));
+  if (!c.replay.empty()) w.line("             {}", reports::replay_command(c.replay, k.origin));
 }
 
 /// The triggers drawn least often: what the run exercised least.

@@ -117,10 +117,10 @@ void add_stat(json& stats, std::string value, const char* label) {
 json run_stats(const summary& s) {
   json stats = json::array();
   if (s.cases > 0) {
-    add_stat(stats, count(s.cases), "cases");
-    add_stat(stats, count(s.calls), "kernel calls");
+    add_stat(stats, count(s.cases), s.cases == 1 ? "case" : "cases");
+    if (s.calls > 0) add_stat(stats, count(s.calls), s.calls == 1 ? "kernel call" : "kernel calls");
     add_stat(stats, duration(s.seconds), "run time");
-    if (s.seconds > 0) {
+    if (s.seconds > 0 && s.calls > 0) {
       add_stat(stats, count(std::llround(static_cast<double>(s.cases) / s.seconds)), "cases / s");
       add_stat(stats, count(std::llround(static_cast<double>(s.calls) / s.seconds)), "calls / s");
     }

@@ -430,6 +430,7 @@ void view_verify(std::span<const record::run> runs, chart_book& charts, json& vi
       const char* const list = k.planted && bad ? "caught" : k.peer ? "findings" : "failures";
       view[list].push_back(failure_card(k, at, card["heat"]));
     }
+    card["alone"] = kernels.size() == 1 && !bad;  // opened at once
     view["kernels"].push_back(std::move(card));
   }
   view["regimes"] = matrix(kernels, &kernel_result::regimes, &record::regime_tally::regime, regime_cell);

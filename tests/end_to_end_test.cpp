@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -171,6 +172,110 @@ TEST_F(EndToEnd, EvalReadsAndWritesNpy) {
   EXPECT_EQ(read_npy(path("dx.npy")).real.values(), (std::vector<double>{4, 0, 5, 0}));
   EXPECT_EQ(plumb("judge 'relu x=4' --arithmetic exact --in x=x.npy --out y=y.npy").code, 0);
   EXPECT_EQ(plumb("judge 'relu x=4' --arithmetic exact --in x=x.npy --out y=x.npy").code, 1);
+}
+
+/// One element wrong, then one NaN, then zeros; and what a record says of it.
+TEST_F(EndToEnd, JudgedTensorsHaveTheRecordAndThePagesOfAKernel) {
+  const auto save = [&](const char* name, std::vector<double> values) {
+    npy_array a;
+    a.real = tensor<double>(shape{4}, std::move(values));
+    write_npy(path(name), a);
+  };
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  save("x.npy", {1, -2, 3, -1});
+  save("right.npy", {1, 0, 3, 0});
+  save("wrong.npy", {1, 0, 3.25, 0});
+  save("nan.npy", {1, nan, 3, 0});
+  save("zeros.npy", {0, 0, 0, 0});
+  const std::string judge = "judge 'relu x=4' --arithmetic exact --in x=x.npy --out y=";
+  EXPECT_EQ(plumb(judge + "right.npy").code, 0);
+  EXPECT_EQ(record::load(folder_ / ".plumb/judge.json").verify->kernels.front().verdict,
+            record::verdict::pass);
+  for (const char* bad : {"wrong.npy", "nan.npy", "zeros.npy"}) {
+    const outcome o = plumb(judge + bad + " --json r.json --report r.html --markdown r.md --junit r.xml");
+    EXPECT_EQ(o.code, 1) << bad;
+    EXPECT_EQ(o.out.find("fail: y[i="), 0U) << o.out;
+    const record::run r = record::load(folder_ / "r.json");
+    ASSERT_TRUE(r.verify && r.verify->kernels.size() == 1) << bad;
+    const record::kernel_result& k = r.verify->kernels.front();
+    EXPECT_EQ(r.command, "judge");
+    EXPECT_EQ(k.name, "relu.forward/dumped@npy");
+    EXPECT_EQ(k.verdict, record::verdict::fail);
+    EXPECT_EQ(k.elements, 4);
+    ASSERT_EQ(k.counterexamples.size(), 1U) << bad;
+    const record::counterexample& c = k.counterexamples.front();
+    ASSERT_EQ(c.tensors.size(), 3U);
+    EXPECT_EQ(c.tensors[1].marked.size(), bad == std::string("zeros.npy") ? 2U : 1U);
+    EXPECT_TRUE(k.heat && k.ulps && c.wrong && c.replay.empty());
+    for (const char* page : {"r.html", "r.md", "r.xml"}) {
+      std::ifstream in(folder_ / page);
+      const std::string text(std::istreambuf_iterator<char>(in), {});
+      EXPECT_NE(text.find("relu.forward/dumped@npy"), std::string::npos) << page;
+    }
+  }
+  EXPECT_EQ(record::load(folder_ / "r.json").verify->kernels.front().counterexamples.front().wrong->truth, 1);
+  EXPECT_EQ(plumb("report r.json -o again").code, 0);
+  EXPECT_TRUE(fs::exists(folder_ / "again/report.xml"));
+}
+
+/// A path mistyped is found before anything is run: all of these would take seconds or minutes.
+TEST_F(EndToEnd, WhereNothingCanBeWrittenIsFoundBeforeTheRun) {
+  std::ofstream(folder_ / "file") << "no folder";
+  npy_array x;
+  x.real = tensor<double>(shape{4}, {1, 0, 3, 0});
+  write_npy(path("x.npy"), x);
+  const std::string line =
+      "'conv2d.forward/plain@cpu | conv2d x=1x1x3x3 weight=1x1x2x2 | f32 nchw lattice seed=7'";
+  struct row {
+    std::string command;
+    std::vector<std::string> options = {"--json", "--report", "--markdown", "--junit"};
+  };
+  const row rows[] = {{"verify 'conv2d.*' --time 20m"},
+                      {"gradcheck '*'"},
+                      {"bench 'conv2d.forward/*' --problems resnet50 --time 20m"},
+                      {"bench 'conv2d.forward/auto*' --problems vgg16 --oracle"},
+                      {"audit --time 20m"},
+                      {"audit --honest --time 20m"},
+                      {"fingerprint '*'"},
+                      {"sweep 'sigmoid.forward/*'"},
+                      {"judge 'relu x=4' --in x=x.npy --out y=x.npy"},
+                      {"replay " + line},
+                      {"replay " + line, {"--emit"}},
+                      {"demo", {"--report"}},
+                      {"eval 'relu x=4' --in x=x.npy", {"--out y="}},
+                      {"jacobian 'conv2d x=1x3x64x64 weight=8x3x3x3' --sparse", {"--out"}}};
+  const auto start = std::chrono::steady_clock::now();
+  for (const row& r : rows)
+    for (const std::string& option : r.options)
+      for (const char* place : {"nowhere/out", "file/out"}) {
+        if (r.command == "demo" && place[0] == 'n') continue;  // it makes its folder
+        const std::string space = option.ends_with('=') ? "" : " ";
+        const outcome o = plumb(r.command + " " + option + space + place);
+        EXPECT_EQ(o.code, 3) << r.command << option << "\n" << o.out << o.err;
+        EXPECT_EQ(o.err.find(std::string("plumb: cannot write ") + place), 0U) << r.command << "\n" << o.err;
+        EXPECT_EQ(std::count(o.err.begin(), o.err.end(), '\n'), 1) << o.err;
+      }
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+  EXPECT_LT(took.count(), 120) << "nothing was run";
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_), {}), 4) << "file, x.npy, .plumb and err.txt";
+}
+
+/// A disk that is full only at the end of the run.
+TEST_F(EndToEnd, AFullDiskLosesNothingElse) {
+  const outcome json = plumb("verify 'relu x=3' --quiet --json /dev/full --markdown kept.md");
+  EXPECT_EQ(json.code, 3);
+  EXPECT_NE(json.out.find("relu.forward/"), std::string::npos) << "the summary that --quiet kept back";
+  EXPECT_NE(json.err.find("No space left on device; the record is in .plumb/verify.json"), std::string::npos)
+      << json.err;
+  EXPECT_TRUE(record::load(folder_ / ".plumb/verify.json").verify);
+  EXPECT_TRUE(fs::exists(folder_ / "kept.md"));
+  const outcome page = plumb("verify 'relu x=3' --report /dev/full --json kept.json --junit kept.xml");
+  EXPECT_EQ(page.code, 3);
+  EXPECT_EQ(std::count(page.err.begin(), page.err.end(), '\n'), 1) << page.err;
+  EXPECT_TRUE(fs::exists(folder_ / "kept.json") && fs::exists(folder_ / "kept.xml"));
+  const outcome sweep = plumb("sweep 'relu.forward/plain@cpu' --range 3f800000:3f80ffff --json /dev/full");
+  EXPECT_EQ(sweep.code, 3);
+  EXPECT_NE(sweep.out.find("relu.forward/plain@cpu"), std::string::npos) << sweep.out;
 }
 
 TEST_F(EndToEnd, ANetworkNamesTheFirstLayerThatDeparts) {

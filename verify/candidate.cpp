@@ -4,9 +4,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
-#include <numeric>
 
+#include "verify/portrait.hpp"
 #include "verify/regimes.hpp"
 
 namespace plumb {
@@ -18,23 +17,6 @@ constexpr const char* undecided_elements = "some elements could not be decided";
 
 std::string name_of(determinism d) {
   return d == determinism::none ? "none" : d == determinism::repeatable ? "repeatable" : "thread invariant";
-}
-
-std::optional<record::ulp_histogram> histogram(const candidate& c) {
-  if (std::accumulate(c.ulps.begin(), c.ulps.end(), index_t{0}) == 0) return std::nullopt;
-  const bool naive = std::accumulate(c.naive_ulps.begin(), c.naive_ulps.end(), index_t{0}) > 0;
-  record::ulp_histogram h;
-  std::size_t used = 1;
-  for (std::size_t i = 0; i < c.ulps.size(); ++i)
-    if (c.ulps[i] > 0 || c.naive_ulps[i] > 0) used = i + 1;
-  h.edges.push_back(0);
-  for (std::size_t i = 0; i < used; ++i) {
-    h.counts.push_back(c.ulps[i]);
-    if (naive) h.naive_counts.push_back(c.naive_ulps[i]);
-    h.edges.push_back(i + 1 == c.ulps.size() ? std::numeric_limits<double>::infinity()
-                                             : std::ldexp(1.0, static_cast<int>(i) - 2));
-  }
-  return h;
 }
 
 void decide(const candidate& c, record::kernel_result& r, const closing& how) {
@@ -92,7 +74,7 @@ record::kernel_result close(const candidate& c, const closing& how) {
   for (const auto& [name, coverage] : c.coverage) r.coverage.push_back(coverage);
   for (const auto& [reason, count] : c.declined) r.declined.push_back({reason, count});
   if (r.detection_power && !std::isfinite(*r.detection_power)) r.detection_power.reset();
-  r.ulps = histogram(c);
+  r.ulps = histogram_of(c.ulps, c.naive_ulps);
   decide(c, r, how);
   return r;
 }

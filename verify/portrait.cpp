@@ -1,13 +1,16 @@
 // What a case looks like in the record: the tensors of a counterexample with the wrong elements marked, the
 // named element with its numbers, and the map of errors over the output.
+#include "verify/portrait.hpp"
+
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <numeric>
 
 #include "reference/layers/catalogue.hpp"
 #include "verify/runner.hpp"
 
 namespace plumb {
-namespace {
 
 double value_at(const tensor_ref& t, const shape& at) {
   switch (t.type) {
@@ -25,30 +28,19 @@ double value_at(const tensor_ref& t, const shape& at) {
   return 0;
 }
 
+double truth_at(const truths& t, index_t i) {
+  return t.is_index ? static_cast<double>(t.index[static_cast<std::size_t>(i)])
+                    : t.value[static_cast<std::size_t>(i)];
+}
+
+namespace {
+
 std::vector<std::int64_t> to_list(const shape& s) { return {s.begin(), s.end()}; }
 
 std::vector<std::string> letters(const layer& l, std::string_view tensor) {
   std::vector<std::string> list;
   for (const char c : axis_letters(l.spec(tensor), l.shapes()[tensor].rank())) list.emplace_back(1, c);
   return list;
-}
-
-double truth_at(const truths& t, index_t i) {
-  return t.is_index ? static_cast<double>(t.index[static_cast<std::size_t>(i)])
-                    : t.value[static_cast<std::size_t>(i)];
-}
-
-constexpr index_t most_dumped = 4096;
-
-record::tensor_dump dump(const exam& paper, const std::string& name, record::tensor_role role,
-                         std::string type) {
-  record::tensor_dump d;
-  d.name = name;
-  d.role = role;
-  d.dtype = std::move(type);
-  d.shape = to_list(paper.about().shapes()[name]);
-  d.axes = letters(paper.about(), name);
-  return d;
 }
 
 /// Error in units of the bound; where bits had to match, infinite unless they did.
@@ -70,12 +62,12 @@ struct tiling {
   }
 };
 
-record::heat_tile tile_of(const exam& paper, const truths& t, const thresholds& bounds, const tensor_ref& got,
+record::heat_tile tile_of(const layer& l, const truths& t, const thresholds& bounds, const tensor_ref& got,
                           const tiling& grid, index_t tile, index_t row_step, index_t col_step) {
   record::heat_tile result;
   result.rows = (grid.rows + row_step - 1) / row_step;
   result.cols = (grid.cols + col_step - 1) / col_step;
-  const auto name = named_coordinates(paper.about(), t.name, tile * grid.rows * grid.cols);
+  const auto name = named_coordinates(l, t.name, tile * grid.rows * grid.cols);
   for (std::size_t axis = 0; axis + 2 < name.size(); ++axis)
     result.label += (axis == 0 ? "" : " ") + name[axis].axis + "=" + std::to_string(name[axis].at);
   const bool statistical = bounds.has_statistical;
@@ -116,27 +108,79 @@ record::heat_tile tile_of(const exam& paper, const truths& t, const thresholds& 
 
 }  // namespace
 
-record::element element_of(const exam& paper, const answer& a, const judged_element& e) {
+record::tensor_dump dump_of(const layer& l, const std::string& name, record::tensor_role role,
+                            std::string type) {
+  record::tensor_dump d;
+  d.name = name;
+  d.role = role;
+  d.dtype = std::move(type);
+  d.shape = to_list(l.shapes()[name]);
+  d.axes = letters(l, name);
+  return d;
+}
+
+record::element named_element(const layer& l, const truths& t, const judged_element& e) {
   record::element r;
-  const test_case c = paper.case_of(*a.kernel, a.question);
-  r.problem = c.problem;
-  r.regime = c.regime;
-  r.seed = c.seed;
-  r.replay = print(c);
-  r.tensor = a.worst_tensor;
-  r.coordinates = named_coordinates(paper.about(), a.worst_tensor, e.at);
+  r.tensor = t.name;
+  r.coordinates = named_coordinates(l, t.name, e.at);
   r.got = e.got;
   r.truth = e.expected;
   r.ulps = e.ulps;
   r.error = e.error;
   r.statistical_bound = e.statistical;
   r.proven_bound = e.proven;
-  for (const truths& t : paper.truth(a.question)) {
-    if (t.name != a.worst_tensor || !t.contraction || e.at < 0 || e.at >= std::ssize(t.size)) continue;
-    const error_split split = split_error(e, t.size[static_cast<std::size_t>(e.at)]);
-    r.backward_error = split.backward;
-    r.condition = split.condition;
+  if (!t.contraction || e.at < 0 || e.at >= std::ssize(t.size)) return r;
+  const error_split split = split_error(e, t.size[static_cast<std::size_t>(e.at)]);
+  r.backward_error = split.backward;
+  r.condition = split.condition;
+  return r;
+}
+
+std::optional<record::heat_map> error_map(const layer& l, const truths& t, const thresholds& bounds,
+                                          const tensor_ref& got) {
+  if (t.count() == 0) return std::nullopt;
+  const tiling grid(t.extents);
+  constexpr index_t most_tiles = 32;
+  constexpr index_t most_shown = 48;
+  record::heat_map map;
+  map.tensor = t.name;
+  map.bound = bounds.exact == t.count() ? "ulp" : bounds.has_statistical ? "statistical" : "proven";
+  map.shape = to_list(t.extents);
+  map.axes = letters(l, t.name);
+  map.row_step = (grid.rows + most_shown - 1) / most_shown;
+  map.col_step = (grid.cols + most_shown - 1) / most_shown;
+  map.tiles_left_out = std::max<index_t>(0, grid.tiles - most_tiles);
+  for (index_t tile = 0; tile < std::min(grid.tiles, most_tiles); ++tile)
+    map.tiles.push_back(tile_of(l, t, bounds, got, grid, tile, map.row_step, map.col_step));
+  return map;
+}
+
+std::optional<record::ulp_histogram> histogram_of(const ulp_counts& counts, const ulp_counts& naive) {
+  if (std::accumulate(counts.begin(), counts.end(), index_t{0}) == 0) return std::nullopt;
+  const bool beside = std::accumulate(naive.begin(), naive.end(), index_t{0}) > 0;
+  record::ulp_histogram h;
+  std::size_t used = 1;
+  for (std::size_t i = 0; i < counts.size(); ++i)
+    if (counts[i] > 0 || naive[i] > 0) used = i + 1;
+  h.edges.push_back(0);
+  for (std::size_t i = 0; i < used; ++i) {
+    h.counts.push_back(counts[i]);
+    if (beside) h.naive_counts.push_back(naive[i]);
+    h.edges.push_back(i + 1 == counts.size() ? std::numeric_limits<double>::infinity()
+                                             : std::ldexp(1.0, static_cast<int>(i) - 2));
   }
+  return h;
+}
+
+record::element element_of(const exam& paper, const answer& a, const judged_element& e) {
+  const auto& truth = paper.truth(a.question);
+  const auto t = std::ranges::find(truth, a.worst_tensor, &truths::name);
+  record::element r = named_element(paper.about(), t == truth.end() ? truth.front() : *t, e);
+  const test_case c = paper.case_of(*a.kernel, a.question);
+  r.problem = c.problem;
+  r.regime = c.regime;
+  r.seed = c.seed;
+  r.replay = print(c);
   return r;
 }
 
@@ -218,8 +262,8 @@ record::counterexample describe_failure(sandbox& box, const failure& f, const sh
   const exam& paper = *again.paper;
   for (const auto& e : paper.reads(0).entries()) {
     if (e.extents().size() > most_dumped) continue;
-    record::tensor_dump d = dump(paper, e.name, record::tensor_role::input,
-                                 e.is_index ? "i64" : std::string(name_of(paper.how().type)));
+    record::tensor_dump d = dump_of(paper.about(), e.name, record::tensor_role::input,
+                                    e.is_index ? "i64" : std::string(name_of(paper.how().type)));
     for (index_t i = 0; i < e.extents().size(); ++i)
       d.values.push_back(e.is_index ? static_cast<double>(e.index[i]) : e.real[i]);
     r.tensors.push_back(std::move(d));
@@ -229,10 +273,10 @@ record::counterexample describe_failure(sandbox& box, const failure& f, const sh
     const truths& truth = paper.truth(0)[t];
     if (truth.count() > most_dumped) continue;
     const std::string type = truth.is_index ? "i64" : std::string(name_of(paper.how().type));
-    record::tensor_dump expected = dump(paper, truth.name, record::tensor_role::expected, type);
+    record::tensor_dump expected = dump_of(paper.about(), truth.name, record::tensor_role::expected, type);
     for (index_t i = 0; i < truth.count(); ++i) expected.values.push_back(truth_at(truth, i));
     if (finished) {
-      record::tensor_dump got = dump(paper, truth.name, record::tensor_role::got, type);
+      record::tensor_dump got = dump_of(paper.about(), truth.name, record::tensor_role::got, type);
       const tensor_ref& here = paper.outputs(0, 0)[t].here;
       for (index_t i = 0; i < truth.count(); ++i) {
         got.values.push_back(value_at(here, unflatten(i, truth.extents)));
@@ -265,25 +309,12 @@ std::optional<record::heat_map> heat_of(sandbox& box, const test_case& c) {
   std::size_t t = 0;
   while (t + 1 < paper.truth(0).size() && paper.truth(0)[t].name != again.result.worst_tensor) ++t;
   const truths& truth = paper.truth(0)[t];
-  if (truth.count() == 0) return std::nullopt;
-  const thresholds& bounds = paper.thresholds_for(0, *again.result.kernel)[t];
-  const tiling grid(truth.extents);
-  constexpr index_t most_tiles = 32;
-  constexpr index_t most_shown = 48;
-  record::heat_map map;
-  map.problem = c.problem;
-  map.regime = c.regime;
-  map.replay = print(c);
-  map.tensor = truth.name;
-  map.bound = bounds.exact == truth.count() ? "ulp" : bounds.has_statistical ? "statistical" : "proven";
-  map.shape = to_list(truth.extents);
-  map.axes = letters(paper.about(), truth.name);
-  map.row_step = (grid.rows + most_shown - 1) / most_shown;
-  map.col_step = (grid.cols + most_shown - 1) / most_shown;
-  map.tiles_left_out = std::max<index_t>(0, grid.tiles - most_tiles);
-  const tensor_ref& got = paper.outputs(0, 0)[t].here;
-  for (index_t tile = 0; tile < std::min(grid.tiles, most_tiles); ++tile)
-    map.tiles.push_back(tile_of(paper, truth, bounds, got, grid, tile, map.row_step, map.col_step));
+  auto map = error_map(paper.about(), truth, paper.thresholds_for(0, *again.result.kernel)[t],
+                       paper.outputs(0, 0)[t].here);
+  if (!map) return std::nullopt;
+  map->problem = c.problem;
+  map->regime = c.regime;
+  map->replay = print(c);
   return map;
 }
 
