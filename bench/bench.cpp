@@ -157,6 +157,24 @@ row form_of(const pairing& p) {
   return form;
 }
 
+bench_estimate estimate_of(const std::vector<pairing>& pairings) {
+  // Of a contest: drawing and laying out the data, the roofs. Of a kernel in it: its least time and the hashes of its
+  // outputs; and two calls of a slow kernel take as long as many of a fast one, which is given more of them.
+  constexpr double contest = 0.025, contest_byte = 6e-9;
+  constexpr double entry = 2.5e-3, entry_byte = 0.75e-9, operation = 1 / 30e9;
+  bench_estimate e;
+  for (const pairing& p : pairings) {
+    const auto able = static_cast<double>(
+        std::ranges::count_if(p.kernels, [](const kernel_info* k) { return k->unavailable.empty(); }));
+    const double bytes = compulsory_bytes(*p.about, *p.pass, dtype::f32);
+    ++e.contests;
+    e.entries += static_cast<std::size_t>(able);
+    e.least_seconds += contest + contest_byte * bytes +
+                       able * (entry + entry_byte * bytes + operation * operations(*p.about, *p.pass));
+  }
+  return e;
+}
+
 /// The seconds of a visit, shared by the contests to come. How much of its share a contest may spend in timed
 /// loops, and how much goes to planning, warming up, hashing and judging, is learnt from the ones before.
 class budget {
@@ -166,6 +184,12 @@ class budget {
   void grant(std::size_t contests_left) {
     began_ = now();
     granted_ = std::max(end_ - now(), 0.0) / static_cast<double>(contests_left);
+  }
+  /// How many elements of an output may be judged: a fifth of what the contest has, for all kernels together.
+  index_t judged_elements(std::size_t kernels) const {
+    constexpr double share = 0.2, seconds_an_element = 20e-9, fewest = 4096, most = 1e9;
+    return static_cast<index_t>(
+        std::clamp(share * granted_ / (seconds_an_element * static_cast<double>(kernels)), fewest, most));
   }
   double per_kernel(std::size_t kernels) const {
     constexpr double least = 2e-3;
@@ -188,6 +212,7 @@ struct fixture {
   row form;
   std::vector<row> rows;  ///< one a kernel, in their order
   std::vector<std::optional<judged_before>> judged;
+  index_t most_judged = 0;  ///< as the first visit could afford; the same elements in all
 };
 
 /// Holds the contests and collects what they leave: rows and roofs. Two processes that run the same code differ: where
@@ -197,14 +222,14 @@ struct fixture {
 class season {
  public:
   season(sandbox& box, const bench_options& options, int threads)
-      : box_(box), options_(options), threads_(threads), start_(now()) {}
+      : box_(box), options_(options), threads_(threads), start_(now()), seconds_(options.seconds) {}
 
   void hold_all(const std::vector<pairing>& pairings);
   std::vector<row> rows() const;
   record::roof& roof() { return roof_; }
 
  private:
-  double left() const { return start_ + options_.seconds - now(); }
+  double left() const { return start_ + seconds_ - now(); }
   std::size_t failures() const;
   void visit(int number, double seconds);
   void hold(fixture& f, std::size_t contests_left, bool memory_roof);
@@ -217,6 +242,7 @@ class season {
   const bench_options& options_;
   int threads_;
   double start_;
+  double seconds_;  ///< of the run: its budget, or the least that it needs
   int visit_ = 0;
   double timed_seconds_ = 0;
   budget time_;
@@ -256,12 +282,15 @@ void season::hold_all(const std::vector<pairing>& pairings) {
     }
     f.judged.resize(f.rows.size());
   }
+  const bench_estimate need = estimate_of(pairings);
+  if (options_.before) options_.before(need);
+  seconds_ = std::max(options_.seconds, need.least_seconds);
   double seconds = first_share * options_.seconds;
   for (int number = 0; number < most_visits; ++number) {
     const double began = now(), timed = timed_seconds_;
     visit(number, seconds);
     const double overhead = now() - began - (timed_seconds_ - timed);
-    if (!(timed_seconds_ > timed) || left() < overhead) return;
+    if (!(timed_seconds_ > timed) || start_ + options_.seconds - now() < overhead) return;
     seconds =
         left() / std::clamp(left() / (2 * overhead), 1.0, static_cast<double>(most_visits - 1 - number));
   }
@@ -276,7 +305,7 @@ void season::visit(int number, double seconds) {
   for (std::size_t i = 0; i < all; ++i) {
     const pairing& p = fixtures_[i].about;
     if (options_.progress)
-      options_.progress({i, all, failures(), now() - start_, options_.seconds,
+      options_.progress({i, all, failures(), now() - start_, seconds_,
                          fmt::format("visit {}: {}.{} {}", number + 1, p.about->name(), p.pass->name,
                                      p.about->canonical().print())});
     hold(fixtures_[i], all - i, number == 0 && i % std::max<std::size_t>(1, all / memory_roofs) == 0);
@@ -361,6 +390,7 @@ void season::hold(fixture& f, std::size_t contests_left, bool memory_roof) {
   const std::vector<std::size_t> who =
       visit_ == 0 ? admit(f, std::max(0.0, left()) / static_cast<double>(contests_left) / 2) : readmit(f);
   if (who.empty()) return;
+  if (visit_ == 0) f.most_judged = time_.judged_elements(who.size());
   std::vector<const kernel_info*> kernels;
   contest_conditions how{.layout = f.about.layout,
                          .threads = threads_,
@@ -369,6 +399,7 @@ void season::hold(fixture& f, std::size_t contests_left, bool memory_roof) {
                          .seed = options_.seed,
                          .visit = visit_,
                          .memory_roof = memory_roof,
+                         .most_judged = f.most_judged,
                          .known = {}};
   for (const std::size_t i : who) {
     kernels.push_back(f.about.kernels[i]);

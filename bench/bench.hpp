@@ -34,13 +34,21 @@ struct bench_progress {
   std::string now;                  ///< `conv2d.forward conv2d x=1x3x5x5 …`
 };
 
+/// What a run will take at least: every kernel is judged and timed once on every problem, whatever its budget. Foreseen
+/// from the work alone, for a machine like those of today: right to within a factor of two.
+struct bench_estimate {
+  std::size_t contests = 0;  ///< problem, pass and layout
+  std::size_t entries = 0;   ///< kernels in them, all told
+  double least_seconds = 0;
+};
+
 struct bench_options {
   std::vector<const kernel_info*> kernels;  ///< the competitors, of any layers and passes
   std::vector<problem_set> sets;
   std::string against;  ///< glob for the baseline; empty: the first peer named onednn of the same layer and
                         ///< pass, else the first peer, else the first kernel
   std::vector<layout> layouts = {layout::nchw};
-  double seconds = 30;  ///< wall time of the whole run, all visits together
+  double seconds = 30;  ///< wall time of the whole run, judging included, all visits together
   int threads = 0;      ///< 0: as many as this process may use
   int rounds = 11;      ///< of a visit
   std::uint64_t seed = 1;
@@ -48,6 +56,7 @@ struct bench_options {
   /// decides.
   std::function<std::optional<known_verdict>(const kernel_info&, const std::string& problem, layout)> known;
   std::function<void(const bench_progress&)> progress;
+  std::function<void(const bench_estimate&)> before;  ///< told before anything is run
 };
 
 /// A point above this share of the best roof sample of the run is an error of measurement, not a result.

@@ -4,6 +4,8 @@
 // the untimed ones bit for bit.
 #pragma once
 
+#include <limits>
+#include <list>
 #include <memory>
 #include <optional>
 #include <string>
@@ -11,6 +13,7 @@
 
 #include "bench/statistics.hpp"
 #include "reference/core/record.hpp"
+#include "verify/bounds.hpp"
 #include "verify/oracle.hpp"
 #include "verify/sandbox/bench_wire.hpp"
 #include "verify/sandbox/sandbox.hpp"
@@ -65,6 +68,8 @@ struct contest_conditions {
   std::uint64_t seed = 1;  ///< of the data
   int visit = 0;  ///< how often this contest was held before: another order, other elements exchanged
   bool memory_roof = false;
+  index_t most_judged =
+      std::numeric_limits<index_t>::max();          ///< elements of an output, for sums; see choose_picks
   std::vector<std::optional<judged_before>> known;  ///< one a kernel, or none
 };
 
@@ -89,6 +94,15 @@ class contest {
   std::vector<std::size_t> survivors(sandbox& box, contest_result& result);
   std::uint64_t hash_of_outputs(std::size_t place_in_answer) const;
   void judge(contestant& c, std::size_t number, std::size_t place_in_answer);
+  /// What the judgement on kernels of one declaration has in common.
+  struct declared_bounds {
+    std::string arithmetic;
+    double ulps = 0;
+    std::size_t tensor = 0;
+    std::string error;  ///< not empty: no bound is known
+    thresholds bounds;
+  };
+  const declared_bounds& bounds_for(const kernel_info& k, std::size_t tensor);
   void compare_tensor(contestant& c, std::size_t tensor, std::size_t place_in_answer, const kernel_info& k);
 
   std::shared_ptr<const layer> layer_;
@@ -101,6 +115,7 @@ class contest {
   std::unique_ptr<shared_memory> memory_;
   oracle truth_;
   bool evaluated_ = false;
+  std::list<declared_bounds> bounds_;
 };
 
 }  // namespace plumb::bench

@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
+#include <cmath>
 
 #include "bench/bench.hpp"
 #include "bench/oracle_speed.hpp"
@@ -31,7 +33,7 @@ struct bench_command {
         ->check(CLI::IsMember({"nchw", "nhwc"}))
         ->allow_extra_args(false);
     app.add_option("--threads", threads, "0: all cores")->capture_default_str();
-    app.add_option("--time", time, "wall time of the whole run")->capture_default_str();
+    app.add_option("--time", time, "wall time of the whole run, judging included")->capture_default_str();
     app.add_flag("--oracle", oracle,
                  "time the oracle instead: certify every output of the first kernel, beside OpenBLAS dgemm "
                  "on the same "
@@ -42,12 +44,14 @@ struct bench_command {
   }
 
   int run() const {
+    const double seconds = parse_seconds(time);
+    const auto start = std::chrono::steady_clock::now();
     sandbox_options options = timing();
     options.plugins = plugins;
     sandbox box(options);
     progress_line line(common.quiet);
     record::run r = new_record("bench", common);
-    r.bench = oracle ? oracle_bench(box, line) : bench(box, line);
+    r.bench = oracle ? oracle_bench(box, line) : bench(box, line, start, seconds);
     line.clear();
     publish(r, common);
     const auto bad = [&](const record::timing& t) {
@@ -80,7 +84,8 @@ struct bench_command {
     return section;
   }
 
-  record::bench_section bench(sandbox& box, progress_line& line) const {
+  record::bench_section bench(sandbox& box, progress_line& line, std::chrono::steady_clock::time_point start,
+                              double seconds) const {
     bench_options o;
     const selection s = select(box, words, "", false);
     o.kernels = s.kernels;
@@ -92,12 +97,21 @@ struct bench_command {
     o.against = against;
     o.layouts.clear();
     for (const std::string& l : layouts) o.layouts.push_back(l == "nchw" ? layout::nchw : layout::nhwc);
-    o.seconds = parse_seconds(time);
     o.threads = threads;
     o.seed = common.seed;
+    o.before = [&](const bench_estimate& e) {
+      if (!(e.least_seconds > seconds) || common.quiet) return;
+      fmt::print(
+          stderr,
+          "plumb: --time {} is too short: to judge and time each kernel once on each problem and layout "
+          "({} in all) takes about {:.0f} s, and so will the run\n",
+          time, e.entries, std::ceil(e.least_seconds));
+    };
     o.progress = [&line](const bench_progress& p) {
       line.show(progress_line::progress{p.done, p.total, "contests", p.failures, p.elapsed, p.budget, p.now});
     };
+    const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
+    o.seconds = std::max(seconds - spent.count(), 0.0);
     return run_bench(box, o);
   }
 };

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
 
 #include "bench/bench.hpp"
 #include "bench/goals.hpp"
@@ -127,6 +128,44 @@ TEST_F(bench_run, cheats_get_a_reason_and_no_number) {
         std::string::npos)
         << cheat << ": " << timing_of(s, "conv2d.forward/" + std::string(cheat) + "@cpu").reason;
   EXPECT_NE(timing_of(s, "conv2d.forward/wrong@cpu").reason.find("y["), std::string::npos);
+  EXPECT_TRUE(timing_of(s, "conv2d.forward/honest@cpu").measurement);
+}
+
+/// However short the time: who is too slow for it or wrong is so found out, and what it takes is said before.
+TEST_F(bench_run, a_budget_too_small_is_foreseen_and_nobody_goes_unjudged) {
+  bench_options o = with("conv2d.forward/*");
+  std::erase_if(o.kernels, [](const kernel_info* k) { return k->name.find("crashes") != std::string::npos; });
+  o.seconds = 0.01;
+  std::optional<bench_estimate> told;
+  bool begun = false;
+  o.before = [&](const bench_estimate& e) {
+    EXPECT_FALSE(begun);
+    told = e;
+  };
+  o.progress = [&](const bench_progress& p) {
+    begun = true;
+    EXPECT_EQ(p.budget, told->least_seconds) << "the time left is counted from what it will take";
+  };
+  const record::bench_section s = run_bench(box(), o);
+  ASSERT_TRUE(told);
+  EXPECT_TRUE(begun);
+  EXPECT_EQ(told->contests, 1U);
+  EXPECT_GT(told->least_seconds, o.seconds);
+  EXPECT_LE(told->entries, s.timings.size()) << "without those that cannot run here";
+  EXPECT_EQ(timing_of(s, "conv2d.forward/wrong@cpu").verdict, record::verdict::fail);
+  EXPECT_TRUE(timing_of(s, "conv2d.forward/honest@cpu").measurement);
+  for (const record::timing& t : s.timings)
+    EXPECT_TRUE(!t.measurement || t.worst_proven) << t.kernel << " has a number and was not judged";
+}
+
+/// Of sums more elements are judged where there is more time; the outputs that are wrong are found either way.
+TEST_F(bench_run, judging_has_its_share_of_the_time) {
+  bench_options o = with("conv2d.forward/honest@*", "conv2d x=1x4x120x120 weight=8x4x3x3");
+  o.seconds = 1;
+  const auto start = std::chrono::steady_clock::now();
+  const record::bench_section s = run_bench(box(), o);
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+  EXPECT_LT(took.count(), 3) << "a machine twice as busy as this one would still keep to it";
   EXPECT_TRUE(timing_of(s, "conv2d.forward/honest@cpu").measurement);
 }
 
