@@ -33,11 +33,15 @@ void state(json& facts, std::string label, std::string value) {
   if (!value.empty()) facts.push_back({{"label", std::move(label)}, {"value", std::move(value)}});
 }
 
-std::string bits(int significant) { return significant > 0 ? std::to_string(significant) + " bits" : ""; }
+constexpr const char* not_measurable = "not measurable";
+
+std::string bits(int significant) {
+  return significant > 0 ? std::to_string(significant) + " bits" : significant < 0 ? not_measurable : "";
+}
 
 /// `24 bits`, or `24 and 11 bits` where the factors differ.
 std::string input_bits(const fingerprint_result& f) {
-  if (f.input_bits.empty()) return "";
+  if (f.input_bits.empty()) return f.accumulator_bits < 0 ? not_measurable : "";
   std::string text;
   const bool alike = std::ranges::count(f.input_bits, f.input_bits.front()) == std::ssize(f.input_bits);
   for (const int significant : f.input_bits) {

@@ -17,6 +17,8 @@ namespace {
 using namespace fingerprint;
 using record::verdict;
 
+constexpr int not_measurable = -1;  // in the record
+
 /// γ_k of k roundings in p bits, for the tightened bound; the declared one allows any order of n terms.
 double gamma(index_t k, int bits) {
   const double ku = static_cast<double>(k) * std::ldexp(1.0, -bits);
@@ -142,9 +144,11 @@ class fingerprinter {
                      ? seen.shape.parts
                      : 1;
     out_.block = seen.shape.block;
-    out_.input_bits = {seen.a_bits, seen.b_bits};
+    if (!seen.hides_inputs) out_.input_bits = {seen.a_bits, seen.b_bits};
     out_.products = name_of(seen.product);
-    out_.accumulator_bits = seen.accumulator_bits == traits::never_rounds ? 0 : seen.accumulator_bits;
+    out_.accumulator_bits = seen.hides_sums                                 ? not_measurable
+                            : seen.accumulator_bits == traits::never_rounds ? 0
+                                                                            : seen.accumulator_bits;
     out_.truncates = seen.truncates;
     out_.flushes_inputs = seen.flushes_inputs;
     out_.flushes_results = seen.flushes_results;
@@ -153,7 +157,7 @@ class fingerprinter {
 
   void bounds(const traits& seen) {
     const int bits = seen.accumulator_bits == traits::never_rounds ? 53 : seen.accumulator_bits;
-    if (bits == 0) return;
+    if (bits == 0 || seen.hides_sums) return;
     out_.any_order_bound = gamma(seen.terms + 1, bits);
     out_.measured_bound = seen.tree ? gamma(out_.roundings, bits) : out_.any_order_bound;
   }

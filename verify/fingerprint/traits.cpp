@@ -61,6 +61,11 @@ class examiner {
     int bits = 1;
     while (bits < precision_ && answers[static_cast<std::size_t>(bits - 1)] == 1 + std::ldexp(1.0, -bits))
       ++bits;
+    const auto rounded_elsewhere = [&](double answer) {
+      const double steps = std::ldexp(answer, bits - 1);
+      return std::isfinite(answer) && steps != std::rint(steps);
+    };
+    seen_.hides_inputs = seen_.hides_inputs || std::ranges::any_of(answers, rounded_elsewhere);
     return bits;
   }
 
@@ -124,11 +129,13 @@ class examiner {
     const meeting_sizes measure = [&](auto pairs) { return measured(pairs); };
     if (likely_ != nullptr && likely_->size() == leaves_ && agrees(*likely_, measure)) seen_.tree = *likely_;
     if (!seen_.tree) grow(measure);
-    if (seen_.tree)
+    if (seen_.tree) {
       seen_.shape = describe(*seen_.tree);
-    else
-      seen_.no_tree =
-          "the answers fit no tree over the terms: other sums are formed first, as Winograd's and Fourier's";
+      return;
+    }
+    seen_.no_tree =
+        "the answers fit no tree over the terms: other sums are formed first, as Winograd's and Fourier's";
+    seen_.hides_sums = seen_.accumulator_bits < precision_;
   }
 
   void grow(const meeting_sizes& measure) {
@@ -176,7 +183,7 @@ class examiner {
 
   /// For up to 32 terms: x·c added to a partial sum that holds -c.
   void product() {
-    if (!machine_.has_b() || n_ < 2 || seen_.accumulator_bits == 0) return;
+    if (!machine_.has_b() || n_ < 2 || seen_.accumulator_bits == 0 || seen_.hides_sums) return;
     if (2 * std::min(seen_.a_bits, seen_.b_bits) <= seen_.accumulator_bits) {
       seen_.product = products::exact;
       return;
@@ -311,6 +318,12 @@ std::string contradiction(const traits& seen, std::string_view arithmetic, dtype
   const parsed_arithmetic parsed = parse_arithmetic(declared.format, type);
   if (!parsed.error.empty()) return {};  // nothing that can be contradicted here
   const promise limits = promise_of(parsed.value, type);
+  if (seen.hides_sums && seen.accumulator_bits < limits.accumulator_bits)
+    return fmt::format(
+        "declares {} but transforms its factors first: {} significant bits are left of what it adds, where "
+        "{} are "
+        "promised",
+        arithmetic, seen.accumulator_bits, limits.accumulator_bits);
   if (seen.accumulator_bits > 0 && seen.accumulator_bits < limits.accumulator_bits)
     return fmt::format("declares {} but adds in {} significant bits ({}), where {} are promised", arithmetic,
                        seen.accumulator_bits, format_name(seen.accumulator_bits, true),
@@ -330,14 +343,19 @@ std::string contradiction(const traits& seen, std::string_view arithmetic, dtype
 std::string in_words(const traits& seen) {
   std::vector<std::string> parts;
   const bool hidden = seen.accumulator_bits > 0 && seen.a_bits == seen.accumulator_bits && seen.a_bits < 24;
-  if (hidden) parts.emplace_back("inputs at least as wide as the sums");
-  if (seen.a_bits > 0 && !hidden) {
+  if (seen.hides_inputs)
+    parts.emplace_back("inputs not measurable through transforms");
+  else if (hidden)
+    parts.emplace_back("inputs at least as wide as the sums");
+  if (seen.a_bits > 0 && !hidden && !seen.hides_inputs) {
     const std::string a = format_name(seen.a_bits, seen.narrow_range);
     const std::string b = seen.b_bits == 0 ? a : format_name(seen.b_bits, seen.narrow_range);
     parts.push_back("inputs " + (a == b ? a : a + " and " + b));
   }
   if (seen.product != products::unknown) parts.push_back(fmt::format("products {}", name_of(seen.product)));
-  if (seen.accumulator_bits == traits::never_rounds)
+  if (seen.hides_sums)
+    parts.emplace_back("sums not measurable through transforms");
+  else if (seen.accumulator_bits == traits::never_rounds)
     parts.emplace_back("sums never rounded");
   else if (seen.accumulator_bits > 0)
     parts.push_back(fmt::format("sums {} {}", format_name(seen.accumulator_bits, true),

@@ -1,6 +1,7 @@
 // What a machine that computes Σ a·b can be seen to do, from questions and answers alone.
 //   tree         summation_tree.hpp
-//   inputs       1 + 2^-k alone comes back whole, or as 1: the significand that a factor keeps
+//   inputs       1 + 2^-k alone comes back whole, or in the bits that were left to the one before: the significand that a
+//                factor keeps. Anything else was rounded elsewhere, in a transform
 //   accumulator  1 + 2^-k - 1, whichever two of the three meet first
 //   products     x·c - c with x·c = 1 + 2^-11 + 2^-24: the last bit lives only if the product is not rounded by itself
 //   subnormals   a factor below 2^-126 that makes an ordinary product; a product and a difference below 2^-126
@@ -32,8 +33,12 @@ std::string_view name_of(products p);
 
 struct traits {
   index_t terms = 0;
-  int a_bits = 0;             ///< significant bits kept of the first factor, 24 for f32; 0: not measured
-  int b_bits = 0;             ///< and of the second
+  int a_bits = 0;  ///< significant bits kept of the first factor, 24 for f32; 0: not measured
+  int b_bits = 0;  ///< and of the second
+  /// Factors are transformed before they are multiplied, and what the transforms round hides what the factors lose: the
+  /// bits above are then only the least that comes through.
+  bool hides_inputs = false;
+  bool hides_sums = false;    ///< the same of the accumulator: no tree fits, and transforms cancel
   bool narrow_range = false;  ///< a factor of 2^17 does not come through: f16
   int accumulator_bits = 0;   ///< 0: not measured; `never_rounds`: no rounding was seen
   bool truncates = false;     ///< the accumulator rounds toward zero

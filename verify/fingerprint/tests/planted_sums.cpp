@@ -45,6 +45,30 @@ void convolve(const problem& p, const float* x, const float* weight, const float
       }
 }
 
+/// Two products as those of both pairs of factors turned by one angle, with fractions that no float holds, as Winograd's
+/// larger transforms have them: right to a few roundings, and nothing of a factor comes through untouched.
+void transformed(const problem& p, const float* x, const float* weight, const float* bias, float* y) {
+  constexpr float sine = 0.6F, cosine = 0.8F;
+  for (std::int64_t n = 0; n < p.n; ++n)
+    for (std::int64_t k = 0; k < p.k; ++k)
+      for (std::int64_t i = 0; i < p.p * p.q; ++i) {
+        float sum = 0, a[2] = {}, b[2] = {};
+        for (std::int64_t term = 0; term < p.c * p.r * p.s; ++term) {
+          const std::int64_t c = term / (p.r * p.s), r = term / p.s % p.r, s = term % p.s;
+          const std::int64_t h = i / p.q * p.stride_h - p.pad_top + r * p.dilation_h;
+          const std::int64_t w = i % p.q * p.stride_w - p.pad_left + s * p.dilation_w;
+          const bool inside = h >= 0 && h < p.h && w >= 0 && w < p.w;
+          a[term % 2] = inside ? x[((n * p.c + c) * p.h + h) * p.w + w] : 0;
+          b[term % 2] = weight[((k * p.c + c) * p.r + r) * p.s + s];
+          if (term % 2 == 0 && term + 1 < p.c * p.r * p.s) continue;
+          if (term % 2 == 0) a[1] = b[1] = 0;
+          const float first = (cosine * a[0] - sine * a[1]) * (cosine * b[0] - sine * b[1]);
+          sum += first + (sine * a[0] + cosine * a[1]) * (sine * b[0] + cosine * b[1]);
+        }
+        y[(n * p.k + k) * p.p * p.q + i] = bias != nullptr ? sum + bias[k] : sum;
+      }
+}
+
 float half(float x) { return cut(x, 11); }
 
 plumb::plugin_kernel row(const char* name, const char* arithmetic,
@@ -63,5 +87,7 @@ std::vector<plumb::plugin_kernel> plumb::plugin_kernels() {
           row("planted_tf32", "f32", convolve<1, tf32, same>),
           row("planted_narrow_sums", "f32", convolve<4, same, half>),
           row("planted_flush", "f32", convolve<1, flushed, flushed>),
+          row("honest_transform", "winograd(4,3)", transformed),
+          row("planted_transform", "f32", transformed),
           row("planted_tree", "f32(sequential)", convolve<4, same, same>)};
 }
