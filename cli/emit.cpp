@@ -8,6 +8,7 @@
 
 #include "cli/command.hpp"
 #include "reference/layers/catalogue.hpp"
+#include "verify/portrait.hpp"
 
 namespace plumb {
 extern const char* const abi_text;         // plumb/abi.h, compiled in
@@ -31,34 +32,73 @@ std::string joined(const shape& s) {
   return text;
 }
 
-/// `{"x", PLUMB_DL_FLOAT, 32, {1, 2}, {2, 1}, {0.5, 3}}`: the elements in the order of memory.
+bool is_index(const layer& l, const std::string& name) { return l.spec(name).kind == element::index; }
+
+shape strides_of(const layer& l, const test_case& c, const std::string& name) {
+  const shape& extents = l.shapes()[name];
+  const bool last = c.layout == layout::nhwc && follows_layout(l.spec(name), extents.rank());
+  return last ? channels_last(extents) : row_major(extents);
+}
+
+/// The elements in the order of memory; none if the problem has no such tensor.
+std::string values_text(const layer& l, const test_case& c, const std::string& name,
+                        const tensor_set<double>::entry* values) {
+  if (values == nullptr || !l.present(name)) return {};
+  const bool index = is_index(l, name);
+  const shape& extents = l.shapes()[name];
+  const shape strides = strides_of(l, c, name);
+  std::vector<double> memory(static_cast<std::size_t>(extents.size()));
+  index_t flat = 0;
+  for_each_index(extents, [&](const shape& at) {
+    index_t offset = 0;
+    for (int axis = 0; axis < at.rank(); ++axis) offset += at[axis] * strides[axis];
+    memory[static_cast<std::size_t>(offset)] =
+        index ? static_cast<double>(values->index[flat]) : values->real[flat];
+    ++flat;
+  });
+  std::string data;
+  for (const double v : memory)
+    data += fmt::format("{}{}", data.empty() ? "" : ", ", literal(v, index ? dtype::i64 : c.type));
+  return data;
+}
+
+/// `{"x", PLUMB_DL_FLOAT, 32, {1, 2}, {2, 1}, {0.5, 3}}`
 std::string tensor_text(const layer& l, const test_case& c, const std::string& name,
                         const tensor_set<double>::entry* values) {
   if (!l.present(name)) return fmt::format("    {{\"{}\", 2, 32, {{}}, {{}}, {{}}, false}},\n", name);
-  const bool index = l.spec(name).kind == element::index;
+  const bool index = is_index(l, name);
   const dtype type = index ? dtype::i64 : c.type;
   if (type == dtype::bf16 || type == dtype::f16)
     throw usage_error(
         "--emit: 16-bit tensors cannot be written as C++ numbers; expected f32, f64 or i64 data");
-  const shape& extents = l.shapes()[name];
-  const bool last = c.layout == layout::nhwc && follows_layout(l.spec(name), extents.rank());
-  const shape strides = last ? channels_last(extents) : row_major(extents);
-  std::string data;
-  if (values != nullptr) {
-    std::vector<double> memory(static_cast<std::size_t>(extents.size()));
-    index_t flat = 0;
-    for_each_index(extents, [&](const shape& at) {
-      index_t offset = 0;
-      for (int axis = 0; axis < at.rank(); ++axis) offset += at[axis] * strides[axis];
-      memory[static_cast<std::size_t>(offset)] =
-          index ? static_cast<double>(values->index[flat]) : values->real[flat];
-      ++flat;
-    });
-    for (const double v : memory) data += fmt::format("{}{}", data.empty() ? "" : ", ", literal(v, type));
-  }
   return fmt::format("    {{\"{}\", {}, {}, {{{}}}, {{{}}}, {{{}}}, true}},\n", name,
-                     index ? "PLUMB_DL_INT" : "PLUMB_DL_FLOAT", 8 * size_of(type), joined(extents),
-                     joined(strides), data);
+                     index ? "PLUMB_DL_INT" : "PLUMB_DL_FLOAT", 8 * size_of(type), joined(l.shapes()[name]),
+                     joined(strides_of(l, c, name)), values_text(l, c, name, values));
+}
+
+/// Of an answer none of whose elements stands out.
+judged_element first_element(const layer& l, const pass_spec& pass, const tensor_set<double>& reads,
+                             dtype type, const std::string& tensor) {
+  oracle truth;
+  truth.evaluate(l, pass, reads, type);
+  judged_element e;
+  for (const truths& t : truth.results())
+    if (t.name == tensor && t.count() > 0) e.at = 0, e.expected = truth_at(t, 0);
+  return e;
+}
+
+/// The data of each earlier call, tensor by tensor: `{2, {{0.5, 1}, {2}}},`.
+std::string earlier_calls(const layer& l, const pass_spec& pass, const test_case& c, const history& before) {
+  std::string text;
+  for (const history::call& each : before.earlier) {
+    const tensor_set<double> reads = materialise(l, pass, each.data, c.type);
+    text += fmt::format("    {{{}, {{", each.times);
+    for (const std::string& name : pass.reads)
+      text += fmt::format("{}{{{}}}", name == pass.reads.front() ? "" : ", ",
+                          values_text(l, c, name, reads.find(name)));
+    text += "}},\n";
+  }
+  return text;
 }
 
 std::string replaced(std::string text, const std::string& mark, const std::string& by) {
@@ -78,19 +118,22 @@ std::string quoted(const std::string& text) {
 
 }  // namespace
 
-std::string reproducer(const test_case& c, const answer& a, const std::string& library) {
+std::string reproducer(const test_case& c, const history& before, const std::string& library) {
+  const answer& a = before.result;
   const auto l = plumb::bind(std::string_view(c.problem));
   const pass_spec& pass = pass_of(*l, c.kernel);
   const tensor_set<double> reads = materialise(*l, pass, {c.regime, c.seed, c.data}, c.type);
   index_t elements = 0;
   std::string reads_text, writes_text;
   for (const auto& e : reads.entries()) elements += e.extents().size();
+  elements *= 1 + std::ssize(before.earlier);
   if (elements > most_elements)
     throw usage_error(
         fmt::format("--emit: the case reads {} numbers, too many for a source file (at most {}); "
                     "expected a shrunk replay line",
                     elements, most_elements));
   for (const std::string& name : pass.reads) reads_text += tensor_text(*l, c, name, reads.find(name));
+  const std::string earlier_text = earlier_calls(*l, pass, c, before);
   for (const std::string& name : pass.writes) writes_text += tensor_text(*l, c, name, nullptr);
 
   judged_element wrong = a.result.worst;
@@ -98,11 +141,11 @@ std::string reproducer(const test_case& c, const answer& a, const std::string& l
   if (a.wrong && a.wrong->element) wrong = *a.wrong->element;
   if (a.wrong && !a.wrong->tensor.empty()) tensor = a.wrong->tensor;
   if (tensor.empty()) tensor = pass.writes.front();
+  if (wrong.at < 0) wrong = first_element(*l, pass, reads, c.type, tensor);
   std::size_t which = 0;
   while (which + 1 < pass.writes.size() && pass.writes[which] != tensor) ++which;
   const shape extents = l->shapes()[tensor];
-  const bool last = c.layout == layout::nhwc && follows_layout(l->spec(tensor), extents.rank());
-  const shape strides = last ? channels_last(extents) : row_major(extents);
+  const shape strides = strides_of(*l, c, tensor);
   index_t offset = 0;
   const index_t at = std::max<index_t>(wrong.at, 0);
   const shape place = unflatten(at, extents);
@@ -128,6 +171,9 @@ std::string reproducer(const test_case& c, const answer& a, const std::string& l
   text = replaced(text, "@bits@", std::to_string(8 * size_of(c.type)));
   text = replaced(text, "@reads@", reads_text);
   text = replaced(text, "@writes@", writes_text);
+  text = replaced(text, "@earlier@", earlier_text);
+  text = replaced(text, "@same_plan@", before.same_plan ? "true" : "false");
+  text = replaced(text, "@repeats@", std::to_string(before.repeats));
   text = replaced(text, "@element@", quoted(element_name(*l, tensor, at)));
   text = replaced(text, "@output@", std::to_string(which));
   text = replaced(text, "@offset@", std::to_string(offset));

@@ -236,7 +236,7 @@ struct replay_command {
   bool replay_case(sandbox& box, const test_case& c, record::run& r) const {
     const single_case again = until_it_fails(box, c);
     const answer& a = again.result;
-    if (!emit.empty() || gdb) write_reproducer(box, c, a);
+    if (!emit.empty() || gdb) write_reproducer(box, c, again.result);
     if (!a.declined.empty()) throw usage_error("`" + c.kernel + "` declines this problem: " + a.declined);
     record::verify_section v;
     record::kernel_result k;
@@ -260,14 +260,24 @@ struct replay_command {
     return a.wrong.has_value();
   }
 
-  void write_reproducer(const sandbox& box, const test_case& c, const answer& a) const {
+  void write_reproducer(sandbox& box, const test_case& c, const answer& a) const {
     if (!a.declined.empty()) return;
     const auto kernel = std::ranges::find(box.kernels(), c.kernel, &kernel_info::name);
     const std::string file = emit.empty() ? ".plumb/repro.cpp" : emit;
     std::error_code ignored;
     if (emit.empty()) fs::create_directories(".plumb", ignored);
-    write_file(file, reproducer(c, a, library_of(*kernel)));
-    if (!common.quiet) fmt::print("{}: g++ -std=c++17 {} -ldl -o repro && ./repro\n", file, file);
+    std::optional<history> before;
+    if (a.wrong) before = what_it_takes(box, c);
+    const bool shown = before || !a.wrong;
+    if (!before) before.emplace().result = a;
+    write_file(file, reproducer(c, *before, library_of(*kernel)));
+    if (common.quiet) return;
+    fmt::print("{}: g++ -std=c++17 {} -ldl -o repro && ./repro\n", file, file);
+    if (!before->earlier.empty())
+      fmt::print("it fails after other calls only: {} of them, with other data, {} in the file\n",
+                 2 * before->earlier.size(), before->earlier.size() == 1 ? "are" : "are all");
+    if (!shown)
+      fmt::print("in a process of its own it did not fail again; the file holds the one call that did\n");
     if (gdb) debug(file);
   }
 

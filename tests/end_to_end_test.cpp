@@ -312,17 +312,47 @@ TEST_F(EndToEnd, AReproducerCompilesByItselfAndFails) {
   };
   ASSERT_EQ(shell("g++ -std=c++17 -Wall -Wextra -Werror repro.cpp -ldl -o repro"), 0);
   EXPECT_EQ(shell("./repro >out.txt"), 1);
-  EXPECT_EQ(shell("grep -q 'y.n=0 k=0 p=0 q=0. is 1, expected 0.*WRONG' out.txt"), 0);
+  EXPECT_EQ(shell("grep -q 'y.n=0 k=0 p=0 q=0. is 1 in call 1, expected 0.*WRONG' out.txt"), 0);
   EXPECT_EQ(shell("./repro nothing.so 2>err.txt"), 2);
   // A kernel of ours through the library that exports them: it is right, so the program says so.
   EXPECT_EQ(
-      plumb(
-          "replay 'conv2d.forward/direct@scalar | conv2d x=2x3x5x7 weight=4x3x3x3 pad=1 | f32 nhwc zero_mean "
-          "seed=4' --emit right.cpp")
+      plumb("replay 'conv2d.forward/direct@scalar | conv2d x=2x3x5x7 weight=4x3x3x3 pad=1 | f32 nhwc lattice "
+            "seed=4' --emit right.cpp")
           .code,
       0);
   ASSERT_EQ(shell("g++ -std=c++17 right.cpp -ldl -o right"), 0);
   EXPECT_EQ(shell("./right >out.txt"), 0);
+}
+
+/// A kernel with a memory is right when it is called once: the file has to make the calls before.
+TEST_F(EndToEnd, AReproducerCarriesTheCallsThatAFailureNeeds) {
+  const std::string library = build() + "/tests/planted_state.so";
+  const auto shell = [&](const std::string& command) {
+    const int status = std::system(("cd '" + folder_.string() + "' && " + command).c_str());
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  };
+  struct row {
+    const char* kernel;
+    bool earlier;  ///< with other data; else the same call again and again
+  };
+  for (const row& r : {row{"remembers_size", true}, row{"remembers_sample", true}, row{"tires", false}}) {
+    const std::string line = std::string("conv2d.forward/") + r.kernel +
+                             "@planted | conv2d x=1x2x3x4 weight=2x2x2x2 | f32 nchw lattice seed=5";
+    const outcome o = plumb("replay '" + line + "' --plugin '" + library + "' --emit repro.cpp");
+    EXPECT_EQ(o.code, 1) << r.kernel << o.out << o.err;
+    EXPECT_EQ(o.out.find("it fails after other calls only") != std::string::npos, r.earlier) << o.out;
+    EXPECT_EQ(o.out.find("did not fail again"), std::string::npos) << o.out;
+    ASSERT_EQ(shell("g++ -std=c++17 -Wall -Wextra -Werror repro.cpp -ldl -o repro"), 0) << r.kernel;
+    EXPECT_EQ(shell("./repro >out.txt"), 1) << r.kernel;
+    EXPECT_EQ(shell("grep -q 'in call [0-9]*, expected .*WRONG' out.txt"), 0) << r.kernel;
+    if (r.kernel != std::string("remembers_sample")) continue;
+    // Without them the same file finds nothing.
+    ASSERT_EQ(shell("sed -e '/^std::vector<earlier_call> earlier/,/^};/c std::vector<earlier_call> earlier;' "
+                    "-e 's/^const int repeats = .*/const int repeats = 2;/' repro.cpp >alone.cpp"),
+              0);
+    ASSERT_EQ(shell("g++ -std=c++17 alone.cpp -ldl -o alone"), 0);
+    EXPECT_EQ(shell("./alone >out.txt"), 0) << r.kernel;
+  }
 }
 
 TEST_F(EndToEnd, CapturedDataAreJudgedBesideTheGenerated) {

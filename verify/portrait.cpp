@@ -1,5 +1,4 @@
-// What a case looks like in the record: the tensors of a counterexample with the wrong elements marked, the
-// named element with its numbers, and the map of errors over the output.
+// Named elements, tensors in full, and the map of errors over an output, for the record.
 #include "verify/portrait.hpp"
 
 #include <algorithm>
@@ -8,7 +7,7 @@
 #include <numeric>
 
 #include "reference/layers/catalogue.hpp"
-#include "verify/runner.hpp"
+#include "verify/exam.hpp"
 
 namespace plumb {
 
@@ -170,152 +169,6 @@ std::optional<record::ulp_histogram> histogram_of(const ulp_counts& counts, cons
                                              : std::ldexp(1.0, static_cast<int>(i) - 2));
   }
   return h;
-}
-
-record::element element_of(const exam& paper, const answer& a, const judged_element& e) {
-  const auto& truth = paper.truth(a.question);
-  const auto t = std::ranges::find(truth, a.worst_tensor, &truths::name);
-  record::element r = named_element(paper.about(), t == truth.end() ? truth.front() : *t, e);
-  const test_case c = paper.case_of(*a.kernel, a.question);
-  r.problem = c.problem;
-  r.regime = c.regime;
-  r.seed = c.seed;
-  r.replay = print(c);
-  return r;
-}
-
-namespace {
-
-/// Questions that a kernel may take for this one: other data of the same shapes, and its own data but for one element, at
-/// one of several places, since who looks at a sample of them sees most changes.
-std::vector<exam::question> what_came_before(const layer& l, const pass_spec& pass,
-                                             const exam::question& asked, dtype type) {
-  constexpr std::uint64_t other_seed = 0x706c756d62, places = 8;
-  std::vector<exam::question> list = {{std::string(name_of(regime::zero_mean)), other_seed, {}}};
-  for (std::uint64_t seed = 0; seed < places; ++seed)
-    if (auto changed = with_one_change(l, pass, asked, type, seed)) list.push_back(std::move(*changed));
-  for (exam::question& q : list) q.judged = false;
-  return list;
-}
-
-/// Each by itself, in the buffers that the next question will lie in; only until one ends the process.
-void put_before(sandbox& box, const kernel_info& kernel, const std::shared_ptr<const layer>& l,
-                conditions how, const std::vector<exam::question>& questions) {
-  how.thorough = false;
-  const auto ended = [&] { return box.counters().crashes + box.counters().timeouts; };
-  const long before = ended();
-  for (const exam::question& q : questions) {
-    exam one(l, pass_of(*l, kernel.name), how, {q}, run_statistics{});
-    one.submit(box, box.at(box.arenas() - 1), {&kernel});
-    one.collect(box, [](answer&) {});
-    if (ended() != before) return;
-  }
-}
-
-}  // namespace
-
-single_case examine(sandbox& box, const test_case& c, bool thorough) {
-  const kernel_info* kernel = nullptr;
-  for (const kernel_info& k : box.kernels())
-    if (k.name == c.kernel) kernel = &k;
-  if (kernel == nullptr)
-    throw text_error(c.kernel, 1,
-                     "no such kernel here; `plumb list kernels` names them, and --plugin adds more");
-  std::shared_ptr<const layer> l = plumb::bind(c.problem);
-  if (l->name() != kernel->layer)
-    throw text_error(c.problem, 0,
-                     "`" + c.kernel + "` computes `" + kernel->layer + "`, not `" + l->name() + "`");
-  conditions how;
-  how.type = c.type;
-  how.layout = c.layout;
-  how.threads = c.threads;
-  how.thorough = thorough;
-  std::vector<exam::question> questions = {{c.regime, c.seed, c.data}};
-  if (thorough) {  // a kernel that keeps something from call to call fails only after another one
-    const std::vector<exam::question> before =
-        what_came_before(*l, pass_of(*l, c.kernel), questions[0], c.type);
-    put_before(box, *kernel, l, how, before);
-    questions.push_back(before.front());
-  }
-  single_case result;
-  result.paper =
-      std::make_unique<exam>(l, pass_of(*l, c.kernel), how, std::move(questions), run_statistics{});
-  result.paper->submit(box, box.at(box.arenas() - 1), {kernel});
-  result.paper->collect(box, [&](answer& a) { result.result = std::move(a); });
-  return result;
-}
-
-record::counterexample describe_failure(sandbox& box, const failure& f, const shrunk_case& smallest) {
-  record::counterexample r;
-  r.original_problem = f.conditions.problem;
-  r.original_replay = print(f.conditions);
-  r.shrink_steps = smallest.steps;
-  r.minimal = smallest.minimal;
-  const single_case again = examine(box, smallest.smallest, true);
-  const failure& seen = again.result.wrong ? *again.result.wrong : f;
-  r.kind = seen.kind;
-  r.message = seen.message;
-  r.law = "agrees with the oracle";
-  r.problem = smallest.smallest.problem;
-  r.regime = smallest.smallest.regime;
-  r.replay = print(smallest.smallest);
-  const exam& paper = *again.paper;
-  for (const auto& e : paper.reads(0).entries()) {
-    if (e.extents().size() > most_dumped) continue;
-    record::tensor_dump d = dump_of(paper.about(), e.name, record::tensor_role::input,
-                                    e.is_index ? "i64" : std::string(name_of(paper.how().type)));
-    for (index_t i = 0; i < e.extents().size(); ++i)
-      d.values.push_back(e.is_index ? static_cast<double>(e.index[i]) : e.real[i]);
-    r.tensors.push_back(std::move(d));
-  }
-  const bool finished = again.result.wrong && seen.verdict == record::verdict::fail;
-  for (std::size_t t = 0; t < paper.truth(0).size(); ++t) {
-    const truths& truth = paper.truth(0)[t];
-    if (truth.count() > most_dumped) continue;
-    const std::string type = truth.is_index ? "i64" : std::string(name_of(paper.how().type));
-    record::tensor_dump expected = dump_of(paper.about(), truth.name, record::tensor_role::expected, type);
-    for (index_t i = 0; i < truth.count(); ++i) expected.values.push_back(truth_at(truth, i));
-    if (finished) {
-      record::tensor_dump got = dump_of(paper.about(), truth.name, record::tensor_role::got, type);
-      const tensor_ref& here = paper.outputs(0, 0)[t].here;
-      for (index_t i = 0; i < truth.count(); ++i) {
-        got.values.push_back(value_at(here, unflatten(i, truth.extents)));
-        for (const judged_element& e : again.result.result.wrong)
-          if (e.at == i && truth.name == seen.tensor) got.marked.push_back(i);
-      }
-      if (seen.tensor == truth.name && seen.element && got.marked.empty())
-        got.marked.push_back(seen.element->at);
-      r.tensors.push_back(std::move(got));
-    }
-    r.tensors.push_back(std::move(expected));
-  }
-  if (seen.element && !seen.tensor.empty() && finished) {
-    answer a = again.result;
-    a.worst_tensor = seen.tensor;
-    r.wrong = element_of(paper, a, *seen.element);
-    if (seen.kind == "unwritten")
-      for (const truths& truth : paper.truth(0))
-        if (truth.name == seen.tensor) r.wrong->truth = truth_at(truth, seen.element->at);
-    r.wrong->replay = r.replay;
-  }
-  return r;
-}
-
-std::optional<record::heat_map> heat_of(sandbox& box, const test_case& c) {
-  single_case again = examine(box, c, false);
-  if (!again.result.declined.empty()) return std::nullopt;
-  if (again.result.wrong && again.result.wrong->verdict != record::verdict::fail) return std::nullopt;
-  exam& paper = *again.paper;
-  std::size_t t = 0;
-  while (t + 1 < paper.truth(0).size() && paper.truth(0)[t].name != again.result.worst_tensor) ++t;
-  const truths& truth = paper.truth(0)[t];
-  auto map = error_map(paper.about(), truth, paper.thresholds_for(0, *again.result.kernel)[t],
-                       paper.outputs(0, 0)[t].here);
-  if (!map) return std::nullopt;
-  map->problem = c.problem;
-  map->regime = c.regime;
-  map->replay = print(c);
-  return map;
 }
 
 }  // namespace plumb

@@ -8,14 +8,9 @@
 
 #include "verify/exam.hpp"
 #include "verify/law.hpp"
+#include "verify/single_case.hpp"
 
 namespace plumb {
-
-struct shrunk_case {
-  test_case smallest;
-  std::int64_t steps = 0;
-  bool minimal = false;  ///< no single reduction of it still fails
-};
 
 struct run_progress {
   double elapsed = 0;
@@ -78,15 +73,6 @@ inline constexpr int runner_arenas = 3;
 
 record::verify_section verify(sandbox& box, const verify_options& options);
 
-/// One case on its own, in the last arena: what `replay` and the shrinker use. `thorough` adds the other
-/// thread counts and views. Throws text_error or shape_error if the line does not name a kernel and problem
-/// that exist.
-struct single_case {
-  std::unique_ptr<exam> paper;
-  answer result;
-};
-single_case examine(sandbox& box, const test_case& c, bool thorough);
-
 /// One law on one kernel, at one problem. `calls`, if given, counts the kernel's calls.
 law_verdict check_law(sandbox& box, const law& which, const kernel_info& kernel, const layer& l,
                       const pass_spec& pass, const conditions& how, std::uint64_t seed,
@@ -107,10 +93,5 @@ endurance endure(sandbox& box, const test_case& c);
 /// The same of whatever makes the calls. Work after return must show twice: a machine that is shared charges a process
 /// now and then for milliseconds in which it did not run.
 endurance judge_endurance(const std::function<run_result()>& call_in_a_row);
-
-/// A failing (or merely worst) case as the record shows it: tensors, wrong element, heat map.
-record::counterexample describe_failure(sandbox& box, const failure& f, const shrunk_case& smallest);
-std::optional<record::heat_map> heat_of(sandbox& box, const test_case& c);
-record::element element_of(const exam& paper, const answer& a, const judged_element& e);
 
 }  // namespace plumb
