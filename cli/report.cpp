@@ -60,6 +60,9 @@ struct report_command {
     const record::run after = record::load(compared[1]);
     const reports::comparison_of_runs c = reports::compare_runs(before, after);
     fmt::print("{}", reports::render_console(c, wants_colour()));
+    if (record::to_json(before) == record::to_json(after))
+      fmt::print(
+          "the two records are one: nothing has changed, and `ambiguous` is what it could not have told\n");
     if (directory_option->count() > 0) {
       const fs::path base = prepared_directory();
       reports::render_html(c, before, after, base / "report.html");

@@ -56,7 +56,8 @@ std::string order_of(const fingerprint_result& f) {
   const std::string kind = clean(f.tree_kind, 40);
   if (kind == "lanes" || kind == "split" || kind == "blocked") {
     const char* const parts = kind == "lanes" ? "lane" : kind == "split" ? "part" : "block";
-    if (f.lanes > 0) return plural(f.lanes, parts) + (f.block > 0 ? " of " + count(f.block) : "");
+    if (f.lanes > 0 && kind != "blocked")
+      return plural(f.lanes, parts) + (f.block > 0 ? " of " + count(f.block) : "");
     return f.block > 0 ? "blocks of " + count(f.block) : kind;
   }
   return kind;

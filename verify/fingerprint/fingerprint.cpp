@@ -109,7 +109,7 @@ class fingerprinter {
     const traits last = examine(machine, format_of(type).precision, seen.tree ? &*seen.tree : nullptr);
     blame(contradiction(last, kernel_.arithmetic, type));
     if (seen.tree && last.tree && last.shape.text != seen.shape.text) out_.tail_tree = last.shape.text;
-    if (last.roundings() > seen.roundings()) out_.roundings = last.roundings();
+    if (!seen.hides_sums && last.roundings() > seen.roundings()) out_.roundings = last.roundings();
     out_.calls = machine.calls();
     bounds(seen);
   }
@@ -152,7 +152,7 @@ class fingerprinter {
     out_.truncates = seen.truncates;
     out_.flushes_inputs = seen.flushes_inputs;
     out_.flushes_results = seen.flushes_results;
-    out_.roundings = seen.roundings();
+    out_.roundings = seen.hides_sums ? 0 : seen.roundings();
   }
 
   void bounds(const traits& seen) {
