@@ -136,6 +136,8 @@ class examiner {
     seen_.no_tree =
         "the answers fit no tree over the terms: other sums are formed first, as Winograd's and Fourier's";
     seen_.hides_sums = seen_.accumulator_bits < precision_;
+    const int narrower = seen_.b_bits == 0 ? seen_.a_bits : std::min(seen_.a_bits, seen_.b_bits);
+    seen_.hides_inputs = seen_.hides_inputs || (seen_.hides_sums && narrower < precision_);
   }
 
   void grow(const meeting_sizes& measure) {
