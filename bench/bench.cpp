@@ -127,23 +127,29 @@ class selection {
   const bench_options& options_;
 };
 
-/// The best speed of each kernel so far, in operations (or bytes, where there are none) a second: enough to foresee
-/// that a call will take seconds.
+/// The best speed of each kernel so far, in operations (or bytes, where there are none) a second, and the least time that
+/// its plan took a byte: enough to foresee that they will take seconds.
 class experience {
  public:
-  void note(const row& r) {
+  void note(const row& r, int visit) {
     if (r.times.seconds.empty()) return;
     double& best = best_[r.shown.kernel + r.shown.layout];
     best = std::max(best, work(r) / median_of(r.times.seconds).value);
+    if (visit != 0 || !(r.bytes > 0)) return;
+    const double plan = static_cast<double>(r.shown.prepare_seconds.value_or(0)) / r.bytes;
+    const auto known = plan_.try_emplace(r.shown.kernel + r.shown.layout, plan).first;
+    known->second = std::min(known->second, plan);
   }
   double expected_seconds(const row& form, const std::string& kernel) const {
     const auto at = best_.find(kernel + form.shown.layout);
-    return at == best_.end() ? 0 : work(form) / at->second;
+    const auto plan = plan_.find(kernel + form.shown.layout);
+    return (at == best_.end() ? 0 : work(form) / at->second) +
+           (plan == plan_.end() ? 0 : form.bytes * plan->second);
   }
 
  private:
   static double work(const row& r) { return r.operations > 0 ? r.operations : r.bytes; }
-  std::map<std::string, double> best_;
+  std::map<std::string, double> best_, plan_;
 };
 
 row form_of(const pairing& p) {
@@ -304,6 +310,7 @@ void season::visit(int number, double seconds) {
   constexpr std::size_t memory_roofs = 4;  // in a whole run
   for (std::size_t i = 0; i < all; ++i) {
     const pairing& p = fixtures_[i].about;
+    if (number > 0 && !(left() > 0)) return;  // the machine was slower than foreseen; everybody has a number
     if (options_.progress)
       options_.progress({i, all, failures(), now() - start_, seconds_,
                          fmt::format("visit {}: {}.{} {}", number + 1, p.about->name(), p.pass->name,
@@ -324,8 +331,9 @@ std::optional<known_verdict> season::obstacle(const fixture& f, const kernel_inf
   if (&k == f.about.baseline || !(expected > std::max(most_seconds, bearable))) return std::nullopt;
   return known_verdict{
       record::verdict::skipped,
-      fmt::format("a call would take about {:.1f} s, too much of the time left: give more with --time",
-                  expected)};
+      fmt::format(
+          "its plan and a call would take about {:.1f} s, too much of the time left: give more with --time",
+          expected)};
 }
 
 /// Numbers of the kernels that may compete in the first visit; the rows of the others say why not.
@@ -381,7 +389,7 @@ void season::collect(fixture& f, const std::vector<std::size_t>& who, contest_re
     r.times.fastest.insert(r.times.fastest.end(), c.times.fastest.begin(), c.times.fastest.end());
     r.times.rounds.insert(r.times.rounds.end(), c.times.rounds.begin(), c.times.rounds.end());
     r.cold.insert(r.cold.end(), c.cold.begin(), c.cold.end());
-    past_.note(r);
+    past_.note(r, visit_);
   }
 }
 
