@@ -314,7 +314,37 @@ struct fourier {
 
 constexpr index_t block_budget = index_t{4} << 20;  ///< floats of V and M in a block
 
+constexpr index_t most_packed = index_t{1} << 26;  ///< floats of U
+constexpr index_t least_taps = 9;                  ///< fewer are fewer products than a transform needs
+
 index_t reach_of(const conv_axis& a) { return a.dilation * (a.taps - 1) + 1; }
+
+/// Output o of an axis reads the inputs o - begin … o - begin + reach - 1.
+struct axis {
+  index_t in, out, begin, reach;
+  index_t step(index_t points) const { return points - reach + 1; }  ///< outputs of a tile
+  index_t tiles(index_t points) const { return (out + step(points) - 1) / step(points); }
+};
+axis transformed_axis(const conv_axis& a, bool forward) {
+  const index_t reach = reach_of(a);
+  return forward ? axis{a.in, a.out, a.begin, reach} : axis{a.out, a.in, reach - 1 - a.begin, reach};
+}
+
+/// T of the tile with the fewest products.
+int best_points(const conv_arguments& a, bool forward) {
+  const axis rows = transformed_axis(a.height(), forward), columns = transformed_axis(a.width(), forward);
+  int best = most_points;
+  index_t least = -1;
+  for (int t = 16; t <= most_points; t *= 2) {
+    if (t < rows.reach || t < columns.reach) continue;
+    const index_t products = rows.tiles(t) * columns.tiles(t) * t * (t / 2 + 1);
+    if (least < 0 || products < least) {
+      best = t;
+      least = products;
+    }
+  }
+  return best;
+}
 
 class fft_plan final : public plan {
  public:
@@ -325,7 +355,7 @@ class fft_plan final : public plan {
         threads_(kp.threads),
         nhwc_(kp.layout == layout::nhwc),
         arguments_(read_conv_arguments(kp.problem)),
-        circle_(best_points()) {
+        circle_(best_points(arguments_, forward)) {
     const conv_arguments& a = arguments_;
     bias_ = forward && a.bias;
     in_channels_ = forward ? a.group_c() : a.group_k();
@@ -350,9 +380,13 @@ class fft_plan final : public plan {
 
   void prepare(std::span<const tensor_ref> reads) override {
     const auto* weight = static_cast<const float*>(reads[1].data);
+    std::array<std::complex<double>, most_points> unit;  // the conjugates of e^(-2πi j/T)
+    for (int j = 0; j < circle_.points; ++j)
+      unit[static_cast<std::size_t>(j)] = std::polar(1.0, 2 * std::numbers::pi * j / circle_.points);
+#pragma omp parallel for collapse(2) num_threads(threads_)
     for (index_t g = 0; g < arguments_.groups; ++g)
       for (index_t k = 0; k < m_channels_; ++k)
-        for (index_t c = 0; c < in_channels_; ++c) pack(weight, g, k, c);
+        for (index_t c = 0; c < in_channels_; ++c) pack(weight, unit, g, k, c);
   }
 
   void run(const kernel_call& call) noexcept override {
@@ -382,35 +416,10 @@ class fft_plan final : public plan {
   }
 
  private:
-  /// Output o of an axis reads the inputs o - begin … o - begin + reach - 1.
-  struct axis {
-    index_t in, out, begin, reach;
-    index_t step(index_t points) const { return points - reach + 1; }  ///< outputs of a tile
-    index_t tiles(index_t points) const { return (out + step(points) - 1) / step(points); }
-  };
-  axis axis_of(const conv_axis& a) const {
-    const index_t reach = reach_of(a);
-    return forward_ ? axis{a.in, a.out, a.begin, reach} : axis{a.out, a.in, reach - 1 - a.begin, reach};
-  }
+  axis axis_of(const conv_axis& a) const { return transformed_axis(a, forward_); }
   static index_t rounded_up(index_t count, index_t step) { return (count + step - 1) / step * step; }
   index_t points() const { return circle_.points; }
   index_t elements() const { return points() * (points() / 2 + 1); }
-
-  /// The size of tile with the fewest products.
-  int best_points() const {
-    const axis rows = axis_of(arguments_.height()), columns = axis_of(arguments_.width());
-    int best = most_points;
-    index_t least = -1;
-    for (int t = 16; t <= most_points; t *= 2) {
-      if (t < rows.reach || t < columns.reach) continue;
-      const index_t products = rows.tiles(t) * columns.tiles(t) * t * (t / 2 + 1);
-      if (least < 0 || products < least) {
-        best = t;
-        least = products;
-      }
-    }
-    return best;
-  }
 
   index_t block_size() const { return aligned_buffer::padded(elements() * (v_step_ + m_step_)); }
   /// One row and T/2 + 1 columns of complex vectors, and T×T pixels of a vector of channels.
@@ -428,7 +437,8 @@ class fft_plan final : public plan {
   }
 
   /// conj F(w)/T² for input channel c and output channel k, which may be one of the tail.
-  void pack(const float* weight, index_t g, index_t k, index_t c) const {
+  void pack(const float* weight, const std::array<std::complex<double>, most_points>& circle, index_t g,
+            index_t k, index_t c) const {
     const conv_axis &high = arguments_.height(), &wide = arguments_.width();
     const int t = circle_.points;
     const bool turned = arguments_.flip == forward_;
@@ -437,10 +447,7 @@ class fft_plan final : public plan {
     const float* w = weight + (forward_ ? (g * out_channels_ + k) * in_channels_ + c
                                         : (g * in_channels_ + c) * out_channels_ + k) *
                                   high.taps * wide.taps;
-    const auto unit = [t](index_t turns) {  // the conjugate of e^(-2πi turns/T)
-      const double angle = 2 * std::numbers::pi * static_cast<double>(turns % t) / t;
-      return std::complex<double>(std::cos(angle), std::sin(angle));
-    };
+    const auto unit = [&](index_t turns) { return circle[static_cast<std::size_t>(turns % t)]; };
     for (index_t r = 0; taps > 0 && r < high.taps; ++r) {
       std::array<std::complex<double>, most_points / 2 + 1> row{};
       for (index_t s = 0; s < wide.taps; ++s) {
@@ -563,16 +570,20 @@ class fft_plan final : public plan {
   aligned_buffer u_;
 };
 
-support fft_support(const kernel_problem& kp) {
+support fft_support(const kernel_problem& kp, bool forward) {
   const support s = conv_support(kp);
   if (!s.ok) return s;
   const conv_arguments a = read_conv_arguments(kp.problem);
   for (const conv_axis* axis : {&a.height(), &a.width()}) {
     if (axis->stride != 1) return support::no("transforms of tiles need stride=1");
-    if (axis->taps < 1) return support::no("transforms of tiles need a tap");
     if (reach_of(*axis) > most_points / 2 + 1)
       return support::no("the filter reaches over more than 33 inputs, half a transform");
   }
+  if (a.taps() < least_taps) return support::no("fewer than nine taps need fewer products than a transform");
+  const index_t t = best_points(a, forward), in = forward ? a.group_c() : a.group_k(),
+                out = a.group_c() + a.group_k() - in;
+  if (a.groups * t * (t / 2 + 1) * 2 * in * 2 * (out + most_tile_width) > most_packed)
+    return support::no("its transformed filters would take more than 256 MB");
   return support::yes();
 }
 
@@ -583,7 +594,7 @@ kernel make_kernel(const tile_target& target, const fourier& f, bool forward) {
   k.name = "conv2d." + k.pass + "/fft@" + std::string(target.name);
   k.arithmetic = "fft";
   if (!target.runs_here) k.unavailable = "this processor lacks " + std::string(target.name);
-  k.supports = fft_support;
+  k.supports = [forward](const kernel_problem& kp) { return fft_support(kp, forward); };
   k.make_plan = [&target, &f, forward](const kernel_problem& kp) -> std::unique_ptr<plan> {
     return std::make_unique<fft_plan>(target, f, kp, forward);
   };
