@@ -17,18 +17,20 @@ namespace {
 
 using record::verdict;
 
-/// One tensor that was written, compared, with what it was compared with.
+/// One tensor that was written, compared, with what it was compared with. The numbers are those of the kernel's element
+/// type, each of which is a double.
 struct judged_tensor {
   const truths& truth;
+  dtype type;
   thresholds bounds;
   comparison seen;
-  tensor<float> values;
+  tensor<double> values;
   tensor<index_t> indices;
 
   tensor_ref got() {
     const shape& extents = truth.extents;
     if (truth.is_index) return {indices.data(), dtype::i64, extents, row_major(extents)};
-    return {values.data(), dtype::f32, extents, row_major(extents)};
+    return {values.data(), dtype::f64, extents, row_major(extents)};
   }
   const judged_element& shown() const { return seen.wrong.empty() ? seen.worst : seen.wrong.front(); }
 };
@@ -62,7 +64,7 @@ std::string sentence(const layer& l, const judged_tensor& t) {
 constexpr index_t most_readable = 400;
 
 struct judge_command {
-  std::string problem_text, pass = "forward", arithmetic = "f32";
+  std::string problem_text, pass = "forward", arithmetic = "f32", type_text = "f32";
   std::vector<std::string> in, out;
   common_options common;
 
@@ -71,6 +73,8 @@ struct judge_command {
     app.add_option("--pass", pass, "the pass that was computed")->capture_default_str();
     app.add_option("--arithmetic", arithmetic,
                    "what the kernel promises: exact, f32, f64, tf32, bf16_f32, f16_f32")
+        ->capture_default_str();
+    app.add_option("--dtype", type_text, "the format of what was read and written: f32, f64, bf16, f16")
         ->capture_default_str();
     app.add_option("--in", in, "NAME=FILE.npy: what the pass read")->required();
     app.add_option("--out", out, "NAME=FILE.npy: what the kernel wrote")->required();
@@ -83,17 +87,20 @@ struct judge_command {
     const auto start = std::chrono::steady_clock::now();
     const auto l = plumb::bind(std::string_view(problem_text));
     const pass_spec& p = asked_pass(*l);
-    const tensor_set<double> reads = read_tensors(*l, in, p.reads, "--in");
-    const tensor_set<double> written = read_tensors(*l, out, p.writes, "--out");
+    const dtype type = asked_type();
+    // Narrow kernels may read f32, which their arithmetic rounds; that is theirs to do and part of their bound.
+    const tensor_set<double> reads =
+        read_tensors(*l, in, p.reads, "--in", type == dtype::f64 ? type : dtype::f32);
+    const tensor_set<double> written = read_tensors(*l, out, p.writes, "--out", type);
     record::run r = new_record("judge", common);
     oracle truth;
-    truth.evaluate(*l, p, reads, dtype::f32, 2);
+    truth.evaluate(*l, p, reads, type, 2);
     record::kernel_result k = about(*l, p);
     bool pass_all = true;
     for (std::size_t t = 0; t < truth.results().size(); ++t) {
       const auto* e = written.find(truth.results()[t].name);
       if (e == nullptr) continue;
-      judged_tensor judged = compared(*l, p, reads, truth, t, *e);
+      judged_tensor judged = compared(*l, p, type, reads, truth, t, *e);
       const verdict v = verdict_of(judged.seen);
       pass_all = pass_all && v == verdict::pass;
       if (!common.quiet) fmt::print("{}: {}\n", record::name_of(v), sentence(*l, judged));
@@ -117,16 +124,22 @@ struct judge_command {
     throw usage_error("--pass " + pass + ": `" + l.canonical().print() + "` has " + list_of(names));
   }
 
-  judged_tensor compared(const layer& l, const pass_spec& p, const tensor_set<double>& reads, oracle& truth,
-                         std::size_t t, const tensor_set<double>::entry& written) const {
-    const parsed_arithmetic how = parse_arithmetic(arithmetic, dtype::f32);
+  dtype asked_type() const {
+    const auto type = parse_dtype(type_text);
+    if (!type || *type == dtype::i64)
+      throw usage_error("--dtype " + type_text + ": expected f32, f64, bf16 or f16");
+    return *type;
+  }
+
+  judged_tensor compared(const layer& l, const pass_spec& p, dtype type, const tensor_set<double>& reads,
+                         oracle& truth, std::size_t t, const tensor_set<double>::entry& written) const {
+    const parsed_arithmetic how = parse_arithmetic(arithmetic, type);
     if (!how.error.empty()) throw usage_error("--arithmetic " + arithmetic + ": " + how.error);
-    judged_tensor j{truth.results()[t], {}, {}, {}, written.index};
+    judged_tensor j{truth.results()[t], type, {}, {}, {}, written.index};
     const std::string unknown =
         thresholds_of(l, p, reads, j.truth, how.value, {}, regime::impulse, {}, j.bounds);
     if (!unknown.empty()) throw usage_error("--arithmetic " + arithmetic + ": " + unknown);
-    j.values = tensor<float>(written.is_index ? shape{0} : written.extents());
-    for (index_t i = 0; i < j.values.size(); ++i) j.values[i] = static_cast<float>(written.real[i]);
+    if (!written.is_index) j.values = written.real;
     plumb::compare(j.got(), j.truth, j.bounds, &truth, t, j.seen);
     return j;
   }
@@ -197,14 +210,15 @@ struct judge_command {
     if (elements > most_readable)
       return c;  // nothing has shrunk these; the map of errors shows where to look
     for (const auto& e : reads.entries()) {
-      record::tensor_dump d = dump_of(l, e.name, record::tensor_role::input, e.is_index ? "i64" : "f32");
+      record::tensor_dump d = dump_of(l, e.name, record::tensor_role::input,
+                                      std::string(name_of(e.is_index ? dtype::i64 : t.type)));
       for (index_t i = 0; i < e.extents().size(); ++i)
         d.values.push_back(e.is_index ? static_cast<double>(e.index[i]) : e.real[i]);
       c.tensors.push_back(std::move(d));
     }
-    const char* type = t.truth.is_index ? "i64" : "f32";
-    record::tensor_dump got = dump_of(l, t.truth.name, record::tensor_role::got, type);
-    record::tensor_dump expected = dump_of(l, t.truth.name, record::tensor_role::expected, type);
+    const std::string kind(name_of(t.truth.is_index ? dtype::i64 : t.type));
+    record::tensor_dump got = dump_of(l, t.truth.name, record::tensor_role::got, kind);
+    record::tensor_dump expected = dump_of(l, t.truth.name, record::tensor_role::expected, kind);
     const tensor_ref written = t.got();
     for (index_t i = 0; i < t.truth.count(); ++i) {
       got.values.push_back(value_at(written, unflatten(i, t.truth.extents)));
@@ -217,7 +231,8 @@ struct judge_command {
   }
 
   static tensor_set<double> read_tensors(const layer& l, const std::vector<std::string>& pairs,
-                                         const std::vector<std::string>& wanted, const std::string& option) {
+                                         const std::vector<std::string>& wanted, const std::string& option,
+                                         dtype type) {
     tensor_set<double> set;
     for (const std::string& name : wanted) {
       if (!l.present(name)) continue;
@@ -228,9 +243,23 @@ struct judge_command {
         throw usage_error("`" + name + "` is missing: expected " + option + " " + name +
                           "=FILE.npy of shape " + to_string(l.shapes()[name]));
       read_into(l, set, name, found->substr(name.size() + 1));
+      expect_numbers_of(l, *set.find(name), *found, type);
     }
     if (set.entries().empty()) throw usage_error(option + ": expected one of " + list_of(wanted));
     return set;
+  }
+
+  /// Rounding here what a file holds beyond its type could hide an error of the kernel, or invent one.
+  static void expect_numbers_of(const layer& l, const tensor_set<double>::entry& e, const std::string& given,
+                                dtype type) {
+    if (e.is_index) return;
+    const float_format format = format_of(type);
+    for (index_t i = 0; i < e.real.size(); ++i) {
+      const double value = e.real[i];
+      if (std::isnan(value) || format.round(value) == value) continue;
+      throw usage_error(fmt::format("`{}`: {} is {}, no number of {}; expected {} numbers, or --dtype f64",
+                                    given, element_name(l, e.name, i), value, name_of(type), name_of(type)));
+    }
   }
 };
 

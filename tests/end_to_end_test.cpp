@@ -218,6 +218,42 @@ TEST_F(EndToEnd, JudgedTensorsHaveTheRecordAndThePagesOfAKernel) {
   EXPECT_TRUE(fs::exists(folder_ / "again/report.xml"));
 }
 
+/// Doubles are judged as doubles: what f32 would round away is an error of theirs. What the type said cannot hold is no
+/// number of that kernel, and is not rounded in passing.
+TEST_F(EndToEnd, JudgedTensorsKeepTheirFormat) {
+  const auto save = [&](const char* name, std::vector<double> values) {
+    npy_array a;
+    a.type = dtype::f64;
+    a.real = tensor<double>(shape{3}, std::move(values));
+    write_npy(path(name), a);
+  };
+  save("x.npy", {0.1, -2, 3});
+  save("right.npy", {0.1, 0, 3});
+  save("near.npy", {0.1F, 0, 3});
+  save("half.npy", {1, -2, 0.5});
+  save("third.npy", {1, 0, 0.333251953125});  // of f16 and no number of bf16
+  const std::string judge = "judge 'relu x=3' --arithmetic exact ";
+  EXPECT_EQ(plumb(judge + "--dtype f64 --in x=x.npy --out y=right.npy").code, 0);
+  EXPECT_EQ(plumb(judge + "--dtype f64 --in x=x.npy --out y=near.npy").code, 1);
+  struct row {
+    const char* arguments;
+    const char* says;
+  };
+  const row rows[] = {
+      {"--in x=x.npy --out y=right.npy", "x[i=0] is 0.1, no number of f32"},
+      {"--in x=half.npy --out y=right.npy", "y[i=0] is 0.1, no number of f32"},
+      {"--dtype bf16 --in x=half.npy --out y=third.npy", "y[i=2] is 0.333251953125, no number of bf16"},
+      {"--dtype f33 --in x=half.npy --out y=half.npy", "--dtype f33"},
+      {"--dtype i64 --in x=half.npy --out y=half.npy", "--dtype i64"}};
+  for (const row& r : rows) {
+    const outcome o = plumb(judge + r.arguments);
+    EXPECT_EQ(o.code, 2) << r.arguments << "\n" << o.out << o.err;
+    EXPECT_NE(o.err.find(r.says), std::string::npos) << r.arguments << "\n" << o.err;
+    EXPECT_EQ(std::count(o.err.begin(), o.err.end(), '\n'), 1) << o.err;
+  }
+  EXPECT_EQ(plumb(judge + "--dtype f16 --in x=half.npy --out y=third.npy").code, 1) << "not the relu of it";
+}
+
 /// A path mistyped is found before anything is run: all of these would take seconds or minutes.
 TEST_F(EndToEnd, WhereNothingCanBeWrittenIsFoundBeforeTheRun) {
   std::ofstream(folder_ / "file") << "no folder";

@@ -147,7 +147,11 @@ TEST(Audit, KillsAndAcquits) {
   o.seconds = 6;
   o.practices = false;
   o.base = usual_options();
-  const record::audit_section a = audit(o);
+  record::audit_section a = audit(o);
+  if (survivors(a) > 0) {  // a machine with other jobs: nothing that lives for long is forgiven
+    o.seconds = 40;
+    a = audit(o);
+  }
   EXPECT_GE(a.faults.size(), 15U);
   for (const auto& f : a.faults) EXPECT_TRUE(f.killed) << f.kernel << ": " << f.reason;
   for (const auto& h : a.honest)
