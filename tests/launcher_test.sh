@@ -19,10 +19,10 @@ fresh() {
   rm -rf "${scratch:?}"/*
   mkdir -p "$scratch"/{bin,dpkg,state,project/examples/my_conv,elsewhere}
   cp "$here/../plumb" "$scratch/project"
-  printf '# tools\n[build]\ncmake\ng++   # the compiler\n\n[test]\nchromium\n' >"$scratch/project/packages.txt"
+  printf '# tools\n[build]\ncmake\ng++   # the compiler\n\n[test]\nchromium\n\n[sanitizers]\nclang\n' >"$scratch/project/packages.txt"
   echo '{}' >"$scratch/project/CMakePresets.json"
   echo database >"$scratch/dpkg/status"
-  printf 'ii  cmake\nii  g++\nii  chromium\n' >"$scratch/state/installed"
+  printf 'ii  cmake\nii  g++\nii  chromium\nii  clang\n' >"$scratch/state/installed"
   echo 1000 >"$scratch/state/uid"
   : >"$scratch/state/calls"
 
@@ -182,12 +182,18 @@ fresh
 echo 'run run skip' >"$STATE/results"
 plumb test -R conv
 check 'test: exit code' "$code" 0
-check 'test: sums both builds' "$(tail -n 1 <<<"$out")" '4 passed, 0 failed, 2 skipped'
-check 'test: options reach ctest' "$(grep -c '^ctest .* -R conv$' "$STATE/calls")" 2
+check 'test: counts' "$(tail -n 1 <<<"$out")" '2 passed, 0 failed, 1 skipped'
+check 'test: options reach ctest' "$(grep -c '^ctest .* -R conv$' "$STATE/calls")" 1
 check 'test: asks for the test packages' "$(grep ^dpkg-query "$STATE/calls")" '* cmake g++ chromium'
-check 'test: the sanitizers get the unit tests' "$(grep ^ninja "$STATE/calls" | tail -n 1)" '*/build/asan plumb_unit_tests'
+: >"$STATE/calls"
+plumb test --sanitizers -R conv
+check 'sanitizers: exit code' "$code" 0
+check 'sanitizers: sums both builds' "$(tail -n 1 <<<"$out")" '4 passed, 0 failed, 2 skipped'
+check 'sanitizers: options reach ctest' "$(grep -c '^ctest .* -R conv$' "$STATE/calls")" 2
+check 'sanitizers: a section of packages' "$(grep ^dpkg-query "$STATE/calls")" '* cmake g++ chromium clang'
+check 'sanitizers: the unit tests' "$(grep ^ninja "$STATE/calls" | tail -n 1)" '*/build/asan plumb_unit_tests'
 echo 'run fail missing disabled' >"$STATE/results"
-plumb test
+plumb test --sanitizers
 check 'test fails: exit code' "$code" 1
 check 'test fails: closing line' "$(tail -n 1 <<<"$out")" '2 passed, 4 failed, 2 skipped'
 : >"$STATE/results"
@@ -196,12 +202,12 @@ check 'no tests: exit code' "$code" 1
 check 'no tests: closing line' "$(tail -n 1 <<<"$out")" '0 passed, 0 failed, 0 skipped'
 echo 'run' >"$STATE/results"
 touch "$STATE/ctest_breaks"
-plumb test
+plumb test --sanitizers
 check 'ctest breaks: closing line' "$(tail -n 1 <<<"$out")" '0 passed, 2 failed, 0 skipped'
 check 'ctest breaks: exit code' "$code" 1
 rm "$STATE/ctest_breaks"
 touch "$STATE/ninja_fails"
-plumb test
+plumb test --sanitizers
 check 'test build fails: closing line' "$(tail -n 1 <<<"$out")" '0 passed, 2 failed, 0 skipped'
 check 'test build fails: exit code' "$code" 1
 

@@ -111,7 +111,7 @@ TEST_F(browser, opens_a_thousand_problems_in_two_seconds) {
   }
   render_html(r, directory() / "page.html");
   double best = seconds_to_open(directory() / "page.html");  // another test may run beside this one
-  for (int i = 0; i < 2 && best >= 2; ++i) best = std::min(best, seconds_to_open(directory() / "page.html"));
+  for (int i = 0; i < 4 && best >= 2; ++i) best = std::min(best, seconds_to_open(directory() / "page.html"));
   EXPECT_GT(best, 0) << "the page never said that it was ready";
   EXPECT_LT(best, 2);
   std::printf("ready after %.2f s\n", best);
