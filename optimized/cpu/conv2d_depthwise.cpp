@@ -1,19 +1,21 @@
 // Depthwise convolution, one filter a channel: forward, backward-data and backward-weights. A vector holds neighbouring
-// channels; up to 6 neighbouring outputs of a row are computed together, so that an input
-// that several of them read under neighbouring taps is loaded once: a row of 3 taps and 6 outputs costs 8 loads of x
-// and 3 of w for 18 multiply-adds.
+// channels; up to 7 neighbouring outputs of a row are computed together, and under 3×3 taps, where there are 32 registers,
+// those of two rows. An input that several of them read is loaded once, and the 9 weights stay where they are: 36 loads of
+// x and 9 of w for 126 multiply-adds.
 //   prepare    w[c,r,s] → packed[grid][r][s][c]
-//   plan       outputs → rectangles whose pixels have the same taps inside the image → strips of up to 6 pixels of a row
-//   forward    strip: for every vector of channels, sums over the taps, stored once
+//   plan       outputs → bands of one row or two → blocks of 7, 3 or 1 of a row; what a block would read outside the image
+//              are its first or last few inputs, which are passed over
+//   forward    block: for every vector of channels, sums over the taps, stored once
 //   backward   data: the same with dy in the place of x, one grid of dx positions for each residue modulo the stride
 //              (conv_reach.hpp)
-//   weights    dw[r][s][c] += Σ_strip dy·x; the rows of outputs are cut into chunks with sums of their own, which are
+//   weights    dw[r][s][c] += Σ_block dy·x; the rows of outputs are cut into chunks with sums of their own, which are
 //              added up in order; how many depends on the problem only
 //   threads    share the rows, and where there are few, the channels too
 //   NCHW       image by image, transposed on the way in and out, sixteen channels at a time
 // Each sum has one order, so the thread count cannot change a bit. Zhang, Lo & Lu 2020, "High performance depthwise and
 // pointwise convolutions on mobile devices".
 #include <algorithm>
+#include <limits>
 
 #include "optimized/cpu/aligned_buffer.hpp"
 #include "optimized/cpu/conv_reach.hpp"
@@ -25,24 +27,27 @@
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
-#ifndef PLUMB_DEPTHWISE_STRIP
-#define PLUMB_DEPTHWISE_STRIP
+#ifndef PLUMB_DEPTHWISE_BLOCK
+#define PLUMB_DEPTHWISE_BLOCK
 namespace plumb {
 namespace {
 
-constexpr int most_pixels = 6;
-
-/// Up to 6 outputs of a row, `pixel` elements apart; output j reads x at (j·step + s·tap) columns and r·row_tap rows.
-struct depthwise_strip {
+/// A block of outputs: up to 7 neighbours of one row, or of two. Input number (i, k) lies i·row_tap + k·tap elements from
+/// the one that the first output's first tap meets, which may be outside the image; output (o, j) meets it under tap
+/// (i - o·Step, k - j·Step).
+struct depthwise_block {
   const float* x;
-  float* w;  ///< of the first tap; backward-weights adds to it
+  index_t from;                      ///< the first input, in elements from x
+  index_t row_begin, row_end;        ///< of i, inside the image
+  index_t column_begin, column_end;  ///< of k, inside the image
+  index_t row_tap, tap, column;      ///< elements of x from tap to tap, and from output to output in a row
+  float* w;                          ///< of the first tap; backward-weights adds to it
+  index_t w_row, w_tap;              ///< elements of w from tap to tap; may be negative
+  index_t rows, columns;             ///< taps
   const float* bias;
-  float* out;  ///< backward-weights reads dy here
+  float* out;              ///< backward-weights reads dy here
+  index_t out_row, pixel;  ///< elements from output to output
   index_t channels;
-  index_t rows, row_tap;         ///< taps, and elements of x between their rows
-  index_t columns, tap, column;  ///< taps, and elements of x between them; between neighbouring outputs
-  index_t w_row, w_tap;          ///< elements of w between rows and between columns of taps; may be negative
-  index_t pixel;                 ///< elements between neighbouring outputs
 };
 
 }  // namespace
@@ -59,125 +64,180 @@ using numbers = hn::ScalableTag<float>;
 using vector = hn::Vec<numbers>;
 constexpr index_t lanes = HWY_LANES(float);
 
-/// Calls f(s, j, x) for every tap s < Columns and output j < Pixels of one row, with the input that both share.
+/// Two rows at a time take 14 accumulators and 9 weights.
+constexpr index_t rows_at_once = HWY_TARGET == HWY_AVX3 ? 2 : 1;
+
+/// Calls f(s, j, x) for every tap s < Columns and output j < Pixels of a row that meet in an input of row `x` inside the
+/// image. Every output has such an input, so only the first and the last few can be missing.
 template <int Columns, int Step, int Pixels, class F>
-HWY_INLINE void for_each_meeting(const depthwise_strip& t, const float* x, F&& f) {
+HWY_INLINE void for_each_meeting(const depthwise_block& t, const float* x, const F& f) {
   const numbers d;
-#pragma GCC unroll 16
-  for (int i = 0; i < (Pixels - 1) * Step + Columns; ++i) {
-    const vector input = hn::LoadU(d, x + i * t.tap);
-#pragma GCC unroll 3
+#pragma GCC unroll 32
+  for (int k = 0; k < (Pixels - 1) * Step + Columns; ++k) {
+    if (k < Columns - 1 && k < t.column_begin) continue;
+    if (k > (Pixels - 1) * Step && k >= t.column_end) continue;
+    const vector input = hn::LoadU(d, x + k * t.tap);
+#pragma GCC unroll 8
     for (int s = 0; s < Columns; ++s)
-      if (i >= s && (i - s) % Step == 0 && (i - s) / Step < Pixels) f(s, (i - s) / Step, input);
+      if (k >= s && (k - s) % Step == 0 && (k - s) / Step < Pixels) f(s, (k - s) / Step, input);
   }
 }
 
+/// One row of outputs, any number of rows of taps.
 template <int Columns, int Step, int Pixels>
-void forward_shared(const depthwise_strip& t) {
+void forward_row(const depthwise_block& t) {
   const numbers d;
   for (index_t c = 0; c < t.channels; c += lanes) {
     vector sum[Pixels], w[Columns];
-#pragma GCC unroll 6
+#pragma GCC unroll 8
     for (int j = 0; j < Pixels; ++j) sum[j] = t.bias ? hn::LoadU(d, t.bias + c) : hn::Zero(d);
-    for (index_t r = 0; r < t.rows; ++r) {
-#pragma GCC unroll 3
+    for (index_t r = t.row_begin; r < t.row_end; ++r) {
+#pragma GCC unroll 8
       for (int s = 0; s < Columns; ++s) w[s] = hn::LoadU(d, t.w + r * t.w_row + s * t.w_tap + c);
-      for_each_meeting<Columns, Step, Pixels>(t, t.x + r * t.row_tap + c,
+      for_each_meeting<Columns, Step, Pixels>(t, t.x + (t.from + r * t.row_tap + c),
                                               [&](int s, int j, vector x)
                                                   HWY_ATTR { sum[j] = hn::MulAdd(x, w[s], sum[j]); });
     }
-#pragma GCC unroll 6
+#pragma GCC unroll 8
     for (int j = 0; j < Pixels; ++j) hn::StoreU(sum[j], d, t.out + j * t.pixel + c);
   }
 }
-
 template <int Columns, int Step, int Pixels>
-void weights_shared(const depthwise_strip& t) {
+void weights_row(const depthwise_block& t) {
   const numbers d;
   for (index_t c = 0; c < t.channels; c += lanes) {
     vector dy[Pixels], sum[Columns];
-#pragma GCC unroll 6
+#pragma GCC unroll 8
     for (int j = 0; j < Pixels; ++j) dy[j] = hn::LoadU(d, t.out + j * t.pixel + c);
-    for (index_t r = 0; r < t.rows; ++r) {
+    for (index_t r = t.row_begin; r < t.row_end; ++r) {
       float* w = t.w + r * t.w_row + c;
-#pragma GCC unroll 3
+#pragma GCC unroll 8
       for (int s = 0; s < Columns; ++s) sum[s] = hn::LoadU(d, w + s * t.w_tap);
-      for_each_meeting<Columns, Step, Pixels>(t, t.x + r * t.row_tap + c,
+      for_each_meeting<Columns, Step, Pixels>(t, t.x + (t.from + r * t.row_tap + c),
                                               [&](int s, int j, vector x)
                                                   HWY_ATTR { sum[s] = hn::MulAdd(x, dy[j], sum[s]); });
-#pragma GCC unroll 3
+#pragma GCC unroll 8
       for (int s = 0; s < Columns; ++s) hn::StoreU(sum[s], d, w + s * t.w_tap);
     }
   }
 }
 
+#if HWY_TARGET == HWY_AVX3
+/// Calls f(o, r, s, j, x) as above for both rows of outputs o under 3 rows of taps r.
+template <int Step, int Pixels, class F>
+HWY_INLINE void for_each_meeting_of_two(const depthwise_block& t, index_t c, const F& f) {
+#pragma GCC unroll 8
+  for (int i = 0; i < Step + 3; ++i) {
+    if (i < t.row_begin || i >= t.row_end) continue;
+    for_each_meeting<3, Step, Pixels>(t, t.x + (t.from + i * t.row_tap + c),
+                                      [&](int s, int j, vector x) HWY_ATTR {
+                                        if (i < 3) f(0, i, s, j, x);
+                                        if (i >= Step) f(1, i - Step, s, j, x);
+                                      });
+  }
+}
+template <int Step, int Pixels>
+void forward_two(const depthwise_block& t) {
+  const numbers d;
+  for (index_t c = 0; c < t.channels; c += lanes) {
+    vector sum[2][Pixels], w[3][3];
+#pragma GCC unroll 16
+    for (int i = 0; i < 9; ++i) w[i / 3][i % 3] = hn::LoadU(d, t.w + i / 3 * t.w_row + i % 3 * t.w_tap + c);
+#pragma GCC unroll 16
+    for (int i = 0; i < 2 * Pixels; ++i)
+      sum[i / Pixels][i % Pixels] = t.bias ? hn::LoadU(d, t.bias + c) : hn::Zero(d);
+    for_each_meeting_of_two<Step, Pixels>(t, c, [&](int o, int r, int s, int j, vector x) HWY_ATTR {
+      sum[o][j] = hn::MulAdd(x, w[r][s], sum[o][j]);
+    });
+#pragma GCC unroll 16
+    for (int i = 0; i < 2 * Pixels; ++i)
+      hn::StoreU(sum[i / Pixels][i % Pixels], d, t.out + i / Pixels * t.out_row + i % Pixels * t.pixel + c);
+  }
+}
+template <int Step, int Pixels>
+void weights_two(const depthwise_block& t) {
+  const numbers d;
+  for (index_t c = 0; c < t.channels; c += lanes) {
+    vector dy[2][Pixels], sum[3][3];
+#pragma GCC unroll 16
+    for (int i = 0; i < 9; ++i) sum[i / 3][i % 3] = hn::LoadU(d, t.w + i / 3 * t.w_row + i % 3 * t.w_tap + c);
+#pragma GCC unroll 16
+    for (int i = 0; i < 2 * Pixels; ++i)
+      dy[i / Pixels][i % Pixels] = hn::LoadU(d, t.out + i / Pixels * t.out_row + i % Pixels * t.pixel + c);
+    for_each_meeting_of_two<Step, Pixels>(t, c, [&](int o, int r, int s, int j, vector x) HWY_ATTR {
+      sum[r][s] = hn::MulAdd(x, dy[o][j], sum[r][s]);
+    });
+#pragma GCC unroll 16
+    for (int i = 0; i < 9; ++i) hn::StoreU(sum[i / 3][i % 3], d, t.w + i / 3 * t.w_row + i % 3 * t.w_tap + c);
+  }
+}
+#endif
+
 /// Any taps, one output.
-void forward_single(const depthwise_strip& t) {
+void forward_single(const depthwise_block& t) {
   const numbers d;
   for (index_t c = 0; c < t.channels; c += lanes) {
     vector sum = t.bias ? hn::LoadU(d, t.bias + c) : hn::Zero(d);
-    for (index_t r = 0; r < t.rows; ++r)
-      for (index_t s = 0; s < t.columns; ++s)
-        sum = hn::MulAdd(hn::LoadU(d, t.x + r * t.row_tap + s * t.tap + c),
+    for (index_t r = t.row_begin; r < t.row_end; ++r)
+      for (index_t s = t.column_begin; s < std::min(t.column_end, t.columns); ++s)
+        sum = hn::MulAdd(hn::LoadU(d, t.x + (t.from + r * t.row_tap + s * t.tap + c)),
                          hn::LoadU(d, t.w + r * t.w_row + s * t.w_tap + c), sum);
     hn::StoreU(sum, d, t.out + c);
   }
 }
-void weights_single(const depthwise_strip& t) {
+void weights_single(const depthwise_block& t) {
   const numbers d;
   for (index_t c = 0; c < t.channels; c += lanes) {
     const vector dy = hn::LoadU(d, t.out + c);
-    for (index_t r = 0; r < t.rows; ++r)
-      for (index_t s = 0; s < t.columns; ++s) {
+    for (index_t r = t.row_begin; r < t.row_end; ++r)
+      for (index_t s = t.column_begin; s < std::min(t.column_end, t.columns); ++s) {
         float* w = t.w + r * t.w_row + s * t.w_tap + c;
-        hn::StoreU(hn::MulAdd(hn::LoadU(d, t.x + r * t.row_tap + s * t.tap + c), dy, hn::LoadU(d, w)), d, w);
+        const vector x = hn::LoadU(d, t.x + (t.from + r * t.row_tap + s * t.tap + c));
+        hn::StoreU(hn::MulAdd(x, dy, hn::LoadU(d, w)), d, w);
       }
   }
 }
 
 template <bool Weights, int Columns, int Step, int Pixels>
-void run_shared(const depthwise_strip& t) {
-  Weights ? weights_shared<Columns, Step, Pixels>(t) : forward_shared<Columns, Step, Pixels>(t);
+index_t run_shared(const depthwise_block& t, index_t rows) {
+#if HWY_TARGET == HWY_AVX3
+  if constexpr (Columns == 3)
+    if (rows == 2) return Weights ? weights_two<Step, Pixels>(t) : forward_two<Step, Pixels>(t), Pixels;
+#endif
+  (void)rows;
+  return Weights ? weights_row<Columns, Step, Pixels>(t) : forward_row<Columns, Step, Pixels>(t), Pixels;
 }
 
-/// The strip's first outputs, as many as there is a function for; returns their number.
+/// The block's first outputs, as many as there is a function for; returns how many in a row.
 template <bool Weights, int Columns, int Step>
-int run_some(const depthwise_strip& t, index_t pixels) {
-  if (pixels >= 6) return run_shared<Weights, Columns, Step, 6>(t), 6;
-  if (pixels >= 4) return run_shared<Weights, Columns, Step, 4>(t), 4;
-  if (pixels >= 2) return run_shared<Weights, Columns, Step, 2>(t), 2;
-  return run_shared<Weights, Columns, Step, 1>(t), 1;
+index_t run_some(const depthwise_block& t, index_t rows, index_t pixels) {
+  if (pixels >= 7) return run_shared<Weights, Columns, Step, 7>(t, rows);
+  if (pixels >= 3) return run_shared<Weights, Columns, Step, 3>(t, rows);
+  return run_shared<Weights, Columns, Step, 1>(t, rows);
 }
 
-/// `pixels` neighbouring outputs of a row.
+/// One row or two, up to `pixels` neighbours; returns how many.
 template <bool Weights>
-void run_row(depthwise_strip t, index_t pixels) {
-  while (pixels > 0) {
-    int done = 1;
-    if (t.column == t.tap && t.columns == 3)
-      done = run_some<Weights, 3, 1>(t, pixels);
-    else if (t.column == t.tap && t.columns == 2)
-      done = run_some<Weights, 2, 1>(t, pixels);
-    else if (t.column == t.tap && t.columns == 1)
-      done = run_some<Weights, 1, 1>(t, pixels);
-    else if (t.column == 2 * t.tap && t.columns == 3)
-      done = run_some<Weights, 3, 2>(t, pixels);
-    else
-      Weights ? weights_single(t) : forward_single(t);
-    t.x += done * t.column;
-    t.out += done * t.pixel;
-    pixels -= done;
-  }
+index_t run_block(const depthwise_block& t, index_t rows, index_t pixels) {
+  const bool near = t.column == t.tap, next = t.column == 2 * t.tap;
+  if (near && t.columns == 3) return run_some<Weights, 3, 1>(t, rows, pixels);
+  if (next && t.columns == 3) return run_some<Weights, 3, 2>(t, rows, pixels);
+  if (near && t.columns == 5) return run_some<Weights, 5, 1>(t, rows, pixels);
+  if (next && t.columns == 5) return run_some<Weights, 5, 2>(t, rows, pixels);
+  if (near && t.columns == 2) return run_some<Weights, 2, 1>(t, rows, pixels);
+  if (near && t.columns == 1) return run_some<Weights, 1, 1>(t, rows, pixels);
+  Weights ? weights_single(t) : forward_single(t);
+  return 1;
 }
 
 }  // namespace
 
 struct depthwise_functions {
-  index_t lanes;
-  void (*forward)(depthwise_strip, index_t);
-  void (*weights)(depthwise_strip, index_t);
+  index_t lanes, rows;
+  index_t (*forward)(const depthwise_block&, index_t, index_t);
+  index_t (*weights)(const depthwise_block&, index_t, index_t);
 };
-constexpr depthwise_functions depthwise = {lanes, run_row<false>, run_row<true>};
+constexpr depthwise_functions depthwise = {lanes, rows_at_once, run_block<false>, run_block<true>};
 
 }  // namespace HWY_NAMESPACE
 }  // namespace plumb
@@ -195,8 +255,9 @@ constexpr index_t most_chunks = 8, chunk_pixels = 1024;
 struct depthwise_target {
   const tile_target* tile;  ///< of the same instruction set, for its transpose
   index_t lanes;
-  void (*forward)(depthwise_strip, index_t);
-  void (*weights)(depthwise_strip, index_t);
+  index_t rows;  ///< of outputs that a block may have
+  index_t (*forward)(const depthwise_block&, index_t rows, index_t pixels);
+  index_t (*weights)(const depthwise_block&, index_t rows, index_t pixels);
 };
 
 class depthwise_plan final : public plan {
@@ -208,13 +269,11 @@ class depthwise_plan final : public plan {
                                                : std::vector{forward_reach(axis, a_.flip)};
     };
     for (const conv_reach& rows : reaches(a_.height()))
-      for (const conv_reach& columns : reaches(a_.width()))
-        grids_.push_back({rows, columns, rows.runs(), columns.runs()});
+      for (const conv_reach& columns : reaches(a_.width())) grids_.push_back(grid_of(rows, columns));
+    for (const grid& g : grids_) bands_ = std::max(bands_, (g.rows.outputs + g.together - 1) / g.together);
     if (pass != direction::backward_weights) weights_ = aligned_buffer(a_.taps() * a_.c);
     chunks_ = std::clamp<index_t>(a_.n * a_.out_size() / chunk_pixels, 1, most_chunks);
-    const index_t tasks = pass == direction::backward_weights ? chunks_
-                          : pass == direction::forward        ? a_.n * a_.height().out
-                                                              : a_.n * a_.height().in;
+    const index_t tasks = pass == direction::backward_weights ? chunks_ : a_.n * bands_;
     parts_ = even_parts((a_.c + line - 1) / line,
                         tasks >= 8 * kp.threads ? a_.c : (a_.c + 4 * line - 1) / (4 * line));
   }
@@ -246,15 +305,30 @@ class depthwise_plan final : public plan {
       float* to = y + n * in_image(!forward);
       if (!last_) turn_in(from, forward, x_copy);
       run_images(last_ ? from : x_copy, last_ ? to : y_copy, bias);
-      if (!last_) turn_out(y_copy, !forward, to);
+      if (last_) continue;
+#pragma omp barrier
+      turn_out(y_copy, !forward, to);
     }
   }
 
  private:
   struct grid {
     conv_reach rows, columns;
-    std::vector<conv_reach::run> row_runs, column_runs;
+    index_t first, last;  ///< the outputs of a row that have taps inside the image
+    index_t together;     ///< rows of outputs in a block
   };
+
+  grid grid_of(const conv_reach& rows, const conv_reach& columns) const {
+    grid g{rows, columns, 0, columns.outputs, 1};
+    while (g.first < g.last && columns.inside(g.first).size() <= 0) ++g.first;
+    while (g.first < g.last && columns.inside(g.last - 1).size() <= 0) --g.last;
+    const index_t step = columns.in_step / columns.in_tap;
+    if (g.first == 0 && g.last == columns.outputs && rows.taps == 3 && columns.taps == 3 &&
+        (step == 1 || step == 2) && step * rows.in_tap == rows.in_step &&
+        step * columns.in_tap == columns.in_step)
+      g.together = target_.rows;
+    return g;
+  }
 
   index_t partial() const { return aligned_buffer::padded(a_.taps() * a_.c); }
   index_t in_image(bool forward) const { return (forward ? a_.in_size() : a_.out_size()) * a_.c; }
@@ -284,57 +358,67 @@ class depthwise_plan final : public plan {
     }
   }
 
-  /// forward and backward-data of `images_at_once` channels-last images.
+  /// forward and backward-data of `images_at_once` channels-last images. A thread that is done does not wait.
   void run_images(const float* x, float* y, const float* bias) const {
     const bool forward = pass_ == direction::forward;
-    const index_t rows = forward ? a_.height().out : a_.height().in, images = last_ ? a_.n : 1;
-#pragma omp for schedule(static)
-    for (index_t i = 0; i < images * rows * parts_.parts; ++i)
+    const index_t images = last_ ? a_.n : 1;
+#pragma omp for schedule(static) nowait
+    for (index_t i = 0; i < images * bands_ * parts_.parts; ++i)
       for (const grid& g : grids_) {
-        const index_t n = i / (rows * parts_.parts), part = i % parts_.parts;
-        const index_t row = i / parts_.parts % rows - g.rows.out_first;
-        if (row >= 0 && row % g.rows.out_step == 0)
-          run_row(g, row / g.rows.out_step, part, x + n * in_image(forward), weights_.data(), bias,
-                  y + n * in_image(!forward), target_.forward);
+        const index_t part = i / (images * bands_), n = i / bands_ % images, row = i % bands_ * g.together;
+        if (row < g.rows.outputs)
+          run_band(g, row, std::min(g.together, g.rows.outputs - row), part, x + n * in_image(forward),
+                   weights_.data(), bias, y + n * in_image(!forward), target_.forward);
       }
   }
 
-  /// Row number `i` of the grid's outputs of one image, the channels of one part.
-  void run_row(const grid& g, index_t i, index_t part, const float* x, float* w, const float* bias,
-               float* out, void (*strips)(depthwise_strip, index_t)) const {
-    const auto found = std::ranges::find_if(
-        g.row_runs, [i](const conv_reach::run& run) { return i >= run.first && i < run.first + run.count; });
-    const index_t in_width = pass_ == direction::backward_data ? a_.width().out : a_.width().in;
-    const index_t out_width = pass_ == direction::backward_data ? a_.width().in : a_.width().out;
-    for (const conv_reach::run& run : g.column_runs) {
-      depthwise_strip t{};
-      const conv_reach::range r = found->taps, s = run.taps;
-      const index_t h = g.rows.in_first + i * g.rows.in_step + r.begin * g.rows.in_tap;
-      const index_t column = g.columns.in_first + run.first * g.columns.in_step + s.begin * g.columns.in_tap;
-      const bool empty = r.size() == 0 || s.size() == 0;
-      t.x = empty ? x : x + (h * in_width + column) * a_.c;
-      t.w = w + ((g.rows.weight_first + r.begin * g.rows.weight_step) * a_.width().taps +
-                 g.columns.weight_first + s.begin * g.columns.weight_step) *
-                    a_.c;
-      t.bias = bias;
-      t.out = out + ((g.rows.out_first + i * g.rows.out_step) * out_width + g.columns.out_first +
-                     run.first * g.columns.out_step) *
-                        a_.c;
-      const index_t c = parts_.begin(part) * line;
-      t.channels = std::min(a_.c, parts_.begin(part + 1) * line) - c;
-      t.x += c;
-      t.w += c;
-      t.out += c;
-      if (bias) t.bias = bias + c;
-      t.rows = empty ? 0 : r.size();
-      t.row_tap = g.rows.in_tap * in_width * a_.c;
-      t.columns = empty ? 0 : s.size();
-      t.tap = g.columns.in_tap * a_.c;
-      t.column = g.columns.in_step * a_.c;
-      t.w_row = g.rows.weight_step * a_.width().taps * a_.c;
-      t.w_tap = g.columns.weight_step * a_.c;
-      t.pixel = g.columns.out_step * a_.c;
-      strips(t, run.count);
+  /// How far taps reach inside the image from position `at` on: those before number `size` that lie in it.
+  static conv_reach::range reach(const conv_reach& axis, index_t at, index_t size) {
+    const auto up = [&](index_t distance) { return (distance + axis.in_tap - 1) / axis.in_tap; };
+    return {at < 0 ? up(-at) : 0, std::clamp<index_t>(at < axis.in ? up(axis.in - at) : 0, 0, size)};
+  }
+
+  /// One row or two of the grid's outputs of one image, from number `i` on, the channels of one part.
+  void run_band(const grid& g, index_t i, index_t rows, index_t part, const float* x, float* w,
+                const float* bias, float* out,
+                index_t (*block)(const depthwise_block&, index_t, index_t)) const {
+    const bool back = pass_ == direction::backward_data;
+    const index_t in_width = back ? a_.width().out : a_.width().in;
+    const index_t out_width = back ? a_.width().in : a_.width().out;
+    const index_t c = parts_.begin(part) * line;
+    const index_t row = g.rows.in_first + i * g.rows.in_step;
+    const conv_reach::range inside =
+        reach(g.rows, row, (rows - 1) * g.rows.in_step / g.rows.in_tap + g.rows.taps);
+    depthwise_block t{};
+    t.row_begin = inside.begin;
+    t.row_end = inside.end;
+    t.row_tap = g.rows.in_tap * in_width * a_.c;
+    t.tap = g.columns.in_tap * a_.c;
+    t.column = g.columns.in_step * a_.c;
+    t.rows = g.rows.taps;
+    t.w_row = g.rows.weight_step * a_.width().taps * a_.c;
+    t.w_tap = g.columns.weight_step * a_.c;
+    t.w = w + (g.rows.weight_first * a_.width().taps + g.columns.weight_first) * a_.c + c;
+    t.out_row = g.rows.out_step * out_width * a_.c;
+    t.pixel = g.columns.out_step * a_.c;
+    t.channels = std::min(a_.c, parts_.begin(part + 1) * line) - c;
+    t.x = x;
+    if (bias) t.bias = bias + c;
+    index_t pixels = 0;
+    for (index_t j = 0; j < g.columns.outputs; j += pixels) {
+      const bool empty = j < g.first || j >= g.last;
+      const index_t column = g.columns.in_first + j * g.columns.in_step;
+      const conv_reach::range across = reach(g.columns, column, std::numeric_limits<index_t>::max());
+      t.from = (row * in_width + column) * a_.c + c;
+      t.columns = empty ? 0 : g.columns.taps;
+      t.column_begin = empty ? 0 : across.begin;
+      t.column_end = empty ? 0 : across.end;
+      t.out = out +
+              ((g.rows.out_first + i * g.rows.out_step) * out_width + g.columns.out_first +
+               j * g.columns.out_step) *
+                  a_.c +
+              c;
+      pixels = block(t, rows, g.last - j);
     }
   }
 
@@ -376,10 +460,13 @@ class depthwise_plan final : public plan {
     const index_t height = a_.height().out, rows = a_.n * height;
     const index_t begin = std::max(rows * chunk / chunks_, first * height);
     const index_t end = std::min(rows * (chunk + 1) / chunks_, (first + images_at_once()) * height);
-    for (index_t i = begin; i < end; ++i) {
+    const grid& g = grids_[0];
+    index_t together = 0;
+    for (index_t i = begin; i < end; i += together) {
       const index_t n = i / height - first;
-      run_row(grids_[0], i % height, part, x + n * in_image(true), sums + chunk * partial(), nullptr,
-              const_cast<float*>(dy) + n * in_image(false), target_.weights);
+      together = std::min({g.together, end - i, height - i % height});
+      run_band(g, i % height, together, part, x + n * in_image(true), sums + chunk * partial(), nullptr,
+               const_cast<float*>(dy) + n * in_image(false), target_.weights);
     }
   }
 
@@ -388,6 +475,7 @@ class depthwise_plan final : public plan {
   bool last_;  ///< channels last
   conv_arguments a_;
   std::vector<grid> grids_;
+  index_t bands_ = 0;  ///< blocks of rows, of the grid that has most
   index_t chunks_ = 1;
   even_parts parts_{1, 1};  ///< of the lines of channels
   aligned_buffer weights_;
@@ -417,7 +505,7 @@ template <class Functions>
 void add_rows(registry& kernels, const std::string& name, std::int64_t bit, const Functions& f) {
   const auto tile =
       std::ranges::find_if(tile_targets(), [&](const tile_target& t) { return t.name == name; });
-  static const depthwise_target target = {&*tile, f.lanes, f.forward, f.weights};
+  static const depthwise_target target = {&*tile, f.lanes, f.rows, f.forward, f.weights};
   const bool runs_here = (hwy::SupportedTargets() & bit) != 0;
   for (const std::string layer : {"conv1d", "conv2d"}) {
     kernels.add(make_kernel(layer, target, name, runs_here, "forward", direction::forward));
