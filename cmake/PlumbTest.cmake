@@ -1,6 +1,8 @@
-# plumb_add_test(NAME LABEL label SOURCES a.cpp … LIBRARIES lib … [DEPENDS target …] [TIMEOUT seconds] [SERIAL]):
+# plumb_add_test(NAME LABEL label SOURCES a.cpp … LIBRARIES lib … [DEPENDS target …] [TIMEOUT seconds] [SERIAL]
+# [SERIAL_TESTS filter]):
 # one GoogleTest executable, one CTest entry per case. Labels: unit (also run under the sanitizers), property, golden,
-# end_to_end, project. DEPENDS names programs the test starts; SERIAL keeps other tests away while it measures time.
+# end_to_end, project. DEPENDS names programs the test starts; SERIAL keeps other tests away while it measures time,
+# SERIAL_TESTS from those of its tests that a GoogleTest filter names.
 if(PLUMB_BUILD_TESTS)
   add_custom_target(plumb_unit_tests)
   # What nearly every test includes, compiled once: GoogleTest and our own headers take as long as the tests.
@@ -20,7 +22,7 @@ function(plumb_add_test name)
   if(NOT PLUMB_BUILD_TESTS)
     return()
   endif()
-  cmake_parse_arguments(ARG "SERIAL" "LABEL;TIMEOUT" "SOURCES;LIBRARIES;DEPENDS" ${ARGN})
+  cmake_parse_arguments(ARG "SERIAL" "LABEL;TIMEOUT;SERIAL_TESTS" "SOURCES;LIBRARIES;DEPENDS" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 300)
   endif()
@@ -45,9 +47,14 @@ function(plumb_add_test name)
   if(ARG_LABEL STREQUAL "unit")
     add_dependencies(plumb_unit_tests ${name})
   endif()
-  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
-    PROPERTIES LABELS "${ARG_LABEL}" TIMEOUT ${ARG_TIMEOUT} ${serial}
-      ENVIRONMENT "PLUMB_BUILD_DIR=${PROJECT_BINARY_DIR}")
+  set(discover DISCOVERY_MODE PRE_TEST WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+  set(properties PROPERTIES LABELS "${ARG_LABEL}" TIMEOUT ${ARG_TIMEOUT}
+    ENVIRONMENT "PLUMB_BUILD_DIR=${PROJECT_BINARY_DIR}")
+  if(ARG_SERIAL_TESTS)
+    gtest_discover_tests(${name} ${discover} TEST_FILTER "${ARG_SERIAL_TESTS}" ${properties} RUN_SERIAL ON)
+    list(APPEND discover TEST_FILTER "-${ARG_SERIAL_TESTS}")
+  endif()
+  gtest_discover_tests(${name} ${discover} ${properties} ${serial})
 endfunction()
 
 # plumb_add_script_test(NAME SCRIPT ARGUMENT …): a test of the project itself, written as a shell script in tests/.
