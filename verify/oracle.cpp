@@ -216,6 +216,7 @@ bool oracle::contract_panels(int threads) {
 
 /// An estimate of the number of terms of `count` elements.
 index_t oracle::work(index_t count) {
+  if (count == 0) return 0;  // there is no element to ask
   product_list& list = scratch_.front().list;
   list.listed = false;
   layer_->products(pass_->name, results_.front().element(count / 2), list);

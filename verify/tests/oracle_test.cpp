@@ -224,7 +224,8 @@ TEST(oracle, one_object_serves_many_problems) {
   oracle o;
   for (int round = 0; round < 2; ++round)
     for (const char* text : {"conv2d x=2x3x5x5 weight=4x3x3x3", "relu x=3", "linear x=2x3 weight=4x3",
-                             "max_pool2d x=1x1x4x4 window=2", "conv2d x=0x3x5x5 weight=4x3x3x3"}) {
+                             "max_pool2d x=1x1x4x4 window=2", "conv2d x=0x3x5x5 weight=4x3x3x3",
+                             "row_conv1d x=0x3x5 weight=3x1x2"}) {
       const auto l = plumb::bind(text);
       const pass_spec& pass = l->describe().passes[0];
       const auto reads = draw(*l, pass, regime::zero_mean, 8, dtype::f32);
