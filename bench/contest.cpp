@@ -11,9 +11,12 @@
 #include <system_error>
 
 #include "bench/work.hpp"
+#include "reference/layers/catalogue.hpp"
+#include "verify/batch.hpp"
 #include "verify/compare.hpp"
 #include "verify/counter_random.hpp"
 #include "verify/exam.hpp"
+#include "verify/places.hpp"
 
 namespace plumb::bench {
 
@@ -47,22 +50,6 @@ constexpr std::uint64_t line = 64;  ///< tensors begin at cache lines
 
 std::uint64_t aligned(std::uint64_t offset) { return (offset + line - 1) / line * line; }
 
-void store(dtype type, double value, std::byte* to) {
-  const auto put = [&](auto stored) { std::memcpy(to, &stored, sizeof stored); };
-  switch (type) {
-    case dtype::f32:
-      return put(static_cast<float>(value));
-    case dtype::f64:
-      return put(value);
-    case dtype::bf16:
-      return put(bf16(static_cast<float>(value)));
-    case dtype::f16:
-      return put(f16(static_cast<float>(value)));
-    case dtype::i64:
-      return put(static_cast<std::int64_t>(value));
-  }
-}
-
 /// First, last and middle element, and `count` drawn ones; sorted, each once.
 std::vector<index_t> sample_of(index_t size, index_t count, std::uint64_t seed) {
   std::vector<index_t> numbers = {0, size - 1, size / 2};
@@ -91,6 +78,7 @@ contest::contest(std::shared_ptr<const layer> l, const pass_spec& pass,
   request_.traffic = static_cast<std::uint64_t>(compulsory_bytes(*layer_, pass, dtype::f32));
   for (const std::string& name : pass.reads) request_.reads.push_back(place(name, false));
   for (const std::string& name : pass.writes) request_.writes.push_back(place(name, true));
+  choose_samples();
   choose_picks();
   if (request_.file_bytes > most_bytes)
     throw std::length_error(fmt::format("timing it would take {:.1f} GiB of memory, more than the {} allowed",
@@ -121,13 +109,49 @@ tensor_place contest::place(const std::string& name, bool written) {
   return t;
 }
 
-/// As many elements as the oracle works out in a fraction of a second. What is no contraction it evaluates
-/// whole.
+/// Where the samples of a batch do not depend on each other, the last and as many others as the oracle works out in a
+/// fraction of a second: what is no contraction it evaluates whole, but for that.
+void contest::choose_samples() {
+  constexpr index_t dearer = 10;  // an element of a definition than one of a sum
+  judged_ = layer_;
+  if (pass_->contraction || !writes_samples_alone(*layer_, *pass_)) return;
+  const index_t all = samples_of(*layer_);
+  index_t elements = 0;
+  for (const tensor_place& t : request_.writes) elements += t.present ? t.extents.size() : 0;
+  if (all < 2 || elements == 0) return;
+  const index_t affordable =
+      std::max<index_t>(2, how_.most_judged / dearer / std::max<index_t>(elements / all, 1));
+  if (affordable >= all) return;
+  samples_ = {all - 1};
+  for (const counter_random dice(how_.seed, "samples"); std::ssize(samples_) < affordable;)
+    samples_.push_back(static_cast<index_t>(dice.bits(samples_.size()) % static_cast<std::uint64_t>(all)));
+  std::sort(samples_.begin(), samples_.end());
+  samples_.erase(std::unique(samples_.begin(), samples_.end()), samples_.end());
+  judged_ = bind(with_samples(*layer_, std::ssize(samples_)));
+}
+
+/// Numbers of the elements that belong to the samples, sample by sample.
+std::vector<index_t> contest::elements_of_samples(const std::string& tensor) const {
+  const int axis = batch_axis(*layer_, tensor);
+  const shape strides = row_major(layer_->shapes()[tensor]);
+  std::vector<index_t> numbers;
+  for_each_index(judged_->shapes()[tensor], [&](shape at) {
+    at[axis] = samples_[static_cast<std::size_t>(at[axis])];
+    index_t number = 0;
+    for (int i = 0; i < at.rank(); ++i) number += at[i] * strides[i];
+    numbers.push_back(number);
+  });
+  return numbers;
+}
+
+/// As many elements as the oracle works out in a fraction of a second.
 void contest::choose_picks() {
   constexpr double products = 2e7;
   for (const tensor_place& t : request_.writes) {
     std::vector<index_t> numbers;
-    if (pass_->contraction && t.extents.size() > 0) {
+    if (!samples_.empty() && t.present) {
+      numbers = elements_of_samples(t.name);
+    } else if (pass_->contraction && t.extents.size() > 0) {
       const double terms = count_products(*layer_, *pass_) / static_cast<double>(t.extents.size());
       const auto affordable = static_cast<index_t>(std::max(64.0, products / std::max(terms, 1.0)));
       const index_t count = std::min(affordable, how_.most_judged);
@@ -158,22 +182,14 @@ void contest::write_picks() {
 void contest::write_inputs() {
   for (const tensor_place& t : request_.reads) {
     if (!t.present) continue;
-    const auto& entry = data_.at(t.name);
-    const index_t size = t.extents.size();
-    const std::size_t bytes = size_of(t.type);
+    tensor_set<double>::entry entry = data_.at(t.name);
     for (int set = 0; set < (t.step == 0 ? 1 : sets); ++set) {
-      std::byte* const to = memory_->at(t.offset + t.step * static_cast<std::uint64_t>(set));
-      index_t from = entry.is_index ? 0 : size / sets * set;
-      for_each_index(t.extents, [&](const shape& at) {
-        index_t offset = 0;
-        for (int axis = 0; axis < at.rank(); ++axis) offset += at[axis] * t.strides[axis];
-        std::byte* const element = to + static_cast<std::size_t>(offset) * bytes;
-        if (entry.is_index)
-          std::memcpy(element, &entry.index[from], bytes);
-        else
-          store(t.type, entry.real[from], element);
-        if (++from == size) from = 0;
-      });
+      if (set > 0 && !entry.is_index) {
+        std::vector<double>& values = entry.real.values();
+        std::rotate(values.begin(), values.begin() + std::ssize(values) / sets, values.end());
+      }
+      store(entry,
+            {memory_->at(t.offset + t.step * static_cast<std::uint64_t>(set)), t.type, t.extents, t.strides});
     }
   }
 }
@@ -280,15 +296,21 @@ void contest::judge(contestant& c, std::size_t number, std::size_t place_in_answ
     return;
   }
   if (!evaluated_) {
-    if (picks_.size() == 1 && !picks_[0].empty())
+    if (samples_.empty() && picks_.size() == 1 && !picks_[0].empty())
       truth_.evaluate_some(*layer_, *pass_, data_, dtype::f32, picks_[0], how_.threads);
     else
-      truth_.evaluate(*layer_, *pass_, data_, dtype::f32, how_.threads);
+      truth_.evaluate(*judged_, *judged_->find_pass(pass_->name), judged_data(), dtype::f32, how_.threads);
     evaluated_ = true;
   }
   c.verdict = record::verdict::pass;
   for (std::size_t t = 0; t < request_.writes.size() && c.verdict == record::verdict::pass; ++t)
     compare_tensor(c, t, place_in_answer, *c.kernel);
+}
+
+const tensor_set<double>& contest::judged_data() {
+  if (samples_.empty()) return data_;
+  if (!of_samples_) of_samples_ = some_samples(*layer_, *judged_, data_, samples_);
+  return *of_samples_;
 }
 
 const contest::declared_bounds& contest::bounds_for(const kernel_info& k, std::size_t tensor) {
@@ -301,8 +323,9 @@ const contest::declared_bounds& contest::bounds_for(const kernel_info& k, std::s
   b.tensor = tensor;
   b.error = how.error;
   if (b.error.empty())
-    b.error = thresholds_of(*layer_, *pass_, data_, truth_.results()[tensor], how.value, k.accuracy,
-                            regime::zero_mean, run_statistics(), b.bounds, how_.threads);
+    b.error =
+        thresholds_of(*judged_, *judged_->find_pass(pass_->name), judged_data(), truth_.results()[tensor],
+                      how.value, k.accuracy, regime::zero_mean, run_statistics(), b.bounds, how_.threads);
   return b;
 }
 
@@ -319,9 +342,10 @@ void contest::compare_tensor(contestant& c, std::size_t tensor, std::size_t plac
   const tensor_place& t = request_.writes[tensor];
   const element_picks& p = request_.picks[tensor];
   std::byte* const values = memory_->at(p.values + p.step * place_in_answer);
-  tensor_ref got{values, t.type, t.extents, row_major(t.extents)};
+  const shape& extents = judged_->shapes()[t.name];
+  tensor_ref got{values, t.type, extents, row_major(extents)};
   std::vector<std::byte> whole;
-  if (!picks_[tensor].empty()) {
+  if (samples_.empty() && !picks_[tensor].empty()) {
     const std::size_t bytes = size_of(t.type);
     whole.resize(t.bytes());
     for (std::size_t i = 0; i < picks_[tensor].size(); ++i)
@@ -334,7 +358,8 @@ void contest::compare_tensor(contestant& c, std::size_t tensor, std::size_t plac
   c.worst_proven = std::max(c.worst_proven.value_or(0), seen.worst_proven);
   if (seen.passed() || t.extents.size() == 0) return;
   c.verdict = seen.failures > 0 ? record::verdict::fail : record::verdict::inconclusive;
-  const judged_element& e = seen.wrong.empty() ? seen.worst : seen.wrong.front();
+  judged_element e = seen.wrong.empty() ? seen.worst : seen.wrong.front();
+  if (!samples_.empty()) e.at = picks_[tensor][static_cast<std::size_t>(e.at)];
   c.reason =
       fmt::format("{} is {}, expected {}; {} of {} elements looked at are wrong",
                   element_name(*layer_, t.name, e.at), e.got, e.expected, seen.failures, seen.elements);

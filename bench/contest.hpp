@@ -68,9 +68,8 @@ struct contest_conditions {
   std::uint64_t seed = 1;  ///< of the data
   int visit = 0;  ///< how often this contest was held before: another order, other elements exchanged
   bool memory_roof = false;
-  index_t most_judged =
-      std::numeric_limits<index_t>::max();          ///< elements of an output, for sums; see choose_picks
-  std::vector<std::optional<judged_before>> known;  ///< one a kernel, or none
+  index_t most_judged = std::numeric_limits<index_t>::max();  ///< elements of an output; see choose_picks
+  std::vector<std::optional<judged_before>> known;            ///< one a kernel, or none
 };
 
 class contest {
@@ -88,6 +87,9 @@ class contest {
  private:
   tensor_place place(const std::string& name, bool written);
   void choose_picks();
+  void choose_samples();
+  std::vector<index_t> elements_of_samples(const std::string& tensor) const;
+  const tensor_set<double>& judged_data();
   void write_picks();
   void write_inputs();
   std::string serve(sandbox& box, const std::vector<std::size_t>& who);
@@ -112,6 +114,10 @@ class contest {
   request request_;
   std::vector<std::vector<index_t>> picks_;  ///< for each written tensor; empty: all elements
   tensor_set<double> data_;                  ///< of set 0
+  /// What is judged: the layer, or the same with a few samples where samples do not depend on each other.
+  std::shared_ptr<const layer> judged_;
+  std::vector<index_t> samples_;                  ///< that are judged; empty: all
+  std::optional<tensor_set<double>> of_samples_;  ///< their data
   std::unique_ptr<shared_memory> memory_;
   oracle truth_;
   bool evaluated_ = false;

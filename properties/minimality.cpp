@@ -8,6 +8,7 @@
 #include "properties/carry_data.hpp"
 #include "reference/core/attributes.hpp"
 #include "reference/layers/catalogue.hpp"
+#include "verify/batch.hpp"
 
 namespace plumb {
 namespace {
@@ -37,17 +38,6 @@ problem lowered(const problem& text, const number& n, index_t by) {
   problem result = text;
   result.set(n.key, attribute::join(list, separator));
   return result;
-}
-
-/// The full text without its outputs: what a user could have written.
-problem spelled_out(const layer& l) {
-  problem text(l.name());
-  for (const problem::field& f : l.resolved().fields()) {
-    const bool output =
-        std::ranges::any_of(l.describe().outputs, [&](const tensor_spec& s) { return s.name == f.key; });
-    if (!output) text.set(f.key, f.value);
-  }
-  return text;
 }
 
 /// The attribute of integers with that name, or nothing: a decimal goes back to its default as a whole, even where it

@@ -8,44 +8,11 @@
 #include "reference/layers/catalogue.hpp"
 #include "verify/counter_random.hpp"
 #include "verify/law.hpp"
+#include "verify/places.hpp"
 #include "verify/sandbox/wire.hpp"
 
 namespace plumb {
 namespace {
-
-/// Writes doubles into a tensor of the type at hand, whatever its strides.
-template <class Stored, class T>
-void store_as(const tensor<T>& from, const tensor_ref& to) {
-  const auto view = to.view<Stored>();
-  const auto convert = [](const T& v) {
-    if constexpr (std::is_same_v<Stored, bf16> || std::is_same_v<Stored, f16>)
-      return Stored(static_cast<float>(v));
-    else
-      return static_cast<Stored>(v);
-  };
-  if (to.strides == row_major(to.extents)) {
-    Stored* const out = view.data_handle();
-    for (index_t i = 0; i < from.size(); ++i) out[i] = convert(from[i]);
-    return;
-  }
-  index_t flat = 0;
-  for_each_index(to.extents, [&](const shape& at) { view(at) = convert(from[flat++]); });
-}
-
-void store(const tensor_set<double>::entry& from, const tensor_ref& to) {
-  switch (to.type) {
-    case dtype::f32:
-      return store_as<float>(from.real, to);
-    case dtype::f64:
-      return store_as<double>(from.real, to);
-    case dtype::bf16:
-      return store_as<bf16>(from.real, to);
-    case dtype::f16:
-      return store_as<f16>(from.real, to);
-    case dtype::i64:
-      return store_as<index_t>(from.index, to);
-  }
-}
 
 regime regime_of(const std::string& text) {
   // Given data follow no distribution: only the proven bound applies, as for impulses.

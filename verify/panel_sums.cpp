@@ -15,6 +15,8 @@ namespace {
 
 constexpr int tile_rows = 6;
 constexpr index_t width = panel_plan::columns;
+constexpr index_t terms_at_once =
+    512;  ///< so many rows of the panel, 64 KiB, stay near while all tiles pass over them
 
 /// Sums and sizes of 6 rows × 16 columns: out[row·16 + column].
 using tile_function = void(const double* const* rows, const index_t* at, index_t terms, const double* panel,
@@ -57,26 +59,42 @@ using tile_function = void(const double* const* rows, const index_t* at, index_t
   }
 }
 
-/// A row at a time, four vectors of sums and four of sizes.
+/// Two rows and half of the columns at a time: 8 accumulators, enough to hide what a multiply-add takes, and what is left
+/// of 16 registers holds the factors with and without their signs.
 [[gnu::target("avx2,fma")]] void tile_avx2(const double* const* rows, const index_t* at, index_t terms,
                                            const double* panel, double* sum, double* size) {
+  constexpr int vector = 4, half = 2 * vector;
   const __m256d sign = _mm256_set1_pd(-0.0);
-  for (int j = 0; j < tile_rows; ++j) {
-    __m256d s[4], z[4];
-    for (int v = 0; v < 4; ++v) s[v] = z[v] = _mm256_setzero_pd();
-    for (index_t t = 0; t < terms; ++t) {
-      const __m256d x = _mm256_broadcast_sd(rows[j] + at[t]), y = _mm256_andnot_pd(sign, x);
-      for (int v = 0; v < 4; ++v) {
-        const __m256d p = _mm256_loadu_pd(panel + t * width + 4 * v);
-        s[v] = _mm256_fmadd_pd(x, p, s[v]);
-        z[v] = _mm256_fmadd_pd(y, _mm256_andnot_pd(sign, p), z[v]);
+  for (int j = 0; j < tile_rows; j += 2)
+    for (int column = 0; column < width; column += half) {
+      const double *const r0 = rows[j], *const r1 = rows[j + 1], *from = panel + column;
+      __m256d s00 = _mm256_setzero_pd(), s01 = s00, s10 = s00, s11 = s00;
+      __m256d z00 = s00, z01 = s00, z10 = s00, z11 = s00;
+      for (index_t t = 0; t < terms; ++t, from += width) {
+        const __m256d p0 = _mm256_loadu_pd(from), p1 = _mm256_loadu_pd(from + vector);
+        const __m256d q0 = _mm256_andnot_pd(sign, p0), q1 = _mm256_andnot_pd(sign, p1);
+        const __m256d x0 = _mm256_broadcast_sd(r0 + at[t]), x1 = _mm256_broadcast_sd(r1 + at[t]);
+        const __m256d y0 = _mm256_andnot_pd(sign, x0), y1 = _mm256_andnot_pd(sign, x1);
+        s00 = _mm256_fmadd_pd(x0, p0, s00);
+        s01 = _mm256_fmadd_pd(x0, p1, s01);
+        s10 = _mm256_fmadd_pd(x1, p0, s10);
+        s11 = _mm256_fmadd_pd(x1, p1, s11);
+        z00 = _mm256_fmadd_pd(y0, q0, z00);
+        z01 = _mm256_fmadd_pd(y0, q1, z01);
+        z10 = _mm256_fmadd_pd(y1, q0, z10);
+        z11 = _mm256_fmadd_pd(y1, q1, z11);
       }
+      double* const to[2][2] = {{sum + j * width + column, sum + (j + 1) * width + column},
+                                {size + j * width + column, size + (j + 1) * width + column}};
+      _mm256_storeu_pd(to[0][0], s00);
+      _mm256_storeu_pd(to[0][0] + vector, s01);
+      _mm256_storeu_pd(to[0][1], s10);
+      _mm256_storeu_pd(to[0][1] + vector, s11);
+      _mm256_storeu_pd(to[1][0], z00);
+      _mm256_storeu_pd(to[1][0] + vector, z01);
+      _mm256_storeu_pd(to[1][1], z10);
+      _mm256_storeu_pd(to[1][1] + vector, z11);
     }
-    for (int v = 0; v < 4; ++v) {
-      _mm256_storeu_pd(sum + j * width + 4 * v, s[v]);
-      _mm256_storeu_pd(size + j * width + 4 * v, z[v]);
-    }
-  }
 }
 #endif
 
@@ -242,17 +260,21 @@ void panel_plan::run_task(const task& t, const double* a, const double* b, int t
         for (index_t col = 0; col < width; ++col)
           panel[term * width + col] =
               col < out.width ? from[c.at_b[static_cast<std::size_t>(term)] + col * s.b_step] : 0;
-      for (index_t r = 0; r < rows; r += tile_rows) {
-        const double* pointers[tile_rows];
-        for (index_t j = 0; j < tile_rows; ++j)
-          pointers[j] = a + s.a_offset + start[static_cast<std::size_t>(std::min(r + j, rows - 1))];
-        tile(pointers, c.at_a.data(), terms, panel, tile_sum, tile_size);
-        for (index_t col = 0; col < out.width; ++col)
-          for (index_t j = 0; j < std::min<index_t>(tile_rows, rows - r); ++j) {
-            sums[col * rows + r + j] = tile_sum[j * width + col];
-            sizes[col * rows + r + j] = tile_size[j * width + col];
-          }
-      }
+      std::fill_n(sums, rows * width, 0.0);
+      std::fill_n(sizes, rows * width, 0.0);
+      for (index_t done = 0; done < terms; done += terms_at_once)
+        for (index_t r = 0; r < rows; r += tile_rows) {
+          const double* pointers[tile_rows];
+          for (index_t j = 0; j < tile_rows; ++j)
+            pointers[j] = a + s.a_offset + start[static_cast<std::size_t>(std::min(r + j, rows - 1))];
+          tile(pointers, c.at_a.data() + done, std::min(terms_at_once, terms - done), panel + done * width,
+               tile_sum, tile_size);
+          for (index_t col = 0; col < out.width; ++col)
+            for (index_t j = 0; j < std::min<index_t>(tile_rows, rows - r); ++j) {
+              sums[col * rows + r + j] += tile_sum[j * width + col];
+              sizes[col * rows + r + j] += tile_size[j * width + col];
+            }
+        }
       std::array<index_t, most_rows> numbers{};
       for (index_t r = 0; r < rows; ++r)
         numbers[static_cast<std::size_t>(r)] = first[static_cast<std::size_t>(r)] + (s.first + k) * inner_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <span>
 
 #include "reference/scalars/float_format.hpp"
 
@@ -108,24 +109,59 @@ std::string read_geometry(const layer& l, const pass_spec& pass, const tensor_se
   return {};
 }
 
+constexpr int width = 8;           ///< tiles beside each other in two vectors
+constexpr int tiles_at_once = 32;  ///< that meet a filter while it is near
+constexpr int rows_at_once = 6;    ///< output channels
+using four = double __attribute__((vector_size(32)));
+using four_in_memory = double __attribute__((vector_size(32), aligned(8), may_alias));
+
+/// sums[j·tiles_at_once …] = Σ_c rows[j][c]·data[c], for `width` tiles.
+[[gnu::target_clones("avx2", "default")]] void products(const double* const* rows, const double* data,
+                                                        index_t terms, double* sums) {
+  four low[rows_at_once] = {}, high[rows_at_once] = {};
+  for (index_t c = 0; c < terms; ++c, data += width) {
+    const four x = *reinterpret_cast<const four_in_memory*>(data);
+    const four y = *reinterpret_cast<const four_in_memory*>(data + 4);
+#pragma GCC unroll 6
+    for (int j = 0; j < rows_at_once; ++j) {
+      low[j] += rows[j][c] * x;
+      high[j] += rows[j][c] * y;
+    }
+  }
+#pragma GCC unroll 6
+  for (int j = 0; j < rows_at_once; ++j) {
+    *reinterpret_cast<four_in_memory*>(sums + j * tiles_at_once) = low[j];
+    *reinterpret_cast<four_in_memory*>(sums + j * tiles_at_once + 4) = high[j];
+  }
+}
+
+/// Works the sizes out, either tile by tile for single elements or, for whole tensors, for many tiles by matrix products.
 class survey {
  public:
-  survey(const geometry& g, const magnitudes& f, transformed_sizes& result) : g_(g), f_(f), result_(result) {
-    filters_.resize(static_cast<std::size_t>(g.groups * g.out * g.in));
+  survey(const geometry& g, const magnitudes& f, transformed_sizes& result)
+      : g_(g), f_(f), squares_(f.size * f.size), result_(result) {
+    filters_.resize(static_cast<std::size_t>(squares_ * g.groups * g.out * g.in));
     spoiled_.resize(static_cast<std::size_t>(g.groups * g.out));
     for (index_t k = 0; k < g.groups * g.out; ++k)
       for (index_t c = 0; c < g.in; ++c) transform_filter(k, c);
+    for (int place = 0; place < f.m * f.m; ++place) {
+      double& weights = weights_[static_cast<std::size_t>(place)];
+      for (int i = 0; i < f.size; ++i)
+        for (int j = 0; j < f.size; ++j) weights += f.a[place / f.m][i] * f.a[place % f.m][j];
+    }
   }
 
-  /// Entries are grouped by tile of outputs: image, group, tile row, tile column; then by channel.
+  /// Tiles of outputs are numbered by image, group, tile row, tile column.
+  index_t tile_rows() const { return (g_.out_height + f_.m - 1) / f_.m; }
+  index_t tile_columns() const { return (g_.out_width + f_.m - 1) / f_.m; }
+  index_t tiles_of_a_group() const { return tile_rows() * tile_columns(); }
+
+  /// An element that is judged.
   struct entry {
     index_t tile, channel;
     int place;  ///< in the tile
     std::size_t number;
   };
-  index_t tile_rows() const { return (g_.out_height + f_.m - 1) / f_.m; }
-  index_t tile_columns() const { return (g_.out_width + f_.m - 1) / f_.m; }
-
   entry entry_of(index_t element, std::size_t number) const {
     const index_t q = element % g_.out_width, p = element / g_.out_width % g_.out_height;
     const index_t channel = element / (g_.out_width * g_.out_height), k = channel % (g_.groups * g_.out);
@@ -134,26 +170,79 @@ class survey {
             static_cast<int>(p % f_.m * f_.m + q % f_.m), number};
   }
 
-  /// All entries of one tile.
-  void judge(const entry* first, const entry* last) const {
+  /// All entries of one tile, those of a channel together.
+  void judge(std::span<const entry> entries) const {
     std::vector<tile> data(static_cast<std::size_t>(g_.in));
-    bool spoiled = false;
-    double largest = 0;
-    for (index_t c = 0; c < g_.in; ++c) {
-      tile& v = data[static_cast<std::size_t>(c)];
-      spoiled = !transform_data(first->tile, c, v) || spoiled;
-      largest = std::max(largest, *std::ranges::max_element(v));
-    }
-    tile sums{};
+    const input_state inputs = read_tile(
+        entries.front().tile, [&](index_t c, const tile& v) { data[static_cast<std::size_t>(c)] = v; });
     index_t channel = -1;
-    for (const entry* e = first; e != last; ++e) {
-      if (e->channel != channel) sums = products(channel = e->channel, data);
-      note(*e, sums, largest,
-           spoiled || too_large(largest) || spoiled_[static_cast<std::size_t>(channel)] != 0);
+    output_tile outputs;
+    for (const entry& e : entries) {
+      if (e.channel != channel) {
+        channel = e.channel;
+        tile sums{};
+        for (index_t s = 0; s < squares_; ++s)
+          for (index_t c = 0; c < g_.in; ++c)
+            sums[static_cast<std::size_t>(s)] +=
+                filters_[filter_at(s, channel) + static_cast<std::size_t>(c)] *
+                data[static_cast<std::size_t>(c)][static_cast<std::size_t>(s)];
+        outputs = transform_back(sums);
+      }
+      note(e.number, e.place, channel, outputs, inputs);
     }
   }
 
+  /// Every output of `count` ≤ tiles_at_once tiles of one group, from `first` on: element by element of the transforms a
+  /// matrix product, so that a filter is read once for all of them.
+  void judge(index_t first, int count) const {
+    const auto vectors = static_cast<index_t>((count + width - 1) / width);
+    std::vector<double> data(static_cast<std::size_t>(squares_ * vectors * g_.in * width));
+    const auto panel = [&](index_t s, index_t vector) {
+      return static_cast<std::size_t>((s * vectors + vector) * g_.in * width);
+    };
+    std::array<input_state, tiles_at_once> inputs;
+    for (int i = 0; i < count; ++i)
+      inputs[static_cast<std::size_t>(i)] = read_tile(first + i, [&](index_t c, const tile& v) {
+        for (index_t s = 0; s < squares_; ++s)
+          data[panel(s, i / width) + static_cast<std::size_t>(c * width + i % width)] =
+              v[static_cast<std::size_t>(s)];
+      });
+    const index_t group = first / tiles_of_a_group();  // of all images
+    const index_t channel = group % g_.groups * g_.out;
+    std::vector<double> sums(static_cast<std::size_t>(g_.out * squares_ * tiles_at_once));
+    for (index_t s = 0; s < squares_; ++s)
+      for (index_t k = 0; k < g_.out; k += rows_at_once) {
+        const double* rows[rows_at_once];
+        double some[rows_at_once * tiles_at_once];
+        for (int j = 0; j < rows_at_once; ++j)
+          rows[j] = &filters_[filter_at(s, channel + std::min(k + j, g_.out - 1))];
+        for (index_t v = 0; v < vectors; ++v) products(rows, &data[panel(s, v)], g_.in, some + v * width);
+        for (index_t j = 0; j < rows_at_once && k + j < g_.out; ++j)
+          std::copy_n(some + j * tiles_at_once, tiles_at_once,
+                      &sums[static_cast<std::size_t>(((k + j) * squares_ + s) * tiles_at_once)]);
+      }
+    for (index_t k = 0; k < g_.out; ++k)
+      for (int i = 0; i < count; ++i) {
+        tile here{};
+        for (index_t s = 0; s < squares_; ++s)
+          here[static_cast<std::size_t>(s)] =
+              sums[static_cast<std::size_t>((k * squares_ + s) * tiles_at_once + i)];
+        note_tile((group * g_.out + k) * g_.out_height * g_.out_width, first + i, channel + k,
+                  transform_back(here), inputs[static_cast<std::size_t>(i)]);
+      }
+  }
+
  private:
+  /// What the outputs of a tile have in common.
+  struct input_state {
+    double largest = 0;
+    bool spoiled = false;  ///< one of the inputs, or of their transforms in a kernel, is not finite
+  };
+  struct output_tile {
+    tile size{};  ///< |Aᵀ|·sums·|A|, by place
+    double most_sum = 0;
+  };
+
   void transform_filter(index_t k, index_t c) {
     const index_t group = k / g_.out;
     const double* w =
@@ -165,65 +254,89 @@ class survey {
       spoiled = spoiled || !std::isfinite(value);
       filter[i / 3][i % 3] = std::isfinite(value) ? std::fabs(value) : 0;
     }
-    tile& u = filters_[static_cast<std::size_t>(k * g_.in + c)];
-    u = both_sides<3>(f_.size, f_.g, filter);
+    const tile u = both_sides<3>(f_.size, f_.g, filter);
+    for (index_t s = 0; s < squares_; ++s)
+      filters_[filter_at(s, k) + static_cast<std::size_t>(c)] = u[static_cast<std::size_t>(s)];
     if (spoiled || too_large(*std::ranges::max_element(u))) spoiled_[static_cast<std::size_t>(k)] = 1;
   }
-
-  /// False if one of the inputs is not finite.
-  bool transform_data(index_t tile_number, index_t c, tile& v) const {
-    const index_t column = tile_number % tile_columns(), row = tile_number / tile_columns() % tile_rows();
-    const index_t plane = tile_number / (tile_columns() * tile_rows()) * g_.in + c;
-    double data[most][most] = {};
-    bool finite = true;
-    for (int i = 0; i < f_.size; ++i)
-      for (int j = 0; j < f_.size; ++j) {
-        const index_t h = row * f_.m - g_.top + i, w = column * f_.m - g_.left + j;
-        if (h < 0 || h >= g_.in_height || w < 0 || w >= g_.in_width) continue;
-        const double value = g_.data->data()[(plane * g_.in_height + h) * g_.in_width + w];
-        finite = finite && std::isfinite(value);
-        data[i][j] = std::isfinite(value) ? std::fabs(value) : 0;
-      }
-    v = both_sides<most>(f_.size, f_.b, data);
-    return finite;
+  std::size_t filter_at(index_t square, index_t k) const {
+    return static_cast<std::size_t>((square * g_.groups * g_.out + k) * g_.in);
   }
 
-  tile products(index_t channel, const std::vector<tile>& data) const {
-    tile sums{};
+  /// The transformed inputs of a tile, channel by channel.
+  template <class Take>
+  input_state read_tile(index_t number, Take&& take) const {
+    const index_t column = number % tile_columns(), row = number / tile_columns() % tile_rows();
+    input_state state;
     for (index_t c = 0; c < g_.in; ++c) {
-      const tile &u = filters_[static_cast<std::size_t>(channel * g_.in + c)],
-                 &v = data[static_cast<std::size_t>(c)];
-      for (std::size_t e = 0; e < sums.size(); ++e) sums[e] += u[e] * v[e];
+      const index_t plane = number / tiles_of_a_group() * g_.in + c;
+      double data[most][most] = {};
+      for (int i = 0; i < f_.size; ++i)
+        for (int j = 0; j < f_.size; ++j) {
+          const index_t h = row * f_.m - g_.top + i, w = column * f_.m - g_.left + j;
+          if (h < 0 || h >= g_.in_height || w < 0 || w >= g_.in_width) continue;
+          const double value = g_.data->data()[(plane * g_.in_height + h) * g_.in_width + w];
+          state.spoiled = state.spoiled || !std::isfinite(value);
+          data[i][j] = std::isfinite(value) ? std::fabs(value) : 0;
+        }
+      const tile v = both_sides<most>(f_.size, f_.b, data);
+      state.largest = std::max(state.largest, *std::ranges::max_element(v));
+      take(c, v);
     }
-    return sums;
+    state.spoiled = state.spoiled || too_large(state.largest);
+    return state;
   }
 
-  void note(const entry& at, const tile& sums, double largest_input, bool spoiled) const {
-    const double *rows = f_.a[at.place / f_.m], *columns = f_.a[at.place % f_.m];
-    double size = 0, weights = 0, most_sum = 0;
-    for (int i = 0; i < f_.size; ++i)
-      for (int j = 0; j < f_.size; ++j) {
-        const double sum = sums[static_cast<std::size_t>(i * f_.size + j)];
-        size += rows[i] * columns[j] * sum;
-        weights += rows[i] * columns[j];
-        most_sum = std::max(most_sum, sum);
-      }
+  output_tile transform_back(const tile& sums) const {
+    output_tile out;
+    double half[4][most] = {};
+    for (int i = 0; i < f_.m; ++i)
+      for (int k = 0; k < f_.size; ++k)
+        for (int j = 0; j < f_.size; ++j)
+          half[i][j] += f_.a[i][k] * sums[static_cast<std::size_t>(k * f_.size + j)];
+    for (int i = 0; i < f_.m; ++i)
+      for (int j = 0; j < f_.m; ++j)
+        for (int k = 0; k < f_.size; ++k)
+          out.size[static_cast<std::size_t>(i * f_.m + j)] += half[i][k] * f_.a[j][k];
+    out.most_sum = *std::ranges::max_element(sums);
+    return out;
+  }
+
+  /// All places of a tile that lie in the plane, which begins at element `plane`.
+  void note_tile(index_t plane, index_t number, index_t channel, const output_tile& outputs,
+                 const input_state& inputs) const {
+    const index_t column = number % tile_columns(), row = number / tile_columns() % tile_rows();
+    for (int place = 0; place < f_.m * f_.m; ++place) {
+      const index_t p = row * f_.m + place / f_.m, q = column * f_.m + place % f_.m;
+      if (p < g_.out_height && q < g_.out_width)
+        note(static_cast<std::size_t>(plane + p * g_.out_width + q), place, channel, outputs, inputs);
+    }
+  }
+
+  void note(std::size_t number, int place, index_t channel, const output_tile& outputs,
+            const input_state& inputs) const {
+    double size = outputs.size[static_cast<std::size_t>(place)];
+    bool spoiled = inputs.spoiled || spoiled_[static_cast<std::size_t>(channel)] != 0;
     if (g_.bias != nullptr) {
-      const double bias = std::fabs((*g_.bias)[at.channel]);
+      const double bias = std::fabs((*g_.bias)[channel]);
       spoiled = spoiled || !std::isfinite(bias);
       size += std::isfinite(bias) ? bias : 0;
     }
-    result_.size[at.number] = size;
+    result_.size[number] = size;
     // A product of U and V, and in U up to 16 products with a coefficient, each of which meets an element of V.
-    result_.underflow[at.number] = weights * static_cast<double>(g_.in) * (1 + 16 * largest_input);
-    result_.may_spread[at.number] = spoiled || too_large(std::max(size, most_sum)) ? 1 : 0;
+    result_.underflow[number] =
+        weights_[static_cast<std::size_t>(place)] * static_cast<double>(g_.in) * (1 + 16 * inputs.largest);
+    result_.may_spread[number] = spoiled || too_large(std::max(size, outputs.most_sum)) ? 1 : 0;
   }
 
   const geometry& g_;
   const magnitudes& f_;
+  index_t squares_;  ///< elements of a transform
   transformed_sizes& result_;
-  std::vector<tile> filters_;  ///< |G||g||Gᵀ|
-  std::vector<char> spoiled_;  ///< filters of this output channel are not finite
+  std::vector<double>
+      filters_;  ///< |G||g||Gᵀ|, by element of the transform, then output channel, then channel
+  std::vector<char> spoiled_;         ///< filters of this output channel are not finite
+  std::array<double, 16> weights_{};  ///< sums of |Aᵀ|…|A|, by place
 };
 
 }  // namespace
@@ -242,16 +355,27 @@ transformed_sizes sizes_of_winograd(const layer& l, const pass_spec& pass, const
   const double roundings = static_cast<double>(g.in) + (outputs == 2 ? 11 : 25), unit = 0x1p-24;
   result.factor = roundings * unit / (1 - roundings * unit);
   const survey s(g, f, result);
+  if (t.at.empty()) {
+    const index_t tiles = s.tiles_of_a_group(), tasks = (tiles + tiles_at_once - 1) / tiles_at_once;
+    const index_t groups = count == 0 ? 0 : t.extents[0] * g.groups;
+#pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
+    for (index_t i = 0; i < groups * tasks; ++i) {
+      const index_t begin = i % tasks * tiles_at_once;
+      s.judge(i / tasks * tiles + begin, static_cast<int>(std::min<index_t>(tiles_at_once, tiles - begin)));
+    }
+    return result;
+  }
   std::vector<survey::entry> entries(count);
   for (std::size_t i = 0; i < count; ++i) entries[i] = s.entry_of(t.element(static_cast<index_t>(i)), i);
   std::ranges::sort(entries, {}, [](const survey::entry& e) { return std::pair(e.tile, e.channel); });
-  std::vector<std::size_t> tiles;
-  for (std::size_t i = 0; i < count; ++i)
-    if (i == 0 || entries[i].tile != entries[i - 1].tile) tiles.push_back(i);
-  const std::size_t all = tiles.size();
-  tiles.push_back(count);
+  std::vector<std::span<const survey::entry>> tiles;
+  for (std::size_t i = 0, first = 0; i < count; ++i)
+    if (i + 1 == count || entries[i + 1].tile != entries[i].tile) {
+      tiles.emplace_back(&entries[first], i + 1 - first);
+      first = i + 1;
+    }
 #pragma omp parallel for schedule(dynamic) num_threads(threads) if (threads > 1)
-  for (std::size_t i = 0; i < all; ++i) s.judge(entries.data() + tiles[i], entries.data() + tiles[i + 1]);
+  for (const auto& tile : tiles) s.judge(tile);
   return result;
 }
 

@@ -131,6 +131,26 @@ TEST_F(bench_run, cheats_get_a_reason_and_no_number) {
   EXPECT_TRUE(timing_of(s, "conv2d.forward/honest@cpu").measurement);
 }
 
+/// Of a large batch some samples are judged, and of all others only that they were written.
+TEST_F(bench_run, samples_stand_for_a_batch) {
+  bench_options o = with("relu.forward/*@cheats", "relu x=96x8x48x48");
+  o.against = "relu.forward/honest@cheats";
+  o.layouts = {layout::nchw};
+  const record::bench_section s = run_bench(box(), o);
+  const record::timing honest = timing_of(s, o.against);
+  EXPECT_TRUE(honest.measurement) << honest.reason;
+  const auto reason_of = [&](const std::string& cheat) {
+    const record::timing t = timing_of(s, "relu.forward/" + cheat + "@cheats");
+    EXPECT_EQ(t.verdict, record::verdict::fail) << cheat;
+    EXPECT_FALSE(t.measurement) << cheat;
+    return t.reason;
+  };
+  EXPECT_EQ(reason_of("skips_a_sample"), "it did not write 18432 of the 1769472 elements of y");
+  EXPECT_NE(reason_of("repeats_a_sample").find("y[n="), std::string::npos);
+  EXPECT_EQ(reason_of("forgets_the_end").rfind("y[n=95 c=7 h=47 w=47] is 1", 0), 0U)
+      << reason_of("forgets_the_end") << ": the place in the whole batch";
+}
+
 /// However short the time: who is too slow for it or wrong is so found out, and what it takes is said before.
 TEST_F(bench_run, a_budget_too_small_is_foreseen_and_nobody_goes_unjudged) {
   bench_options o = with("conv2d.forward/*");

@@ -73,6 +73,42 @@ void crashes_later(const problem& p, const float* x, const float* weight, const 
   honest(p, x, weight, bias, y);
 }
 
+/// relu of a batch, of which only some samples will be judged.
+struct batch {
+  std::int64_t samples, size;
+  static batch read(plumb::problem_reader& reader, int) {
+    reader.knows_only({"x"});
+    const auto x = reader.shape("x", 4);
+    return {x[0], x[1] * x[2] * x[3]};
+  }
+};
+
+/// relu of the samples that `takes` takes.
+template <class Takes>
+void rectify(const batch& b, const plumb_call& call, Takes&& takes) {
+  const float* const x = plumb::read_pointer<float>(call, 0);
+  float* const y = plumb::write_pointer<float>(call, 0);
+  for (std::int64_t n = 0; n < b.samples; ++n)
+    for (std::int64_t i = n * b.size; takes(n) && i < (n + 1) * b.size; ++i) y[i] = x[i] > 0.0F ? x[i] : 0.0F;
+}
+
+void honest_relu(const batch& b, const plumb_call& call) {
+  rectify(b, call, [](std::int64_t) { return true; });
+}
+void skips_a_sample(const batch& b, const plumb_call& call) {
+  rectify(b, call, [&](std::int64_t n) { return n != b.samples / 3; });
+}
+void repeats_a_sample(const batch& b, const plumb_call& call) {
+  honest_relu(b, call);
+  float* const y = plumb::write_pointer<float>(call, 0);
+  for (std::int64_t n = 1; n < b.samples; ++n)
+    std::memcpy(y + n * b.size, y, static_cast<std::size_t>(b.size) * sizeof(float));
+}
+void forgets_the_end(const batch& b, const plumb_call& call) {
+  honest_relu(b, call);
+  plumb::write_pointer<float>(call, 0)[b.samples * b.size - 1] = 1.0F;
+}
+
 }  // namespace
 
 std::vector<plumb::plugin_kernel> plumb::plugin_kernels() {
@@ -84,5 +120,12 @@ std::vector<plumb::plugin_kernel> plumb::plugin_kernels() {
           plumb::conv2d_forward("conv2d.forward/nothing@cpu", nothing),
           plumb::conv2d_forward("conv2d.forward/wrong@cpu", wrong),
           plumb::conv2d_forward("conv2d.forward/crashes@cpu", crashes),
-          plumb::conv2d_forward("conv2d.forward/crashes_later@cpu", crashes_later)};
+          plumb::conv2d_forward("conv2d.forward/crashes_later@cpu", crashes_later),
+          plumb::plugin_kernel::of<batch>("relu.forward/honest@cheats", honest_relu).arithmetic("exact"),
+          plumb::plugin_kernel::of<batch>("relu.forward/skips_a_sample@cheats", skips_a_sample)
+              .arithmetic("exact"),
+          plumb::plugin_kernel::of<batch>("relu.forward/repeats_a_sample@cheats", repeats_a_sample)
+              .arithmetic("exact"),
+          plumb::plugin_kernel::of<batch>("relu.forward/forgets_the_end@cheats", forgets_the_end)
+              .arithmetic("exact")};
 }

@@ -2,6 +2,8 @@
 // linear in, which axis counts samples) and know no layer.
 #include "properties/laws/common.hpp"
 
+#include <numeric>
+
 #include "properties/laws/embedding.hpp"
 
 namespace plumb {
@@ -137,61 +139,14 @@ void forward_has_adjoint(lab<T>& bench) {
 
 // The batch --------------------------------------------------------------------------------------------
 
-/// The axis of a tensor that counts samples, or -1.
-int batch_axis(const layer& l, std::string_view tensor) {
-  const tensor_spec& s = l.spec(tensor);
-  const shape& extents = l.shapes()[tensor];
-  if (s.batch_axis < 0 || s.batch_axis >= extents.rank()) return -1;
-  const bool counts =
-      l.batchwise() || axis_letters(s, extents.rank())[static_cast<std::size_t>(s.batch_axis)] == 'n';
-  return counts ? s.batch_axis : -1;
-}
+bool has_batch(const layer& l, const pass_spec&) { return samples_of(l) >= 0; }
+bool has_independent_samples(const layer& l, const pass_spec&) { return l.batchwise() && samples_of(l) >= 0; }
 
-/// Number of samples, or -1 if the layer has no batch.
-index_t samples(const layer& l) {
-  for (const tensor_spec& s : l.describe().inputs)
-    if (l.present(s.name) && batch_axis(l, s.name) >= 0) return l.shapes()[s.name][batch_axis(l, s.name)];
-  return -1;
-}
-
-bool has_batch(const layer& l, const pass_spec&) { return samples(l) >= 0; }
-bool has_independent_samples(const layer& l, const pass_spec&) { return l.batchwise() && samples(l) >= 0; }
-
-std::shared_ptr<const layer> with_samples(const layer& l, index_t count) {
-  problem text = spelled_out(l);
-  for (const tensor_spec& s : l.describe().inputs) {
-    if (!l.present(s.name) || batch_axis(l, s.name) < 0) continue;
-    shape extents = l.shapes()[s.name];
-    extents[batch_axis(l, s.name)] = count;
-    text.set(s.name, to_string(extents));
-  }
-  return derived(text);
-}
-
-/// Samples first … of every tensor that has them; other tensors as they are.
-template <class T>
-tensor_set<T> some_samples(const layer& l, const layer& part, const tensor_set<T>& all, index_t first) {
-  tensor_set<T> result;
-  for (const auto& e : all.entries()) {
-    const int axis = batch_axis(l, e.name);
-    if (axis < 0) {
-      result.entries().push_back(e);
-      continue;
-    }
-    const auto from = [&](const shape& at) {
-      shape there = at;
-      there[axis] += first;
-      return there;
-    };
-    if (e.is_index) {
-      tensor<index_t>& t = result.add_indices(e.name, tensor<index_t>(part.shapes()[e.name]));
-      for_each_index(t.extents(), [&](const shape& at) { t.view()(at) = e.index.view()(from(at)); });
-    } else {
-      tensor<T>& t = result.add(e.name, tensor<T>(part.shapes()[e.name]));
-      for_each_index(t.extents(), [&](const shape& at) { t.view()(at) = e.real.view()(from(at)); });
-    }
-  }
-  return result;
+/// As many samples, one after the other, from `first` on.
+std::vector<index_t> in_a_row(index_t first, index_t count) {
+  std::vector<index_t> list(static_cast<std::size_t>(count));
+  std::iota(list.begin(), list.end(), first);
+  return list;
 }
 
 /// The results of a batch are those of its two parts: one after the other, or, for results that all samples
@@ -199,14 +154,14 @@ tensor_set<T> some_samples(const layer& l, const layer& part, const tensor_set<T
 template <class T>
 void batch_split(lab<T>& bench) {
   const layer& l = bench.about();
-  const index_t count = samples(l);
+  const index_t count = samples_of(l);
   bench.require(count >= 2);
   const index_t cut = bench.between(1, count - 1);
-  const auto head = with_samples(l, cut), tail = with_samples(l, count - cut);
+  const auto head = derived(with_samples(l, cut)), tail = derived(with_samples(l, count - cut));
   const tensor_set<T> reads = bench.reads(l, bench.pass());
   const auto whole = bench.run(l, reads);
-  const auto first = bench.run(*head, some_samples(l, *head, reads, 0));
-  const auto second = bench.run(*tail, some_samples(l, *tail, reads, cut));
+  const auto first = bench.run(*head, some_samples(l, *head, reads, in_a_row(0, cut)));
+  const auto second = bench.run(*tail, some_samples(l, *tail, reads, in_a_row(cut, count - cut)));
   for (const auto& e : whole.entries()) {
     const int axis = batch_axis(l, e.name);
     const auto part_of = [&](const shape& at) {
@@ -235,9 +190,9 @@ struct permuted_batch {
   template <class T>
   embedding operator()(lab<T>& bench) const {
     const layer& l = bench.about();
-    bench.require(samples(l) >= 2);
+    bench.require(samples_of(l) >= 2);
     embedding e{.from = {}, .to = derived(spelled_out(l)), .into = {}};
-    const auto order = bench.permutation(samples(l));
+    const auto order = bench.permutation(samples_of(l));
     for (const auto& [name, extents] : l.shapes().entries()) {
       const int axis = batch_axis(l, name);
       if (axis < 0) continue;
@@ -253,7 +208,7 @@ struct permuted_batch {
 /// No samples: what all samples share is 0, and everything else is empty.
 template <class T>
 void empty_batch(lab<T>& bench) {
-  const auto empty = with_samples(bench.about(), 0);
+  const auto empty = derived(with_samples(bench.about(), 0));
   const pass_spec* pass = empty->find_pass(bench.pass().name);
   bench.require(pass != nullptr);
   const auto writes = bench.run(*empty, bench.reads(*empty, *pass));

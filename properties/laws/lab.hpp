@@ -8,6 +8,7 @@
 #include "properties/generators/problem_space.hpp"
 #include "properties/laws/known.hpp"
 #include "reference/layers/catalogue.hpp"
+#include "verify/batch.hpp"
 #include "verify/evaluate.hpp"
 #include "verify/law.hpp"
 
@@ -197,14 +198,6 @@ class lab {
 
 /// `x` for `x` and for its gradient `dx`.
 inline const std::string& base_name(const layer& l, std::string_view tensor) { return l.spec(tensor).name; }
-
-/// The full text of a problem without its outputs: every attribute can be replaced.
-inline problem spelled_out(const layer& l) {
-  problem text(l.name());
-  for (const problem::field& f : l.resolved().fields())
-    if (!is_output(l, f.key)) text.set(f.key, f.value);
-  return text;
-}
 
 /// `pad=` with a number for each side.
 inline std::string sides_text(const std::vector<index_t>& before, const std::vector<index_t>& after) {

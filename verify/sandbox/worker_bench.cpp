@@ -117,6 +117,7 @@ class session {
   void swap(int set) const;
   void copy_inputs(int from, int to) const;
   void poison_outputs(int set) const;
+  std::string what_it_left(int set) const;
   fingerprint look_at_outputs(int set, bool deterministic) const;
   void show_picks(std::size_t kernel, int set) const;
   int spare() const { return asked_.sets; }  ///< the set of buffers for untimed runs
@@ -212,6 +213,10 @@ void session::rehearse(competitor& c) {
     const double took = now() - start;
     if (run == 0) {
       show_picks(static_cast<std::size_t>(&c - competitors_.data()), spare());
+      if (std::string left = what_it_left(spare()); !left.empty()) {
+        c.result.trouble = std::move(left);
+        return;
+      }
       c.slow = took > hopeless * asked_.seconds_per_kernel && took > bearable;
     } else {
       c.slow = run == 1 && took > asked_.seconds_per_kernel;
@@ -299,6 +304,21 @@ std::uint64_t hash_of(const std::byte* data, std::size_t bytes) {
   std::uint64_t all = 0;
   for (const std::uint64_t each : hash) all = (all ^ each) * 0xff51afd7ed558ccdU + (all >> 29);
   return all;
+}
+
+/// Says so if the call left elements of its outputs as poison_outputs left them: only some of them will be judged.
+std::string session::what_it_left(int set) const {
+  constexpr std::uint32_t poison = 0xffffffffU;
+  for (std::size_t i = 0; i < asked_.writes.size(); ++i) {
+    const tensor_ref& t = writes_[static_cast<std::size_t>(set)][i];
+    if (t.data == nullptr || t.type != dtype::f32) continue;  // every bit set may be an index
+    const auto* const bits = static_cast<const std::uint32_t*>(t.data);
+    const auto left = std::count(bits, bits + t.extents.size(), poison);
+    if (left == 0) continue;
+    return "it did not write " + std::to_string(left) + " of the " + std::to_string(t.extents.size()) +
+           " elements of " + asked_.writes[i].name;
+  }
+  return {};
 }
 
 fingerprint session::look_at_outputs(int set, bool deterministic) const {

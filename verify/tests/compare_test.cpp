@@ -78,6 +78,54 @@ TEST(compare, one_wrong_element_anywhere_fails) {
   }
 }
 
+/// Many elements are looked at together, most of which have nothing about them: what is told of all is what each of them
+/// tells by itself.
+TEST(compare, together_and_one_by_one_say_the_same) {
+  const float odd[] = {0.0F, -0.0F, -3.0F, 1e30F, static_cast<float>(nan), static_cast<float>(infinity),
+                       1.0F};
+  for (const index_t at : {0, 1, 62, 63, 64, 127, 128, 190, 191, 196}) {
+    for (const float value : odd) {
+      fixture f({197}, 2e-3, 1e-2);
+      for (index_t i = 0; i < 197; ++i)
+        f.got[i] *= 1 + 1e-6F * static_cast<float>(i * 37 % 101);  // the worst so far comes and goes
+      f.got[at] = value;
+      if (value == 1.0F) f.bounds.statistical[static_cast<std::size_t>(at)] = infinity;
+      const comparison all = f.run();
+      comparison sum;
+      double worst = -1;
+      for (index_t i = 0; i < 197; ++i) {
+        fixture one({1}, f.bounds.statistical[static_cast<std::size_t>(i)], 1e-2);
+        one.t.value = {f.t.value[static_cast<std::size_t>(i)]};
+        one.t.size = {2 * one.t.value[0]};
+        one.got[0] = f.got[i];
+        const comparison& c = one.run();
+        sum.failures += c.failures;
+        sum.above_proven += c.above_proven;
+        sum.non_finite += c.non_finite;
+        sum.unbounded += c.unbounded;
+        sum.worst_statistical = std::max(sum.worst_statistical, c.worst_statistical);
+        sum.worst_proven = std::max(sum.worst_proven, c.worst_proven);
+        sum.worst_ulps = std::max(sum.worst_ulps, c.worst_ulps);
+        for (std::size_t bin = 0; bin < sum.ulp_counts.size(); ++bin)
+          sum.ulp_counts[bin] += c.ulp_counts[bin];
+        if (c.passed() == all.passed() && c.worst_statistical > worst) {
+          worst = c.worst_statistical;
+          sum.worst.at = i;
+        }
+      }
+      ASSERT_EQ(all.failures, sum.failures) << at << " holds " << value;
+      EXPECT_EQ(all.above_proven, sum.above_proven);
+      EXPECT_EQ(all.non_finite, sum.non_finite);
+      EXPECT_EQ(all.unbounded, sum.unbounded);
+      EXPECT_EQ(all.worst_statistical, sum.worst_statistical);
+      EXPECT_EQ(all.worst_proven, sum.worst_proven);
+      EXPECT_EQ(all.worst_ulps, sum.worst_ulps);
+      EXPECT_EQ(all.ulp_counts, sum.ulp_counts);
+      EXPECT_EQ(all.worst.at, sum.worst.at) << at << " holds " << value;
+    }
+  }
+}
+
 TEST(compare, all_zero_and_all_nan_fail_everywhere) {
   fixture f;
   for (index_t i = 0; i < 15; ++i) f.got[i] = 0;

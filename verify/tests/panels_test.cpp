@@ -20,6 +20,7 @@ const char* const problems[] = {
     "conv1d x=4x5x19 weight=17x5x4 stride=3 flip=true",
     "conv3d x=2x3x4x5x3 weight=7x3x2x2x3 pad=1",
     "linear x=13x37 weight=19x37 bias=19",
+    "linear x=13x1100 weight=19x1100",
     "matmul x=7x23 w=23x35",
     "depthwise_conv2d x=2x5x8x9 weight=10x1x3x3 pad=1 multiplier=2",
     "conv_transpose2d x=2x4x5x6 weight=4x18x3x3 stride=2 pad=1",

@@ -137,6 +137,37 @@ TEST(winograd, flat_data_gives_the_published_growth) {
   }
 }
 
+/// Whole tensors are worked out many tiles at a time, single elements tile by tile: the same sizes, also where groups,
+/// images, channels and tiles do not come in the numbers that are taken together.
+TEST(winograd, elements_alone_and_together_have_the_same_size) {
+  for (const char* text :
+       {"conv2d x=2x6x23x27 weight=14x3x3x3 bias=14 groups=2 pad=1", "conv2d x=1x1x3x3 weight=1x1x3x3",
+        "conv2d x=3x5x9x50 weight=7x5x3x3 pad=0,2,1,0 flip=true"})
+    for (const char* pass_name : {"forward", "backward_data"})
+      for (const int m : {2, 4}) {
+        const auto l = plumb::bind(std::string_view(text));
+        const pass_spec& pass = *l->find_pass(pass_name);
+        tensor_set<double> reads = draw(*l, pass, regime::positive, 5, dtype::f32);
+        tensor<double>& data = reads[pass.reads.front()];
+        data[data.size() / 2] = std::numeric_limits<double>::quiet_NaN();
+        oracle all, some;
+        all.evaluate(*l, pass, reads, dtype::f32);
+        std::vector<index_t> elements;
+        for (index_t i = 0; i < all.results()[0].count(); i += 3) elements.push_back(i);
+        some.evaluate_some(*l, pass, reads, dtype::f32, elements);
+        const transformed_sizes whole = sizes_of_winograd(*l, pass, reads, all.results()[0], m, 2);
+        const transformed_sizes alone = sizes_of_winograd(*l, pass, reads, some.results()[0], m, 2);
+        ASSERT_EQ(whole.error, "");
+        for (std::size_t i = 0; i < elements.size(); ++i) {
+          const auto at = static_cast<std::size_t>(elements[i]);
+          ASSERT_NEAR(whole.size[at], alone.size[i], 1e-12 * alone.size[i])
+              << text << ' ' << pass_name << ' ' << at;
+          ASSERT_EQ(whole.underflow[at], alone.underflow[i]);
+          ASSERT_EQ(whole.may_spread[at], alone.may_spread[i]);
+        }
+      }
+}
+
 TEST(winograd, honest_transforms_stay_inside_in_every_regime) {
   double worst = 0;
   for (const int m : {2, 4})
