@@ -165,11 +165,20 @@ row form_of(const pairing& p) {
 
 bench_estimate estimate_of(const std::vector<pairing>& pairings) {
   // Of a contest: drawing and laying out the data, the roofs. Of a kernel in it: its least time and the hashes of its
-  // outputs; and two calls of a slow kernel take as long as many of a fast one, which is given more of them.
+  // outputs; and two calls of a slow kernel take as long as many of a fast one, which is given more of them. Of a pass that
+  // has to be judged whole: its definition, for all layouts once.
   constexpr double contest = 0.025, contest_byte = 6e-9;
   constexpr double entry = 2.5e-3, entry_byte = 0.75e-9, operation = 1 / 30e9;
+  constexpr double whole_element = 1.2e-6;
   bench_estimate e;
+  const pairing* before = nullptr;
   for (const pairing& p : pairings) {
+    const bool fresh = before == nullptr || before->about != p.about || before->pass != p.pass;
+    before = &p;
+    if (fresh && evidence::judges_whole(*p.about, *p.pass))
+      for (const std::string& name : p.pass->writes)
+        if (p.about->present(name))
+          e.least_seconds += whole_element * static_cast<double>(p.about->shapes()[name].size());
     const auto able = static_cast<double>(
         std::ranges::count_if(p.kernels, [](const kernel_info* k) { return k->unavailable.empty(); }));
     const double bytes = compulsory_bytes(*p.about, *p.pass, dtype::f32);
@@ -241,6 +250,7 @@ class season {
   void hold(fixture& f, std::size_t contests_left, bool memory_roof);
   std::vector<std::size_t> admit(fixture& f, double most_seconds);
   std::vector<std::size_t> readmit(const fixture& f) const;
+  std::shared_ptr<evidence> evidence_of(fixture& f);
   std::optional<known_verdict> obstacle(const fixture& f, const kernel_info& k, double most_seconds) const;
   void collect(fixture& f, const std::vector<std::size_t>& who, contest_result& result);
 
@@ -254,6 +264,7 @@ class season {
   budget time_;
   experience past_;
   std::vector<fixture> fixtures_;
+  std::shared_ptr<evidence> last_;  ///< of the contest before, which was the same one in another layout
   record::roof roof_;
 };
 
@@ -393,6 +404,20 @@ void season::collect(fixture& f, const std::vector<std::size_t>& who, contest_re
   }
 }
 
+/// That of the contest before, if it was the same one in another layout; then what it could afford counts.
+std::shared_ptr<evidence> season::evidence_of(fixture& f) {
+  const auto fits = [&] {
+    return last_ && last_->is_of(*f.about.about, *f.about.pass) &&
+           (visit_ == 0 || last_->most_judged() == f.most_judged);
+  };
+  if (!fits()) {
+    last_.reset();  // its memory, before more is asked for
+    last_ = std::make_shared<evidence>(f.about.about, *f.about.pass, options_.seed, f.most_judged);
+  }
+  f.most_judged = last_->most_judged();
+  return last_;
+}
+
 void season::hold(fixture& f, std::size_t contests_left, bool memory_roof) {
   time_.grant(contests_left);
   const std::vector<std::size_t> who =
@@ -404,10 +429,8 @@ void season::hold(fixture& f, std::size_t contests_left, bool memory_roof) {
                          .threads = threads_,
                          .rounds = options_.rounds,
                          .seconds_per_kernel = time_.per_kernel(who.size()),
-                         .seed = options_.seed,
                          .visit = visit_,
                          .memory_roof = memory_roof,
-                         .most_judged = f.most_judged,
                          .known = {}};
   for (const std::size_t i : who) {
     kernels.push_back(f.about.kernels[i]);
@@ -415,7 +438,7 @@ void season::hold(fixture& f, std::size_t contests_left, bool memory_roof) {
   }
   contest_result result;
   try {
-    contest c(f.about.about, *f.about.pass, kernels, how);
+    contest c(evidence_of(f), kernels, how);
     result = c.run(box_);
   } catch (const std::length_error& error) {
     for (const kernel_info* k : kernels) {

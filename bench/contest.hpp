@@ -4,17 +4,14 @@
 // the untimed ones bit for bit.
 #pragma once
 
-#include <limits>
-#include <list>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "bench/evidence.hpp"
 #include "bench/statistics.hpp"
 #include "reference/core/record.hpp"
-#include "verify/bounds.hpp"
-#include "verify/oracle.hpp"
 #include "verify/sandbox/bench_wire.hpp"
 #include "verify/sandbox/sandbox.hpp"
 
@@ -65,11 +62,9 @@ struct contest_conditions {
   int threads = 1;
   int rounds = 11;
   double seconds_per_kernel = 0.1;
-  std::uint64_t seed = 1;  ///< of the data
   int visit = 0;  ///< how often this contest was held before: another order, other elements exchanged
   bool memory_roof = false;
-  index_t most_judged = std::numeric_limits<index_t>::max();  ///< elements of an output; see choose_picks
-  std::vector<std::optional<judged_before>> known;            ///< one a kernel, or none
+  std::vector<std::optional<judged_before>> known;  ///< one a kernel, or none
 };
 
 class contest {
@@ -80,48 +75,26 @@ class contest {
       2;  ///< of the inputs that change from call to call; there is a spare one besides
 
   /// f32 data. Throws std::length_error, naming the need, if the tensors would take more than most_bytes.
-  contest(std::shared_ptr<const layer> l, const pass_spec& pass, std::vector<const kernel_info*> kernels,
+  contest(std::shared_ptr<evidence> truth, std::vector<const kernel_info*> kernels,
           const contest_conditions& how);
   contest_result run(sandbox& box);
 
  private:
   tensor_place place(const std::string& name, bool written);
-  void choose_picks();
-  void choose_samples();
-  std::vector<index_t> elements_of_samples(const std::string& tensor) const;
-  const tensor_set<double>& judged_data();
+  void place_picks();
   void write_picks();
   void write_inputs();
   std::string serve(sandbox& box, const std::vector<std::size_t>& who);
   std::vector<std::size_t> survivors(sandbox& box, contest_result& result);
   std::uint64_t hash_of_outputs(std::size_t place_in_answer) const;
   void judge(contestant& c, std::size_t number, std::size_t place_in_answer);
-  /// What the judgement on kernels of one declaration has in common.
-  struct declared_bounds {
-    std::string arithmetic;
-    double ulps = 0;
-    std::size_t tensor = 0;
-    std::string error;  ///< not empty: no bound is known
-    thresholds bounds;
-  };
-  const declared_bounds& bounds_for(const kernel_info& k, std::size_t tensor);
   void compare_tensor(contestant& c, std::size_t tensor, std::size_t place_in_answer, const kernel_info& k);
 
-  std::shared_ptr<const layer> layer_;
-  const pass_spec* pass_;
+  std::shared_ptr<evidence> truth_;
   std::vector<const kernel_info*> kernels_;
   contest_conditions how_;
   request request_;
-  std::vector<std::vector<index_t>> picks_;  ///< for each written tensor; empty: all elements
-  tensor_set<double> data_;                  ///< of set 0
-  /// What is judged: the layer, or the same with a few samples where samples do not depend on each other.
-  std::shared_ptr<const layer> judged_;
-  std::vector<index_t> samples_;                  ///< that are judged; empty: all
-  std::optional<tensor_set<double>> of_samples_;  ///< their data
   std::unique_ptr<shared_memory> memory_;
-  oracle truth_;
-  bool evaluated_ = false;
-  std::list<declared_bounds> bounds_;
 };
 
 }  // namespace plumb::bench

@@ -8,7 +8,7 @@
 #include "properties/carry_data.hpp"
 #include "reference/core/attributes.hpp"
 #include "reference/layers/catalogue.hpp"
-#include "verify/batch.hpp"
+#include "verify/parts.hpp"
 
 namespace plumb {
 namespace {

@@ -49,7 +49,12 @@ double student(double z, int freedom) {
   return z + (z * z * z + z) / (4 * n) + (5 * std::pow(z, 5) + 16 * z * z * z + 3 * z) / (96 * n * n);
 }
 
-change from_log(double log_ratio, double of_medians, double error, int freedom) {
+/// Whether a change stays one in the same direction if any share of what changed beside it, up to twice as much, is taken
+/// from it.
+bool stands_alone(double log_ratio, double beside) { return log_ratio * (log_ratio - 2 * beside) > 0; }
+
+change from_log(const shift& s, double error, int freedom) {
+  const double log_ratio = s.log_ratio;
   const double size = error > 0 ? std::abs(log_ratio) / error : log_ratio == 0 ? 0 : 1e9;
   const double reach = student(two_sided, freedom) * error;
   const bool same = std::abs(log_ratio) + student(one_sided, freedom) * error <= std::log(counts_from);
@@ -58,7 +63,8 @@ change from_log(double log_ratio, double of_medians, double error, int freedom) 
           std::exp(log_ratio + reach),
           std::erfc(as_normal(size, freedom) / std::sqrt(2.0)),
           same,
-          of_medians * log_ratio >= log_ratio * log_ratio / 2};
+          s.of_medians * log_ratio >= log_ratio * log_ratio / 2 && stands_alone(log_ratio, s.beside) &&
+              stands_alone(log_ratio, s.medians_beside)};
 }
 
 }  // namespace
@@ -105,7 +111,7 @@ void lean_on_each_other(std::vector<shift*> all) {
 }
 
 change change_of(const shift& s, double between_runs, double common) {
-  return from_log(s.log_ratio, s.of_medians, std::hypot(s.error, between_runs, common), s.freedom);
+  return from_log(s, std::hypot(s.error, between_runs, common), s.freedom);
 }
 
 change mean_change(const std::vector<shift>& shifts, double between_runs, double common) {
@@ -113,17 +119,23 @@ change mean_change(const std::vector<shift>& shifts, double between_runs, double
   constexpr double of_kernel = 0.007;
   if (shifts.empty()) return {};
   const auto n = static_cast<double>(shifts.size());
-  double sum = 0, of_medians = 0, within = 0;
+  double within = 0;
+  shift all;
   int freedom = 0;
-  for (const shift& s : shifts)
-    sum += s.log_ratio, within += s.error * s.error, freedom += s.freedom, of_medians += s.of_medians / n;
-  const double mean = sum / n;
+  for (const shift& s : shifts) {
+    all.log_ratio += s.log_ratio / n;
+    within += s.error * s.error;
+    freedom += s.freedom;
+    all.of_medians += s.of_medians / n;
+    all.beside += s.beside / n;
+    all.medians_beside += s.medians_beside / n;
+  }
   double apart = 0;
-  for (const shift& s : shifts) apart += (s.log_ratio - mean) * (s.log_ratio - mean);
+  for (const shift& s : shifts) apart += (s.log_ratio - all.log_ratio) * (s.log_ratio - all.log_ratio);
   const double seen = n > 1 ? std::sqrt(apart / (n - 1)) : 0;
   const double each = std::hypot(std::max(std::sqrt(within / n), seen), between_runs);
   const double error = std::hypot(each / std::sqrt(n), of_kernel, common);
-  return from_log(mean, of_medians, error, freedom);
+  return from_log(all, error, freedom);
 }
 
 std::vector<record::comparison> judge(const std::vector<change>& family) {

@@ -4,7 +4,7 @@
 // neighbours rested) a run knows itself if it was made of several visits, each in a process and memory of its own:
 // leaving out one visit at a time tells how much hangs on it (grouped jackknife; Efron & Tibshirani 1993, ch. 11).
 // Few visits tell little about one kernel, so the errors of one comparison lean on each other (Smyth 2004); a change
-// that the medians do not confirm is none. The many
+// that the medians do not confirm is none, and neither is one that the vendor's kernel beside it went along with. The many
 // verdicts of a comparison share one risk of a false alarm (Holm 1979).
 #pragma once
 
@@ -23,7 +23,9 @@ struct change {
   /// A change as large as `counts_from` is ruled out on either side: two one-sided tests at 5 % (Schuirmann 1987), so that
   /// a kernel that did change by as much is called `same` once in twenty comparisons at most.
   bool same = false;
-  /// The medians moved the same way, at least half as far: else the fastest calls tell of the machine.
+  /// The medians moved the same way, at least half as far, and something is left of the change even if a disturbed
+  /// machine slows the kernel down twice as much, in logarithms, as the vendor's kernel timed beside it: else the fastest
+  /// calls tell of the machine.
   bool confirmed = true;
 };
 
@@ -52,6 +54,8 @@ struct shift {
   int freedom = 0;
   bool visited = false;
   double of_medians = 0;  ///< what the medians of all samples say
+  /// The same two of a vendor's kernel in the same contest; 0 if there is none.
+  double beside = 0, medians_beside = 0;
 };
 shift shift_of(const level& before, const level& after);
 /// The errors of all shifts of a comparison, drawn toward the quieter ones: each as if it had some visits more.

@@ -67,9 +67,14 @@ class controls {
     for (const pair_of_timings& p : all) {
       if (!p.after->peer || p.after->implementation != p.before->implementation) continue;
       const timing& t = *p.after;
-      const pair_of_timings*& best = by_contest_[t.set + "\n" + t.problem + "\n" + t.layout + "\n" + job(t)];
+      const pair_of_timings*& best = by_contest_[contest_of(t)];
       if (best == nullptr || (t.baseline && !best->after->baseline)) best = &p;
     }
+  }
+  /// Of the contest that `t` took part in, or nothing.
+  const pair_of_timings* of(const timing& t) const {
+    const auto at = by_contest_.find(contest_of(t));
+    return at == by_contest_.end() ? nullptr : at->second;
   }
   std::vector<const pair_of_timings*> chosen() const {
     std::vector<const pair_of_timings*> list;
@@ -78,6 +83,9 @@ class controls {
   }
 
  private:
+  static std::string contest_of(const timing& t) {
+    return t.set + "\n" + t.problem + "\n" + t.layout + "\n" + job(t);
+  }
   std::map<std::string, const pair_of_timings*> by_contest_;
 };
 
@@ -112,6 +120,11 @@ double divide_out_the_machine(std::vector<pair_of_timings>& all, bool same_machi
     p.shift.log_ratio -= trust * machine;
     p.shift.of_medians -= trust * machine;
   }
+  for (pair_of_timings& p : all)
+    if (const pair_of_timings* control = p.after->peer ? nullptr : peers.of(*p.after)) {
+      p.shift.beside = control->shift.log_ratio;
+      p.shift.medians_beside = control->shift.of_medians;
+    }
   return std::sqrt(trust) * seen;
 }
 
@@ -166,6 +179,8 @@ change mean_of_ours(const std::vector<pair_of_timings>& all, double between, dou
     for (const shift& s : shifts) {
       mean.log_ratio += s.log_ratio / static_cast<double>(shifts.size());
       mean.of_medians += s.of_medians / static_cast<double>(shifts.size());
+      mean.beside += s.beside / static_cast<double>(shifts.size());
+      mean.medians_beside += s.medians_beside / static_cast<double>(shifts.size());
       mean.error = std::max(mean.error, s.error);
       mean.freedom = std::max(mean.freedom, s.freedom);
     }

@@ -139,31 +139,37 @@ void forward_has_adjoint(lab<T>& bench) {
 
 // The batch --------------------------------------------------------------------------------------------
 
-bool has_batch(const layer& l, const pass_spec&) { return samples_of(l) >= 0; }
-bool has_independent_samples(const layer& l, const pass_spec&) { return l.batchwise() && samples_of(l) >= 0; }
+bool has_batch(const layer& l, const pass_spec&) { return count_of(parts::samples, l) >= 0; }
+bool has_independent_samples(const layer& l, const pass_spec&) {
+  return l.batchwise() && count_of(parts::samples, l) >= 0;
+}
 
-/// As many samples, one after the other, from `first` on.
+bool has_independent_channels(const layer& l, const pass_spec& pass) {
+  return writes_apart(parts::channels, l, pass);
+}
+
+/// As many parts, one after the other, from `first` on.
 std::vector<index_t> in_a_row(index_t first, index_t count) {
   std::vector<index_t> list(static_cast<std::size_t>(count));
   std::iota(list.begin(), list.end(), first);
   return list;
 }
 
-/// The results of a batch are those of its two parts: one after the other, or, for results that all samples
+/// The results of a problem are those of its two halves: one after the other, or, for results that all parts
 /// share (gradients of weights, sums), added up.
 template <class T>
-void batch_split(lab<T>& bench) {
+void split(lab<T>& bench, parts of) {
   const layer& l = bench.about();
-  const index_t count = samples_of(l);
+  const index_t count = count_of(of, l);
   bench.require(count >= 2);
   const index_t cut = bench.between(1, count - 1);
-  const auto head = derived(with_samples(l, cut)), tail = derived(with_samples(l, count - cut));
+  const auto head = derived(with_count(of, l, cut)), tail = derived(with_count(of, l, count - cut));
   const tensor_set<T> reads = bench.reads(l, bench.pass());
   const auto whole = bench.run(l, reads);
-  const auto first = bench.run(*head, some_samples(l, *head, reads, in_a_row(0, cut)));
-  const auto second = bench.run(*tail, some_samples(l, *tail, reads, in_a_row(cut, count - cut)));
+  const auto first = bench.run(*head, some_parts(of, l, *head, reads, in_a_row(0, cut)));
+  const auto second = bench.run(*tail, some_parts(of, l, *tail, reads, in_a_row(cut, count - cut)));
   for (const auto& e : whole.entries()) {
-    const int axis = batch_axis(l, e.name);
+    const int axis = axis_of(of, l, e.name);
     const auto part_of = [&](const shape& at) {
       shape there = at;
       const bool late = at[axis] >= cut;
@@ -174,7 +180,7 @@ void batch_split(lab<T>& bench) {
       for_each_index(e.extents(), [&](const shape& at) {
         const auto [part, there] = part_of(at);
         bench.claim(e.index.view()(at) == part->index.view()(there),
-                    e.name + " differs between batch and part");
+                    e.name + " differs between the whole and a part");
       });
     } else {
       bench.claim_all(e.name, e.real, [&](const shape& at) {
@@ -190,11 +196,11 @@ struct permuted_batch {
   template <class T>
   embedding operator()(lab<T>& bench) const {
     const layer& l = bench.about();
-    bench.require(samples_of(l) >= 2);
+    bench.require(count_of(parts::samples, l) >= 2);
     embedding e{.from = {}, .to = derived(spelled_out(l)), .into = {}};
-    const auto order = bench.permutation(samples_of(l));
+    const auto order = bench.permutation(count_of(parts::samples, l));
     for (const auto& [name, extents] : l.shapes().entries()) {
-      const int axis = batch_axis(l, name);
+      const int axis = axis_of(parts::samples, l, name);
       if (axis < 0) continue;
       e.into[name] = [axis, order](shape at) {
         at[axis] = order[static_cast<std::size_t>(at[axis])];
@@ -208,7 +214,7 @@ struct permuted_batch {
 /// No samples: what all samples share is 0, and everything else is empty.
 template <class T>
 void empty_batch(lab<T>& bench) {
-  const auto empty = derived(with_samples(bench.about(), 0));
+  const auto empty = derived(with_count(parts::samples, bench.about(), 0));
   const pass_spec* pass = empty->find_pass(bench.pass().name);
   bench.require(pass != nullptr);
   const auto writes = bench.run(*empty, bench.reads(*empty, *pass));
@@ -254,7 +260,9 @@ std::vector<law> common_laws() {
   list.push_back(state("adjoint.forward", "<u, f(v) - f(0)> = <adjoint of f at u, v>", is_linear_forward,
                        [](auto& bench) { forward_has_adjoint(bench); }));
   list.push_back(state("batch_split", "a batch is its two parts, one after the other; shared results add up",
-                       has_independent_samples, [](auto& bench) { batch_split(bench); }));
+                       has_independent_samples, [](auto& bench) { split(bench, parts::samples); }));
+  list.push_back(state("channel_split", "channels are their two parts, one after the other",
+                       has_independent_channels, [](auto& bench) { split(bench, parts::channels); }));
   list.push_back(state_embedding("batch_permutation", "permuted samples give permuted results", has_batch,
                                  permuted_batch()));
   list.push_back(state("empty_batch", "no samples: shared results are 0", has_independent_samples,

@@ -8,7 +8,7 @@
 #include "properties/generators/problem_space.hpp"
 #include "properties/laws/known.hpp"
 #include "reference/layers/catalogue.hpp"
-#include "verify/batch.hpp"
+#include "verify/parts.hpp"
 #include "verify/evaluate.hpp"
 #include "verify/law.hpp"
 

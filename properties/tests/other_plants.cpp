@@ -22,6 +22,12 @@ void common_plants(std::vector<plant>& list) {
                             for (double& v : w["dweight"].values())
                               v /= static_cast<double>(std::max<index_t>(1, l.shapes()["x"][0]));
                           }));
+  list.push_back(misread("channel_split", "batch_norm.forward",
+                         "takes the last channel's gamma for the one before", [](const layer&, tensors& r) {
+                           if (!r.has("gamma")) return;
+                           std::vector<double>& gamma = r["gamma"].values();
+                           if (gamma.size() > 1) gamma[gamma.size() - 2] = gamma.back();
+                         }));
   list.push_back(misread("batch_permutation", "conv2d.forward", "ignores the last sample",
                          [](const layer&, tensors& r) { drop_last(r["x"], 0); }));
   list.push_back(miswrite("empty_batch", "conv2d.backward_weights",

@@ -39,6 +39,7 @@ struct batch_norm {
   static constexpr std::string_view formula = "y = gamma[c]·(x - mean[c])/√(var[c] + eps) + beta[c]";
   static constexpr bool rational = false;
   static constexpr int degree = 0;
+  static constexpr bool channelwise = true;
   bool operator==(const batch_norm&) const = default;
 
   static void attributes(auto& self, auto&& visit) {

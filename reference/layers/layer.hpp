@@ -94,6 +94,9 @@ class layer {
   virtual int degree() const = 0;
   /// Samples along the batch axis are independent (a mean over the batch is not).
   virtual bool batchwise() const = 0;
+  /// Whatever is computed belongs to a channel and depends on no other: the same layer of some channels, with their
+  /// parameters, gives just those.
+  virtual bool channelwise() const = 0;
   /// Whether the layer has kinks and reports who won each maximum; a changed trace means a kink was crossed.
   virtual bool has_winners() const = 0;
   virtual std::vector<index_t> winners(const bundle<const double>& in) const = 0;

@@ -232,6 +232,7 @@ struct group_norm : normalised_rows<group_norm> {
 struct instance_norm : normalised_rows<instance_norm> {
   static constexpr std::string_view formula =
       "y = gamma[c]·(x - mean)/√(var + eps) + beta[c], over one channel of a sample";
+  static constexpr bool channelwise = true;
   static constexpr std::string_view x_axes = "nc*", parameter_axes = "c";
   bool operator==(const instance_norm&) const = default;
 

@@ -60,6 +60,7 @@ class planted_layer final : public layer {
   bool rational_arithmetic() const override { return good_.rational_arithmetic(); }
   int degree() const override { return good_.degree(); }
   bool batchwise() const override { return good_.batchwise(); }
+  bool channelwise() const override { return good_.channelwise(); }
   bool has_winners() const override { return good_.has_winners(); }
   std::vector<index_t> winners(const bundle<const double>& in) const override { return good_.winners(in); }
   void products(std::string_view pass, index_t flat, product_list& list) const override {

@@ -19,6 +19,8 @@ namespace {
 struct machine {
   double drift = 0.08, placement = 0.012, noise = 0.02, disturbed = 0.05, busy = 0.3;
   int visits = 5;
+  double swing =
+      0;  ///< so much slower, as a logarithm, it runs in three visits of four, ours half as much again
 };
 
 struct kernel_plan {
@@ -93,6 +95,46 @@ TEST(compare, no_false_regression_in_many_repetitions) {
   EXPECT_GE(10 * same, 9 * repetitions) << "called the same nearly always";
 }
 
+/// Measured, in milliseconds, on a virtual machine whose neighbour came and went: AlexNet's first layer by the same two
+/// kernels in two runs, the second of which hardly ever met the machine undisturbed.
+TEST(compare, no_false_regression_on_a_machine_of_two_speeds) {
+  const visits peer_before = {{1.79, 1.72, 2.46, 2.45, 1.73, 1.74, 1.77, 1.79, 1.74, 1.77, 1.78},
+                              {3.13, 2.35, 1.64, 3.09, 3.08, 3.09, 3.09, 3.1, 3.1, 1.7, 1.77},
+                              {2.36, 2.29, 1.69, 2.29, 1.65, 1.62, 1.67, 1.72, 2.61, 2.38, 1.85},
+                              {1.67, 1.65, 1.63, 1.86, 1.63, 1.63, 1.6, 1.66, 1.72, 1.7, 1.65},
+                              {2.52, 2.46, 2.45, 1.73, 1.81, 1.66, 2.54, 2.45, 2.5, 1.68, 2.53}};
+  const visits ours_before = {{25.51, 18.96, 21.77, 18.99, 18.17, 17.53, 17.08, 17.48, 24.35, 19.96, 26.32},
+                              {32.4, 22.23, 21.86, 19.46, 32.25, 32.25, 32.26, 32.2, 32.27, 32.28, 19.78},
+                              {28.28, 26.86, 28.22, 17.01, 17.94, 18.79, 29.25, 23.67},
+                              {17.09, 20.82, 18.84, 18.94, 18.1, 18.1, 18.53, 17.51, 19.67, 18.24, 20.01},
+                              {27.14, 19.36, 22.78, 27.57}};
+  const visits peer_after = {{3.27, 1.9, 1.97, 1.74, 2.56, 2.04, 2.3, 2.44, 2.52, 2.34, 2.38},
+                             {2.04, 2.48, 2.46, 1.87, 2.43, 2.37, 2.27, 2.41, 2.48, 2.4, 2.35},
+                             {2.49, 2.41, 2.47, 2.48, 3.19, 3.13, 3.15, 3.15, 3.14, 3.18, 3.16},
+                             {2.4, 3.15, 2.49, 2.45, 3.14, 3.2, 3.19, 3.13, 3.2, 3.15, 3.13}};
+  const visits ours_after = {{26.83, 27.86, 26.79, 30.84, 35.02, 40.94, 28.38, 28.82, 28.96, 29.03},
+                             {27.95, 25.69, 29.27, 29.16, 29.11, 29.55, 29.41, 29.86, 29.57, 29.35, 27.45},
+                             {28.02, 29.61, 33.51, 32.25, 32.28, 32.34, 32.26},
+                             {32.36, 27.72, 32.38, 32.31, 32.48, 32.36, 32.9}};
+  const auto shift_between = [](const visits& before, const visits& after) {
+    const auto middle = [](const visits& list) {
+      std::vector<double> all;
+      for (const auto& visit : list) all.insert(all.end(), visit.begin(), visit.end());
+      return std::log(median(all));
+    };
+    shift s = shift_of(level_of(before), level_of(after));
+    s.of_medians = middle(after) - middle(before);
+    return s;
+  };
+  shift ours = shift_between(ours_before, ours_after);
+  EXPECT_EQ(judge({change_of(ours, 0.007, 0)})[0], record::comparison::slower)
+      << "by itself it looks like that";
+  const shift peer = shift_between(peer_before, peer_after);
+  ours.beside = peer.log_ratio;
+  ours.medians_beside = peer.of_medians;
+  EXPECT_EQ(judge({change_of(ours, 0.007, 0)})[0], record::comparison::ambiguous);
+}
+
 TEST(compare, no_false_regression_without_peers_on_a_steady_machine) {
   const std::vector<kernel_plan> ours = {honest[1], honest[2]};
   machine steady;
@@ -106,24 +148,28 @@ TEST(compare, no_false_regression_without_peers_on_a_steady_machine) {
 TEST(compare, ten_percent_slower_is_slower) {
   std::vector<kernel_plan> changed = honest;
   changed[1].slowed = 1.1;
-  std::uint64_t seen = 0;
+  std::uint64_t slower = 0, faster = 0, on_five = 0;
   for (std::uint64_t seed = 0; seed < 2 * repetitions; seed += 2) {
     const comparison_of_runs c =
         compare_runs(bench_run(seed, {}, honest, 23), bench_run(seed + 1, {}, changed, 23));
-    EXPECT_EQ(find(c.kernels, changed[1].name).verdict, record::comparison::slower);
+    const bool seen = find(c.kernels, changed[1].name).verdict == record::comparison::slower;
+    slower += seen ? 1 : 0;
     EXPECT_NE(find(c.kernels, changed[2].name).verdict, record::comparison::slower);
-    EXPECT_TRUE(c.regression());
-    EXPECT_EQ(c.kernels.front().kernel, changed[1].name) << "the worst comes first";
+    EXPECT_EQ(c.regression(), seen);
+    EXPECT_TRUE(!seen || c.kernels.front().kernel == changed[1].name) << "the worst comes first";
     // The other way round it got faster, and that is no regression.
     const comparison_of_runs back =
         compare_runs(bench_run(seed + 1, {}, changed, 23), bench_run(seed, {}, honest, 23));
     EXPECT_FALSE(back.regression());
-    EXPECT_EQ(find(back.kernels, changed[1].name).verdict, record::comparison::faster);
-    seen += compare_runs(bench_run(seed, {}, honest, 5), bench_run(seed + 1, {}, changed, 5)).regression()
-                ? 1
-                : 0;
+    faster += find(back.kernels, changed[1].name).verdict == record::comparison::faster ? 1 : 0;
+    on_five += compare_runs(bench_run(seed, {}, honest, 5), bench_run(seed + 1, {}, changed, 5)).regression()
+                   ? 1
+                   : 0;
   }
-  EXPECT_GE(10 * seen, 8 * repetitions) << "on five problems most of the time";
+  // Once in a while the vendor's kernel is disturbed more in one run than in the other, and then nothing is called.
+  EXPECT_GE(slower + 1, repetitions);
+  EXPECT_GE(faster + 1, repetitions);
+  EXPECT_GE(10 * on_five, 8 * repetitions) << "on five problems most of the time";
 }
 
 TEST(compare, a_peer_that_got_slower_is_no_regression) {
@@ -285,6 +331,31 @@ TEST(change, what_the_medians_do_not_confirm_is_none) {
   EXPECT_EQ(judge({change_of(confirmed, 0, 0)})[0], record::comparison::slower);
   EXPECT_EQ(judge({change_of(denied, 0, 0)})[0], record::comparison::ambiguous);
   EXPECT_EQ(judge({mean_change({denied, denied}, 0, 0)})[0], record::comparison::ambiguous);
+}
+
+/// A machine that runs at another speed for seconds on end, and for some kernels more than for others: what the vendor's
+/// kernel beside ours went along with is no change of ours.
+TEST(change, is_ours_only_if_the_kernel_beside_it_stayed) {
+  using enum record::comparison;
+  const auto verdict = [](double log_ratio, double beside) {
+    const shift s{log_ratio, 0.01, 12, true, log_ratio, beside, beside};
+    const auto alone = judge({change_of(s, 0, 0)})[0];
+    EXPECT_EQ(alone, judge({mean_change({s, s, s}, 0, 0)})[0]);
+    return alone;
+  };
+  EXPECT_EQ(verdict(0.41, 0), slower);
+  EXPECT_EQ(verdict(0.41, 0.26), ambiguous) << "1.5 times slower, beside one 1.3 times slower";
+  EXPECT_EQ(verdict(0.41, 0.2), slower) << "0.01 is left";
+  EXPECT_EQ(verdict(0.41, -0.26), slower);
+  EXPECT_EQ(verdict(-0.41, 0), faster);
+  EXPECT_EQ(verdict(-0.41, -0.26), ambiguous);
+  EXPECT_EQ(verdict(-0.41, 0.1), faster);
+  EXPECT_EQ(verdict(0.0, 0.3), same);
+  EXPECT_EQ(verdict(0.41, std::nan("")), ambiguous);
+  const shift by_medians{0.41, 0.01, 12, true, 0.41, 0, 0.26},
+      by_fastest{0.41, 0.01, 12, true, 0.41, 0.26, 0};
+  EXPECT_EQ(judge({change_of(by_medians, 0, 0)})[0], ambiguous);
+  EXPECT_EQ(judge({change_of(by_fastest, 0, 0)})[0], ambiguous);
 }
 
 TEST(change, holm_shares_the_risk) {
