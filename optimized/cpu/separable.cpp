@@ -38,6 +38,10 @@ struct tap_block {
   index_t from = 0;  ///< its first output; the last block may begin inside the one before it
   index_t first_pick = 0;
   int taps = -1;  ///< -1: one output at a time
+  /// One tap of weight 1 each, which lie in one vector; straight: in their order.
+  enum class copies { no, picked, straight } copy = copies::no;
+  index_t repeats = 1;  ///< of a copy: so many blocks in a row, each of which reads `step` cells further on
+  index_t step = 0;
 };
 struct row_blocks {
   const axis_taps* taps = nullptr;
@@ -117,24 +121,51 @@ float one_output(const axis_taps& t, float fill, const source_rows& rows, index_
   return sum;
 }
 
-void across(const row_blocks& b, const source_rows& rows, float* out, bool past) {
+HWY_INLINE void copy_cells(const tap_block& block, const tap_pick& p, const float* row, float* out,
+                           bool past) {
+  const numbers d;
+  const float* from = row + p.near;
+  float* to = out + block.from;
+  if (block.copy == tap_block::copies::straight) {
+    for (index_t i = 0; i < block.repeats; ++i, from += block.step, to += lanes)
+      put(d, hn::LoadU(d, from), past, to);
+    return;
+  }
+  const auto at = hn::IndicesFromVec(d, hn::LoadU(hn::RebindToSigned<numbers>(), p.lane.data()));
+  for (index_t i = 0; i < block.repeats; ++i, from += block.step, to += lanes)
+    put(d, hn::TableLookupLanes(hn::LoadU(d, from), at), past, to);
+}
+
+/// The outputs of a block that reads `step` cells further on than its picks say.
+HWY_INLINE vector sum_cells(const row_blocks& b, const tap_block& block, const source_rows& rows,
+                            index_t step) {
   const numbers d;
   const vector none = hn::Set(d, no_tap);
+  vector sum = hn::Set(d, b.fill);
+  for (index_t r = 0; r < rows.count; ++r)
+    for (int k = 0; k < block.taps; ++k) {
+      const tap_pick& p = b.picks[static_cast<std::size_t>(block.first_pick + k)];
+      const vector share = hn::LoadU(d, p.weight.data()), x = pick(p, rows.row[r] + step, b.taps->in);
+      const vector w = hn::Mul(share, hn::Set(d, rows.weight[r]));
+      const vector next = r == 0 && k == 0 ? hn::Mul(w, x) : hn::MulAdd(w, x, sum);
+      sum = hn::IfThenElse(hn::Eq(share, none), sum, next);
+    }
+  return sum;
+}
+
+void across(const row_blocks& b, const source_rows& rows, float* out, bool past) {
+  const numbers d;
   for (const tap_block& block : b.blocks) {
     if (block.taps < 0) {
       for (index_t i = block.from; i < block.from + lanes; ++i) out[i] = one_output(*b.taps, b.fill, rows, i);
       continue;
     }
-    vector sum = hn::Set(d, b.fill);
-    for (index_t r = 0; r < rows.count; ++r)
-      for (int k = 0; k < block.taps; ++k) {
-        const tap_pick& p = b.picks[static_cast<std::size_t>(block.first_pick + k)];
-        const vector share = hn::LoadU(d, p.weight.data()), x = pick(p, rows.row[r], b.taps->in);
-        const vector w = hn::Mul(share, hn::Set(d, rows.weight[r]));
-        const vector next = r == 0 && k == 0 ? hn::Mul(w, x) : hn::MulAdd(w, x, sum);
-        sum = hn::IfThenElse(hn::Eq(share, none), sum, next);
-      }
-    put(d, sum, past, out + block.from);
+    if (block.copy != tap_block::copies::no && rows.count == 1 && rows.weight[0] == 1) {
+      copy_cells(block, b.picks[static_cast<std::size_t>(block.first_pick)], rows.row[0], out, past);
+      continue;
+    }
+    for (index_t i = 0; i < block.repeats; ++i)
+      put(d, sum_cells(b, block, rows, i * block.step), past, out + block.from + i * lanes);
   }
   for (index_t o = b.blocks.empty() ? 0 : b.taps->out; o < b.taps->out; ++o)
     out[o] = one_output(*b.taps, b.fill, rows, o);
@@ -283,6 +314,34 @@ bool pick_tap(const axis_taps& t, index_t o, index_t lanes, index_t k, tap_pick&
   return high - p.near < 2 * lanes;
 }
 
+tap_block::copies copy_of(const axis_taps& t, const tap_block& block, const tap_pick& p, index_t lanes) {
+  if (block.taps != 1 || p.wide || t.in < lanes) return tap_block::copies::no;
+  bool straight = true;
+  for (index_t i = 0; i < lanes; ++i) {
+    if (p.weight[static_cast<std::size_t>(i)] != 1) return tap_block::copies::no;
+    straight = straight && p.lane[static_cast<std::size_t>(i)] == i;
+  }
+  return straight ? tap_block::copies::straight : tap_block::copies::picked;
+}
+
+/// Whether the last block goes on as the one before it; then they become one.
+void join_copies(row_blocks& b, index_t lanes) {
+  if (b.blocks.size() < 2) return;
+  const tap_block& last = b.blocks.back();
+  tap_block& before = b.blocks[b.blocks.size() - 2];
+  if (last.copy == tap_block::copies::no || last.copy != before.copy ||
+      last.from != before.from + before.repeats * lanes)
+    return;
+  const tap_pick &next = b.picks[static_cast<std::size_t>(last.first_pick)],
+                 &first = b.picks[static_cast<std::size_t>(before.first_pick)];
+  const index_t step = before.repeats == 1 ? next.near - first.near : before.step;
+  if (next.lane != first.lane || next.near != first.near + before.repeats * step) return;
+  before.step = step;
+  ++before.repeats;
+  b.picks.resize(static_cast<std::size_t>(last.first_pick));
+  b.blocks.pop_back();
+}
+
 row_blocks blocks_of(const axis_taps& t, float fill, const separable_functions& set) {
   row_blocks b{.taps = &t, .fill = fill};
   const index_t lanes = set.lanes;
@@ -295,10 +354,13 @@ row_blocks blocks_of(const axis_taps& t, float fill, const separable_functions& 
     for (index_t i = 0; i < lanes; ++i) most = std::max(most, t.count(o + i));
     bool fits = most <= 8 && (t.in >= lanes || set.narrow);
     for (index_t k = 0; fits && k < most; ++k) fits = pick_tap(t, o, lanes, k, b.picks.emplace_back());
-    if (fits)
+    if (fits) {
       block.taps = static_cast<int>(most);
-    else
+      if (most == 1) block.copy = copy_of(t, block, b.picks.back(), lanes);
+      join_copies(b, lanes);
+    } else {
       b.picks.resize(static_cast<std::size_t>(block.first_pick));
+    }
   }
   return b;
 }
@@ -313,7 +375,10 @@ class separable_plan final : public plan {
     last_ = kp.layout == layout::nhwc;
     if (!last_) blocks_ = blocks_of(width(), taps_.fill, functions);
     most_rows_ = longest(depth()) * longest(height());
-    const auto room = static_cast<std::size_t>(most_rows_ * kp.threads);
+    // Two threads that write to one cache line wait for each other at every row: a line between them.
+    constexpr index_t a_line_of_floats = 32;  // and of its neighbour, which some processors fetch along
+    room_ = most_rows_ + a_line_of_floats;
+    const auto room = static_cast<std::size_t>(room_ * kp.threads);
     rows_.resize(room);
     weights_.resize(room);
   }
@@ -325,8 +390,7 @@ class separable_plan final : public plan {
     const bool past = goes_past_caches(y, rows * out_row()) && (last_ ? channels_ : width().out) % 16 == 0;
 #pragma omp parallel for num_threads(call.threads) schedule(static)
     for (int share = 0; share < call.threads; ++share) {
-      source_rows from{.row = rows_.data() + share * most_rows_,
-                       .weight = weights_.data() + share * most_rows_};
+      source_rows from{.row = rows_.data() + share * room_, .weight = weights_.data() + share * room_};
       for (index_t i = rows * share / call.threads; i < rows * (share + 1) / call.threads; ++i) {
         const index_t p = i % height().out, o = i / height().out % depth().out;
         write(x + i / (height().out * depth().out) * depth().in * height().in * in_row(), o, p, from,
@@ -369,7 +433,7 @@ class separable_plan final : public plan {
   row_blocks blocks_;
   std::vector<const float*> rows_;  ///< room for the rows of one output row, a thread each
   std::vector<float> weights_;
-  index_t most_rows_ = 1, images_ = 0, channels_ = 0;
+  index_t most_rows_ = 1, room_ = 1, images_ = 0, channels_ = 0;
   bool last_ = false;  ///< channels last
 };
 
