@@ -319,12 +319,18 @@ constexpr peer_pass pass_of = {Pass::name, supports<Pass>, make_plan<Pass>};
 constexpr peer_pass passes[] = {pass_of<forward_pass<false>>, pass_of<backward_data_pass<false>>,
                                 pass_of<backward_weights_pass>, pass_of<backward_bias_pass>};
 constexpr peer_pass bf16_passes[] = {pass_of<forward_pass<true>>, pass_of<backward_data_pass<true>>};
+bool has_bf16() {
+  const dnnl::cpu_isa best = dnnl::get_effective_cpu_isa();
+  return (static_cast<int>(best) & static_cast<int>(dnnl::cpu_isa::avx512_core)) ==
+         static_cast<int>(dnnl::cpu_isa::avx512_core);
+}
 #else
 constexpr peer_pass passes[] = {{"forward", nullptr, nullptr},
                                 {"backward_data", nullptr, nullptr},
                                 {"backward_weights", nullptr, nullptr},
                                 {"backward_bias", nullptr, nullptr}};
 constexpr peer_pass bf16_passes[] = {{"forward", nullptr, nullptr}, {"backward_data", nullptr, nullptr}};
+bool has_bf16() { return false; }
 #endif
 
 }  // namespace
@@ -335,6 +341,7 @@ void register_onednn_conv(registry& kernels) {
   for (const peer_pass& pass : bf16_passes) {
     kernel k = peer_row("conv2d", pass, "onednn_bf16", "oneDNN");
     k.arithmetic = "bf16_f32";
+    if (k.unavailable.empty() && !has_bf16()) k.unavailable = "oneDNN computes bf16 with AVX-512 only";
     kernels.add(std::move(k));
   }
 }

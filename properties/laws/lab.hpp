@@ -8,9 +8,9 @@
 #include "properties/generators/problem_space.hpp"
 #include "properties/laws/known.hpp"
 #include "reference/layers/catalogue.hpp"
-#include "verify/parts.hpp"
 #include "verify/evaluate.hpp"
 #include "verify/law.hpp"
+#include "verify/parts.hpp"
 
 namespace plumb {
 

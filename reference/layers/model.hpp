@@ -221,7 +221,9 @@ class layer_model final : public layer {
     if constexpr (requires { math_.batchwise(shapes_); }) return math_.batchwise(shapes_);
     return true;
   }
-  bool channelwise() const override { return requires { L::channelwise; }; }
+  bool channelwise() const override {
+    return requires { L::channelwise; };
+  }
   bool has_winners() const override {
     return requires(const L& l, bundle<const double> in) { l.template winners<double>(in); };
   }
