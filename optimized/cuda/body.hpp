@@ -22,12 +22,15 @@
 #ifdef __CUDACC__
 #define PLUMB_DEVICE __device__ __forceinline__
 #define PLUMB_UNROLL _Pragma("unroll")
+#define PLUMB_NO_UNROLL _Pragma("unroll 1")
 #elif defined(__clang__)
 #define PLUMB_DEVICE inline
 #define PLUMB_UNROLL _Pragma("unroll")
+#define PLUMB_NO_UNROLL
 #else
 #define PLUMB_DEVICE inline
 #define PLUMB_UNROLL _Pragma("GCC unroll 1")  // quick to compile; nobody times it
+#define PLUMB_NO_UNROLL
 #endif
 
 namespace plumb::cuda {

@@ -166,9 +166,10 @@ struct winograd_product {
   static PLUMB_DEVICE float right(const arguments& a, const column& c, int k) {
     return c.data == nullptr ? 0.0F : c.data[k * a.columns];
   }
-  static PLUMB_DEVICE void store(const arguments& a, int group, int, int m, offset n, float sum) {
-    a.m[(offset{group} * a.rows + m) * a.columns + n] = sum;
+  static PLUMB_DEVICE out_column out_at(const arguments& a, int group, int, offset n) {
+    return {a.m + offset{group} * a.rows * a.columns + n, a.columns};
   }
+  static PLUMB_DEVICE float with_bias(const arguments&, int, int, offset, float sum) { return sum; }
 };
 
 struct winograd_outputs {

@@ -29,6 +29,12 @@ struct conv_numbers {
   PLUMB_DEVICE int weight_column(int s) const { return flip ? w.taps - 1 - s : s; }
 };
 
+/// Where the sums of a column of a matrix product go: number m to first[m·stride].
+struct out_column {
+  float* first;
+  offset stride;
+};
+
 /// A tensor of four axes, n c h w (for weights k c r s), in elements.
 template <class T>
 struct view4 {

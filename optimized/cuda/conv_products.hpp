@@ -78,11 +78,12 @@ struct conv_forward_product {
     if (!a.p.h.inside(h) || !a.p.w.inside(w)) return 0;
     return c.image[t.channel * a.first.stride[1] + h * a.first.stride[2] + w * a.first.stride[3]];
   }
-  static PLUMB_DEVICE void store(const arguments& a, int group, int, int m, offset n, float sum) {
-    const int k = group * a.rows + m;
+  static PLUMB_DEVICE out_column out_at(const arguments& a, int group, int, offset n) {
     const offset image = n / a.p.w.out / a.p.h.out;
-    a.out(image, k, n / a.p.w.out % a.p.h.out, n % a.p.w.out) =
-        a.bias != nullptr ? sum + a.bias[k * a.bias_stride] : sum;
+    return {&a.out(image, offset{group} * a.rows, n / a.p.w.out % a.p.h.out, n % a.p.w.out), a.out.stride[1]};
+  }
+  static PLUMB_DEVICE float with_bias(const arguments& a, int group, int m, offset, float sum) {
+    return a.bias != nullptr ? sum + a.bias[(offset{group} * a.rows + m) * a.bias_stride] : sum;
   }
 };
 
@@ -117,9 +118,11 @@ struct conv_backward_data_product {
     if (h < 0 || w < 0) return 0;
     return c.image[t.channel * a.first.stride[1] + h * a.first.stride[2] + w * a.first.stride[3]];
   }
-  static PLUMB_DEVICE void store(const arguments& a, int group, int, int m, offset n, float sum) {
-    a.out(n / a.p.w.in / a.p.h.in, offset{group} * a.rows + m, n / a.p.w.in % a.p.h.in, n % a.p.w.in) = sum;
+  static PLUMB_DEVICE out_column out_at(const arguments& a, int group, int, offset n) {
+    const offset image = n / a.p.w.in / a.p.h.in;
+    return {&a.out(image, offset{group} * a.rows, n / a.p.w.in % a.p.h.in, n % a.p.w.in), a.out.stride[1]};
   }
+  static PLUMB_DEVICE float with_bias(const arguments&, int, int, offset, float sum) { return sum; }
 };
 
 template <bool ChannelsLast>
@@ -160,15 +163,13 @@ struct conv_backward_weights_product {
     if (!a.p.h.inside(h) || !a.p.w.inside(w)) return 0;
     return c.channel[k / a.terms * a.second.stride[0] + h * a.second.stride[2] + w * a.second.stride[3]];
   }
-  static PLUMB_DEVICE void store(const arguments& a, int group, int slice, int m, offset n, float sum) {
-    const offset k = offset{group} * a.rows + m;
-    if (a.slices > 1) {
-      a.parts[(offset{slice} * a.groups * a.rows + k) * a.columns + n] = sum;
-      return;
-    }
+  static PLUMB_DEVICE out_column out_at(const arguments& a, int group, int slice, offset n) {
+    const offset k = offset{group} * a.rows;
+    if (a.slices > 1) return {a.parts + (offset{slice} * a.groups * a.rows + k) * a.columns + n, a.columns};
     const tap_of_filter t = split<ChannelsLast>(static_cast<int>(n), a.p.group_c, a.p);
-    a.out(k, t.channel, a.p.weight_row(t.r), a.p.weight_column(t.s)) = sum;
+    return {&a.out(k, t.channel, a.p.weight_row(t.r), a.p.weight_column(t.s)), a.out.stride[0]};
   }
+  static PLUMB_DEVICE float with_bias(const arguments&, int, int, offset, float sum) { return sum; }
 };
 
 /// The weights' gradient in the order of the partial sums.

@@ -17,7 +17,7 @@ struct dense_arguments {
   int groups = 1, slices = 1;
   int terms = 0;
   dense_matrix a = {}, b = {};
-  const float* bias = nullptr;  ///< along n, or null
+  const float* bias = nullptr;  ///< along n, or null; only where there is one slice
   float* out = nullptr;         ///< row major
   float* parts = nullptr;       ///< [slice][m][n], where slices > 1
 };
@@ -50,11 +50,11 @@ struct dense_product {
   static PLUMB_DEVICE float right(const arguments& a, const column& c, int k) {
     return c.data == nullptr ? 0.0F : c.data[k * a.b.row];
   }
-  static PLUMB_DEVICE void store(const arguments& a, int, int slice, int m, offset n, float sum) {
-    if (a.slices > 1)
-      a.parts[(offset{slice} * a.rows + m) * a.columns + n] = sum;
-    else
-      a.out[m * a.columns + n] = a.bias != nullptr ? sum + a.bias[n] : sum;
+  static PLUMB_DEVICE out_column out_at(const arguments& a, int, int slice, offset n) {
+    return {(a.slices > 1 ? a.parts + offset{slice} * a.rows * a.columns : a.out) + n, a.columns};
+  }
+  static PLUMB_DEVICE float with_bias(const arguments& a, int, int, offset n, float sum) {
+    return a.bias != nullptr ? sum + a.bias[n] : sum;
   }
 };
 

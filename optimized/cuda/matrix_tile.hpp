@@ -20,7 +20,8 @@
 //     row row_at(a, group, slice, m);   column column_at(a, group, slice, n);   // outside: to be remembered
 //     float left(a, row, k);   float right(a, column, k);    // 0 outside, for 0 ≤ k < depth(a, slice)
 //     int depth(a, slice);
-//     void store(a, group, slice, m, n, sum);                // inside only
+//     out_column out_at(a, group, slice, n);                 // inside only; divisions once a column, not once a number
+//     float with_bias(a, group, m, n, sum);                  // what is stored
 #pragma once
 
 #include "optimized/cuda/conv_numbers.hpp"
@@ -121,14 +122,14 @@ struct matrix_tile {
                                  offset n0) {
     const int x = t % 16 * 4, y = t / 16 * 4;
     PLUMB_UNROLL
-    for (int i = 0; i < 4 * sub_m; ++i) {
-      const int m = m0 + i / 4 * 64 + y + i % 4;
-      if (m >= a.rows) continue;
+    for (int j = 0; j < 4 * sub_n; ++j) {
+      const offset n = n0 + j / 4 * 64 + x + j % 4;
+      if (Bug == plant::past_the_end ? n > a.columns : n >= a.columns) continue;
+      const out_column out = Problem::out_at(a, group, slice, n);
       PLUMB_UNROLL
-      for (int j = 0; j < 4 * sub_n; ++j) {
-        const offset n = n0 + j / 4 * 64 + x + j % 4;
-        if (Bug == plant::past_the_end ? n <= a.columns : n < a.columns)
-          Problem::store(a, group, slice, m, n, h.sum[i][j]);
+      for (int i = 0; i < 4 * sub_m; ++i) {
+        const int m = m0 + i / 4 * 64 + y + i % 4;
+        if (m < a.rows) out.first[m * out.stride] = Problem::with_bias(a, group, m, n, h.sum[i][j]);
       }
     }
   }
@@ -154,13 +155,12 @@ struct matrix_tile {
 
     const int terms = Problem::depth(a, slice);
     const int steps = Bug == plant::dropped_tail ? terms / depth : tiles(terms, depth);
-    load(a, h, t, 0, terms);
-    put(s, h, t, 0);
-    block.barrier();
-    for (int step = 0; step < steps; ++step) {
-      const int stage = step % 2;
+    // Step -1 only loads: the gathers stand once in the code, which is most of it.
+    PLUMB_NO_UNROLL
+    for (int step = -1; step < steps; ++step) {
+      const int stage = step & 1;
       if (step + 1 < steps) load(a, h, t, step + 1, terms);
-      multiply(s, h, t, Bug == plant::wrong_stage && step == 2 ? 1 - stage : stage);
+      if (step >= 0) multiply(s, h, t, Bug == plant::wrong_stage && step == 2 ? 1 - stage : stage);
       if (step + 1 < steps) put(s, h, t, 1 - stage);
       if (Bug == plant::lonely_barrier && t >= 128 && step + 1 == steps) return;
       if (Bug != plant::missing_barrier) block.barrier();

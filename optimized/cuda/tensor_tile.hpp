@@ -180,12 +180,18 @@ struct tensor_tile {
                                  offset n0) {
     const int g = t % 32 / 4, q = t % 4;
     PLUMB_UNROLL
-    for (int i = 0; i < 2; ++i) PLUMB_UNROLL
     for (int j = 0; j < 8; ++j) PLUMB_UNROLL
-    for (int part = 0; part < 4; ++part) {
-      const int m = m0 + t / 64 * 32 + 16 * i + g + part / 2 * 8;
-      const offset n = n0 + t / 32 % 2 * 64 + 8 * j + 2 * q + part % 2;
-      if (m < a.rows && n < a.columns) Problem::store(a, group, slice, m, n, h.sum[i][j][part]);
+    for (int right = 0; right < 2; ++right) {
+      const offset n = n0 + t / 32 % 2 * 64 + 8 * j + 2 * q + right;
+      if (n >= a.columns) continue;
+      const out_column out = Problem::out_at(a, group, slice, n);
+      PLUMB_UNROLL
+      for (int i = 0; i < 2; ++i) PLUMB_UNROLL
+      for (int below = 0; below < 2; ++below) {
+        const int m = m0 + t / 64 * 32 + 16 * i + g + 8 * below;
+        if (m < a.rows)
+          out.first[m * out.stride] = Problem::with_bias(a, group, m, n, h.sum[i][j][2 * below + right]);
+      }
     }
   }
 
@@ -204,13 +210,12 @@ struct tensor_tile {
       h.column[i] = Problem::column_at(a, group, slice, n0 + place<Problem::columns_along_k>(t, i));
     }
     const int terms = Problem::depth(a, slice), steps = tiles(terms, depth);
-    load(a, h, t, 0, terms);
-    put(s, h, t, 0);
-    block.barrier();
-    for (int step = 0; step < steps; ++step) {
-      const int stage = step % 2;
+    // Step -1 only loads: the gathers stand once in the code, which is most of it.
+    PLUMB_NO_UNROLL
+    for (int step = -1; step < steps; ++step) {
+      const int stage = step & 1;
       if (step + 1 < steps) load(a, h, t, step + 1, terms);
-      multiply(block, s, h, t, stage);
+      if (step >= 0) multiply(block, s, h, t, stage);
       if (step + 1 < steps) put(s, h, t, 1 - stage);
       block.barrier();
     }
