@@ -3,8 +3,9 @@
 //   relu         y = x ≤ 0 ? 0 : x          dx = x ≤ 0 ? 0 : dy        (so NaN passes, and -0 gives +0)
 //   sigmoid      e = exp(-|x|) ≤ 1, so nothing overflows; y = (x < 0 ? e : 1)/(1 + e)      dx = dy·(1 - y)·y
 //   tanh         with t = expm1(-2|x|): -t/(2 + t), which has the relative accuracy of expm1      dx = dy·(1 - y²)
-//   silu         x·σ(x); far below zero e^x is subnormal, so e^(x+64) stands in for it and e^-64 comes last
-//   mish         x·tanh(log(1 + e^x)) = x·(u² - 1)/(u² + 1), u = 1 + e^x, both divided by e^2x where x > 0
+//   silu         x·σ(x); far below zero e^x is subnormal, so it comes in two factors, one before the division and one
+//                after it: the result is rounded once to a subnormal, and at -∞ 0·∞ is NaN, as the definition has it
+//   mish         x·tanh(log(1 + e^x)) = x·w/(w + 2), w = e^x·(e^x + 2)       dx = dy·(w + 4x·e^x·(1 + e^x)/(w + 2))/(w + 2)
 //   gelu         x·Φ(x), or its tanh form x·σ(2u), u = √(2/π)·(x + 0.044715·x³)
 //   softplus     (max(s, 0) + log(1 + e^-|s|))/beta, s = beta·x
 //   elu, selu, celu from expm1; the others as they are defined (reference/layers/smooth.hpp, piecewise.hpp, gates.hpp)
@@ -21,6 +22,16 @@ struct constants {
   vector first, second;
 };
 
+/// σ(x) = above/below, with e = e^-|x|.
+struct sigmoid_parts {
+  vector e, above, below;
+};
+HWY_INLINE sigmoid_parts split_sigmoid(numbers d, vector x) {
+  const vector one = hn::Set(d, 1.0F);
+  const vector e = small_exp_of(d, x);
+  return {e, hn::IfNegativeThenElse(x, e, one), hn::Add(one, e)};
+}
+
 struct relu {
   HWY_INLINE vector operator()(numbers d, vector x, vector, constants) const {
     return hn::IfThenElse(hn::Le(x, hn::Zero(d)), hn::Zero(d), x);
@@ -35,11 +46,8 @@ struct relu_gradient {
 
 struct sigmoid {
   HWY_INLINE vector operator()(numbers d, vector x, vector, constants) const {
-    const vector one = hn::Set(d, 1.0F);
-    // Below -105 the result is 0 in f32; the limit keeps the conversion to integers inside exp in range.
-    const vector e = hn::Exp(d, hn::Max(hn::Neg(hn::Abs(x)), hn::Set(d, -105.0F)));
-    const vector y = hn::Div(hn::IfThenElse(hn::Lt(x, hn::Zero(d)), e, one), hn::Add(one, e));
-    return hn::IfThenElse(hn::IsNaN(x), x, y);
+    const sigmoid_parts s = split_sigmoid(d, x);
+    return hn::Div(s.above, s.below);
   }
 };
 
@@ -62,35 +70,23 @@ struct hyperbolic_tangent_gradient {
   }
 };
 
-/// x·σ(v) for a v of the sign of x, and NaN where v is.
-HWY_INLINE vector gated(numbers d, vector x, vector v) {
-  const vector one = hn::Set(d, 1.0F), shift = hn::Set(d, 64.0F);
-  const vector down = hn::Max(hn::Neg(hn::Abs(v)), hn::Set(d, -200.0F));
-  const auto deep = hn::Lt(down, hn::Neg(shift));
-  const vector e = hn::Exp(d, hn::IfThenElse(deep, hn::Add(down, shift), down));
-  const vector rest = hn::IfThenElse(deep, hn::Set(d, 1.6038108905486378e-28F), one);  // e^-64
-  const auto below = hn::Lt(v, hn::Zero(d));
-  const vector share =
-      hn::Div(hn::IfThenElse(below, e, one), hn::Add(one, hn::IfThenElse(deep, hn::Zero(d), e)));
-  const vector y = hn::Mul(hn::Mul(x, share), hn::IfThenElse(below, rest, one));
-  return hn::IfThenElse(hn::IsNaN(v), v, y);
-}
-
 struct silu {
   HWY_INLINE vector operator()(numbers d, vector x, vector, constants) const {
-    const auto lost = hn::Eq(x, hn::Set(d, -std::numeric_limits<float>::infinity()));
-    return hn::IfThenElse(lost, hn::Mul(x, hn::Zero(d)), gated(d, x, x));
+    const vector one = hn::Set(d, 1.0F);
+    const factors e = small_exp_in_halves(d, x);
+    const vector whole = hn::MulAdd(e.first, e.second, one);
+    const vector share = hn::Div(hn::Mul(x, hn::IfNegativeThenElse(x, e.first, one)), whole);
+    return hn::Mul(share, hn::IfNegativeThenElse(x, e.second, one));
   }
 };
 
 struct silu_gradient {
   HWY_INLINE vector operator()(numbers d, vector dy, vector x, constants) const {
-    const vector one = hn::Set(d, 1.0F);
-    const vector e = hn::Exp(d, hn::Max(hn::Neg(hn::Abs(x)), hn::Set(d, -105.0F)));
-    const vector larger = hn::Div(one, hn::Add(one, e)), smaller = hn::Div(e, hn::Add(one, e));
-    const auto below = hn::Lt(x, hn::Zero(d));
-    const vector s = hn::IfThenElse(below, smaller, larger), rest = hn::IfThenElse(below, larger, smaller);
-    return hn::IfThenElse(hn::IsNaN(x), x, hn::Mul(dy, hn::Add(s, hn::Mul(hn::Mul(x, s), rest))));
+    const sigmoid_parts parts = split_sigmoid(d, x);
+    const vector larger = hn::Div(hn::Set(d, 1.0F), parts.below), smaller = hn::Mul(parts.e, larger);
+    const vector s = hn::IfNegativeThenElse(x, smaller, larger);
+    const vector rest = hn::IfNegativeThenElse(x, larger, smaller);
+    return hn::Mul(dy, hn::MulAdd(hn::Mul(x, s), rest, s));
   }
 };
 
@@ -219,7 +215,7 @@ HWY_INLINE hn::Mask<numbers> beyond(numbers d, vector x, constants k) {
 
 struct softplus {
   HWY_INLINE vector operator()(numbers d, vector x, vector, constants k) const {
-    const vector s = hn::Mul(k.first, x), e = exp_of(d, hn::Neg(hn::Abs(s)));
+    const vector s = hn::Mul(k.first, x), e = small_exp_of(d, s);
     const vector above = hn::IfThenElseZero(hn::Gt(s, hn::Zero(d)), s);
     const vector y = hn::Div(hn::Add(above, log1p_of(d, e)), k.first);
     return hn::IfThenElse(beyond(d, x, k), x, y);
@@ -228,42 +224,38 @@ struct softplus {
 
 struct softplus_gradient {
   HWY_INLINE vector operator()(numbers d, vector dy, vector x, constants k) const {
-    const vector one = hn::Set(d, 1.0F), s = hn::Mul(k.first, x), e = exp_of(d, hn::Neg(hn::Abs(s)));
+    const vector one = hn::Set(d, 1.0F), s = hn::Mul(k.first, x), e = small_exp_of(d, s);
     const vector share = hn::IfThenElse(hn::Gt(s, hn::Zero(d)), one, e);
     const vector dx = hn::Div(hn::Mul(dy, share), hn::Add(one, e));
     return hn::IfThenElse(beyond(d, x, k), dy, dx);
   }
 };
 
-/// tanh(log(1 + e^x)) = above/below.
+/// tanh(log(1 + e^x)) = w/(w + 2), w = e^x·(e^x + 2): 1 beyond x = 22, where w is far from overflowing.
 struct mish_parts {
-  vector e, above, below;
+  vector near, e, w;
 };
 HWY_INLINE mish_parts split_mish(numbers d, vector x) {
-  const vector two = hn::Set(d, 2.0F), e = exp_of(d, hn::Neg(hn::Abs(x)));
-  const auto positive = hn::Gt(x, hn::Zero(d));
-  const vector above =
-      hn::IfThenElse(positive, hn::MulAdd(two, e, hn::Set(d, 1.0F)), hn::Mul(e, hn::Add(e, two)));
-  const vector more = hn::IfThenElse(positive, hn::Mul(hn::Mul(two, e), e), two);
-  return {e, above, hn::Add(above, more)};
+  const vector near = at_most(d, at_least(d, x, -110.0F), 22.0F);
+  const factors halves = exp_in_halves(d, near);
+  const vector e = hn::Mul(halves.first, halves.second);
+  return {near, e, hn::Mul(e, hn::Add(e, hn::Set(d, 2.0F)))};
 }
 
 struct mish {
   HWY_INLINE vector operator()(numbers d, vector x, vector, constants) const {
     const mish_parts t = split_mish(d, x);
-    return hn::Mul(x, hn::Div(t.above, t.below));
+    return hn::Mul(x, hn::Div(t.w, hn::Add(t.w, hn::Set(d, 2.0F))));
   }
 };
 
 struct mish_gradient {
   HWY_INLINE vector operator()(numbers d, vector dy, vector x, constants) const {
-    const vector one = hn::Set(d, 1.0F);
     const mish_parts t = split_mish(d, x);
-    const auto positive = hn::Gt(x, hn::Zero(d));
-    const vector s = hn::Div(hn::IfThenElse(positive, one, t.e), hn::Add(one, t.e));
-    const vector sech = hn::Div(
-        hn::Mul(hn::Mul(hn::Set(d, 2.0F), hn::Add(one, t.e)), hn::IfThenElse(positive, t.e, one)), t.below);
-    return hn::Mul(dy, hn::MulAdd(hn::Mul(hn::Mul(x, s), sech), sech, hn::Div(t.above, t.below)));
+    const vector below = hn::Add(t.w, hn::Set(d, 2.0F));
+    const vector bend = hn::Mul(hn::Mul(hn::Set(d, 4.0F), t.near), hn::MulAdd(t.e, t.e, t.e));
+    const vector slope = hn::Div(hn::Add(t.w, hn::Div(bend, below)), below);
+    return hn::Mul(dy, hn::Add(slope, hn::Sub(x, x)));  // NaN at the infinities, as x·sech² is
   }
 };
 
@@ -288,8 +280,8 @@ HWY_INLINE gelu_tanh_parts split_gelu_tanh(numbers d, vector x) {
   const vector one = hn::Set(d, 1.0F), near = at_most(d, at_least(d, x, -64.0F), 64.0F);
   const vector square = hn::Mul(near, near), twice_root = hn::Set(d, 1.595769122F);
   const vector v = hn::Mul(hn::Mul(twice_root, near), hn::MulAdd(hn::Set(d, 0.044715F), square, one));
-  const vector e = exp_of(d, hn::Neg(hn::Abs(v))), whole = hn::Add(one, e);
-  const vector larger = hn::Div(one, whole), smaller = hn::Div(e, whole);
+  const vector e = small_exp_of(d, v), whole = hn::Add(one, e);
+  const vector larger = hn::Div(one, whole), smaller = hn::Mul(e, larger);
   const auto below = hn::Lt(x, hn::Zero(d));
   return {hn::IfThenElse(below, smaller, larger), hn::IfThenElse(below, larger, smaller), near,
           hn::Mul(twice_root, hn::MulAdd(hn::Set(d, 0.134145F), square, one))};

@@ -31,12 +31,17 @@ HWY_INLINE vector at_most(numbers d, vector v, float high) {
 #endif
 }
 
-/// e^x = 2^n·(1 + rest).
+/// e^x = 2^n·(1 + rest); the low nine bits of `power` are n + Bias. Adding 1.5·2²³ rounds to a whole number and leaves it
+/// in the last bits, which saves the rounding, the conversion and what a conversion does about numbers out of range.
+using whole_numbers = hn::RebindToSigned<numbers>;
 struct exponential {
-  vector n, rest;
+  hn::Vec<whole_numbers> power;
+  vector rest;
 };
+template <int Bias>
 HWY_INLINE exponential split_exponential(numbers d, vector x) {
-  const vector n = hn::Round(hn::Mul(x, hn::Set(d, 1.44269504F)));
+  const vector shift = hn::Set(d, 0x1.8p23F + static_cast<float>(Bias));
+  const vector shifted = hn::MulAdd(x, hn::Set(d, 1.44269504F), shift), n = hn::Sub(shifted, shift);
   const vector r =
       hn::NegMulAdd(n, hn::Set(d, -2.12194440e-4F), hn::NegMulAdd(n, hn::Set(d, 0.693359375F), x));
   vector q = hn::Set(d, 1.394647135e-3F);
@@ -44,27 +49,42 @@ HWY_INLINE exponential split_exponential(numbers d, vector x) {
   q = hn::MulAdd(q, r, hn::Set(d, 4.166628174e-2F));
   q = hn::MulAdd(q, r, hn::Set(d, 1.666654290e-1F));
   q = hn::MulAdd(q, r, hn::Set(d, 5.000000062e-1F));
-  return {n, hn::MulAdd(hn::Mul(r, r), q, r)};
+  return {hn::BitCast(whole_numbers(), shifted), hn::MulAdd(hn::Mul(r, r), q, r)};
 }
-/// 2^n for whole n from -126 to 127.
-HWY_INLINE vector power_of_two(numbers d, hn::Vec<hn::RebindToSigned<numbers>> n) {
-  const hn::RebindToSigned<numbers> whole;
-  return hn::BitCast(d, hn::ShiftLeft<23>(hn::Add(n, hn::Set(whole, 127))));
+/// 2^n, where `power` ends in n + 127; 0 for n = -127.
+HWY_INLINE vector power_of_two(numbers d, hn::Vec<whole_numbers> power) {
+  return hn::BitCast(d, hn::ShiftLeft<23>(power));
 }
 
-/// e^x, down to the subnormals and up to infinity: 2^n comes in two halves.
-HWY_INLINE vector exp_of(numbers d, vector x) {
-  const hn::RebindToSigned<numbers> whole;
-  const exponential e = split_exponential(d, at_most(d, at_least(d, x, -110.0F), 89.0F));
-  const auto n = hn::ConvertTo(whole, e.n), half = hn::ShiftRight<1>(n);
+/// e^x = first·second, where neither is subnormal: the product is rounded once. x from -176 to 89.
+struct factors {
+  vector first, second;
+};
+HWY_INLINE factors exp_in_halves(numbers d, vector x) {
+  const exponential e = split_exponential<254>(d, x);
+  const auto half = hn::ShiftRight<1>(e.power);
   const vector near = hn::Add(e.rest, hn::Set(d, 1.0F));
-  return hn::Mul(hn::Mul(near, power_of_two(d, half)), power_of_two(d, hn::Sub(n, half)));
+  return {hn::Mul(near, power_of_two(d, half)), power_of_two(d, hn::Sub(e.power, half))};
+}
+
+/// e^x, down to the subnormals and up to infinity.
+HWY_INLINE vector exp_of(numbers d, vector x) {
+  const factors e = exp_in_halves(d, at_most(d, at_least(d, x, -110.0F), 89.0F));
+  return hn::Mul(e.first, e.second);
+}
+/// e^-|x|, which is at most 1.
+HWY_INLINE factors small_exp_in_halves(numbers d, vector x) {
+  return exp_in_halves(d, at_least(d, hn::Neg(hn::Abs(x)), -176.0F));
+}
+HWY_INLINE vector small_exp_of(numbers d, vector x) {
+  const factors e = small_exp_in_halves(d, x);
+  return hn::Mul(e.first, e.second);
 }
 
 /// e^x - 1 for x ≤ 0.
 HWY_INLINE vector expm1_of(numbers d, vector x) {
-  const exponential e = split_exponential(d, at_least(d, x, -40.0F));
-  const vector s = power_of_two(d, hn::ConvertTo(hn::RebindToSigned<numbers>(), e.n));
+  const exponential e = split_exponential<127>(d, at_least(d, x, -40.0F));
+  const vector s = power_of_two(d, e.power);
   return hn::MulAdd(s, e.rest, hn::Sub(s, hn::Set(d, 1.0F)));
 }
 
