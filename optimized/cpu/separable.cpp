@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <span>
 
 #include "optimized/cpu/axis_taps.hpp"
 #include "optimized/cpu/past_caches.hpp"
@@ -37,10 +38,12 @@ struct tap_pick {
 struct tap_block {
   index_t from = 0;  ///< its first output; the last block may begin inside the one before it
   index_t first_pick = 0;
-  int taps = -1;  ///< -1: one output at a time
-  /// One tap of weight 1 each, which lie in one vector; straight: in their order.
+  int taps = -1;      ///< -1: one output at a time
+  bool even = false;  ///< has taps, every lane has each of them, and each lies in one vector
+  /// One tap of weight 1 each; straight: in their order. Such blocks are even.
   enum class copies { no, picked, straight } copy = copies::no;
-  index_t repeats = 1;  ///< of a copy: so many blocks in a row, each of which reads `step` cells further on
+  index_t repeats =
+      1;  ///< of an even one: so many blocks in a row, each of which reads `step` cells further on
   index_t step = 0;
 };
 struct row_blocks {
@@ -50,12 +53,30 @@ struct row_blocks {
   float fill = 0;
 };
 
-/// The rows that one output row reads.
+/// The rows that one output row reads, and what is to be fetched meanwhile for rows to come.
 struct source_rows {
   index_t count = 0;
   const float** row = nullptr;
   float* weight = nullptr;
+  const float* ahead = nullptr;
+  index_t ahead_count = 0;
 };
+
+/// One output across, or two neighbours that read the same pixels.
+struct pixel_step {
+  static constexpr index_t most = 2;  ///< taps: nearest and linear
+  index_t first = 0;
+  int outputs = 1, taps = 0;
+  std::array<index_t, most> cell = {};
+  std::array<std::array<float, most>, 2> weight = {};  ///< of each output
+};
+
+/// Whether output o + 1 reads the pixels that output o reads.
+inline bool reads_the_same(const axis_taps& t, index_t o) {
+  const index_t count = t.count(o);
+  const index_t* cells = t.cell.data() + t.first(o);
+  return t.count(o + 1) == count && std::equal(cells, cells + count, cells + count);
+}
 
 struct separable_functions {
   int lanes;
@@ -63,6 +84,9 @@ struct separable_functions {
   void (*across)(const row_blocks& blocks, const source_rows& rows, float* out, bool past);
   void (*across_pixels)(const axis_taps& taps, float fill, const source_rows& rows, index_t channels,
                         float* out, bool past);
+  /// The same where no row has more taps than a pixel_step; of one row or two.
+  void (*across_steps)(std::span<const pixel_step> steps, float fill, const source_rows& rows,
+                       index_t channels, float* out, bool past);
 };
 
 }  // namespace plumb
@@ -136,6 +160,59 @@ HWY_INLINE void copy_cells(const tap_block& block, const tap_pick& p, const floa
     put(d, hn::TableLookupLanes(hn::LoadU(d, from), at), past, to);
 }
 
+/// Blocks that are even, and their repeats: what is the same for all of them stays in registers.
+template <int Rows, int Taps>
+void sum_even(const row_blocks& b, const tap_block& block, const source_rows& rows, float* out, bool past) {
+  const numbers d;
+  const hn::RebindToSigned<numbers> whole;
+  const tap_pick* const picks = b.picks.data() + block.first_pick;
+  using indices = decltype(hn::IndicesFromVec(d, hn::Zero(whole)));
+  indices at[Taps];
+  vector weight[Rows * Taps];
+  const float* from[Rows * Taps];
+#pragma GCC unroll 4
+  for (int k = 0; k < Taps; ++k) {
+    at[k] = hn::IndicesFromVec(d, hn::LoadU(whole, picks[k].lane.data()));
+#pragma GCC unroll 4
+    for (int r = 0; r < Rows; ++r) {
+      weight[r * Taps + k] = hn::Mul(hn::LoadU(d, picks[k].weight.data()), hn::Set(d, rows.weight[r]));
+      from[r * Taps + k] = rows.row[r] + picks[k].near;
+    }
+  }
+  float* to = out + block.from;
+  for (index_t i = 0; i < block.repeats; ++i, to += lanes) {
+    vector sum = hn::Zero(d);
+#pragma GCC unroll 16
+    for (int j = 0; j < Rows * Taps; ++j) {
+      const vector x = hn::TableLookupLanes(hn::LoadU(d, from[j] + i * block.step), at[j % Taps]);
+      sum = j == 0 ? hn::Mul(weight[j], x) : hn::MulAdd(weight[j], x, sum);
+    }
+    put(d, sum, past, to);
+  }
+}
+
+/// The same, where there is code for so many rows and taps.
+bool sum_if_even(const row_blocks& b, const tap_block& block, const source_rows& rows, float* out,
+                 bool past) {
+  if (!block.even) return false;
+  const auto run = [&]<int Rows>() {
+    if (block.taps == 2)
+      sum_even<Rows, 2>(b, block, rows, out, past);
+    else
+      sum_even<Rows, 4>(b, block, rows, out, past);
+  };
+  if (block.taps != 2 && block.taps != 4) return false;
+  if (rows.count == 1)
+    run.template operator()<1>();
+  else if (rows.count == 2)
+    run.template operator()<2>();
+  else if (rows.count == 4)
+    run.template operator()<4>();
+  else
+    return false;
+  return true;
+}
+
 /// The outputs of a block that reads `step` cells further on than its picks say.
 HWY_INLINE vector sum_cells(const row_blocks& b, const tap_block& block, const source_rows& rows,
                             index_t step) {
@@ -164,6 +241,7 @@ void across(const row_blocks& b, const source_rows& rows, float* out, bool past)
       copy_cells(block, b.picks[static_cast<std::size_t>(block.first_pick)], rows.row[0], out, past);
       continue;
     }
+    if (sum_if_even(b, block, rows, out, past)) continue;
     for (index_t i = 0; i < block.repeats; ++i)
       put(d, sum_cells(b, block, rows, i * block.step), past, out + block.from + i * lanes);
   }
@@ -230,17 +308,18 @@ void long_pixel(const axis_taps& t, index_t o, const source_rows& rows, index_t 
   }
 }
 
-/// Whether output o + 1 reads the pixels that output o reads.
-HWY_INLINE bool reads_the_same(const axis_taps& t, index_t o) {
-  const index_t count = t.count(o);
-  const index_t* cells = t.cell.data() + t.first(o);
-  return t.count(o + 1) == count && std::equal(cells, cells + count, cells + count);
+/// Begins to fetch what is due by the time that `outputs` of `all` are written.
+HWY_INLINE void fetch_ahead(const source_rows& rows, index_t& fetched, index_t outputs, index_t all) {
+  if (rows.ahead_count == 0) return;
+  for (const index_t due = rows.ahead_count * outputs / all; fetched < due; fetched += 16)
+    hwy::Prefetch(rows.ahead + fetched);
 }
 
 void across_pixels(const axis_taps& t, float fill, const source_rows& rows, index_t channels, float* out,
                    bool past) {
   pixel_terms list;
   const index_t row_count = rows.count;
+  index_t fetched = 0;
   for (index_t o = 0; o < t.out;) {
     const index_t count = t.count(o);
     const int outputs = o + 1 < t.out && reads_the_same(t, o) ? 2 : 1;
@@ -266,9 +345,7 @@ void across_pixels(const axis_taps& t, float fill, const source_rows& rows, inde
       for (index_t k = 0; k < count && outputs == 2; ++k)
         list.weight[1][next + k] = share * weights[count + k];
     }
-    // The row below is wanted next, and nothing else would begin to fetch it while results go past the caches.
-    for (index_t c = 0; c < channels && past; c += 16)
-      hwy::Prefetch(list.from[list.count - 1] + t.in * channels + c);
+    fetch_ahead(rows, fetched, o + outputs, t.out);
     if (outputs == 2)
       pixels<2>(list, channels, past, out + o * channels);
     else
@@ -277,9 +354,66 @@ void across_pixels(const axis_taps& t, float fill, const source_rows& rows, inde
   }
 }
 
+/// Weights and addresses stay in registers.
+template <int Rows, int Outputs, int Taps>
+void few_terms(const pixel_step& step, const source_rows& rows, index_t channels, bool past, float* out) {
+  const float* from[Rows * Taps];
+  float weight[Outputs][Rows * Taps];
+#pragma GCC unroll 2
+  for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 2
+    for (int k = 0; k < Taps; ++k) {
+      from[r * Taps + k] = rows.row[r] + step.cell[static_cast<std::size_t>(k)] * channels;
+#pragma GCC unroll 2
+      for (int o = 0; o < Outputs; ++o)
+        weight[o][r * Taps + k] =
+            rows.weight[r] * step.weight[static_cast<std::size_t>(o)][static_cast<std::size_t>(k)];
+    }
+  const auto sum = [&](auto d, index_t c, bool stream) HWY_ATTR {
+    hn::Vec<decltype(d)> total[Outputs];
+#pragma GCC unroll 4
+    for (int i = 0; i < Rows * Taps; ++i) {
+      const auto x = hn::LoadU(d, from[i] + c);
+#pragma GCC unroll 2
+      for (int o = 0; o < Outputs; ++o) {
+        const auto w = hn::Set(d, weight[o][i]);
+        total[o] = i == 0 ? hn::Mul(w, x) : hn::MulAdd(w, x, total[o]);
+      }
+    }
+#pragma GCC unroll 2
+    for (int o = 0; o < Outputs; ++o) put(d, total[o], stream, out + o * channels + c);
+  };
+  index_t c = 0;
+  for (; c + lanes <= channels; c += lanes) sum(numbers(), c, past);
+  for (; c < channels; ++c) sum(single(), c, false);
+}
+
+template <int Rows>
+void across_steps_of(std::span<const pixel_step> steps, float fill, const source_rows& rows, index_t channels,
+                     float* out, bool past) {
+  index_t fetched = 0;
+  const index_t all = steps.back().first + steps.back().outputs;
+  for (const pixel_step& s : steps) {
+    fetch_ahead(rows, fetched, s.first + s.outputs, all);
+    float* to = out + s.first * channels;
+    if (s.taps == 0)
+      std::fill_n(to, s.outputs * channels, fill);
+    else if (s.outputs == 2)
+      (s.taps == 2 ? few_terms<Rows, 2, 2> : few_terms<Rows, 2, 1>)(s, rows, channels, past, to);
+    else
+      (s.taps == 2 ? few_terms<Rows, 1, 2> : few_terms<Rows, 1, 1>)(s, rows, channels, past, to);
+  }
+}
+
+void across_steps(std::span<const pixel_step> steps, float fill, const source_rows& rows, index_t channels,
+                  float* out, bool past) {
+  (rows.count == 1 ? across_steps_of<1> : across_steps_of<2>)(steps, fill, rows, channels, out, past);
+}
+
 }  // namespace
 
-constexpr separable_functions functions = {static_cast<int>(lanes), narrow, across, across_pixels};
+constexpr separable_functions functions = {static_cast<int>(lanes), narrow, across, across_pixels,
+                                           across_steps};
 
 }  // namespace HWY_NAMESPACE
 }  // namespace plumb
@@ -314,8 +448,12 @@ bool pick_tap(const axis_taps& t, index_t o, index_t lanes, index_t k, tap_pick&
   return high - p.near < 2 * lanes;
 }
 
-tap_block::copies copy_of(const axis_taps& t, const tap_block& block, const tap_pick& p, index_t lanes) {
-  if (block.taps != 1 || p.wide || t.in < lanes) return tap_block::copies::no;
+bool is_even(const tap_pick& p, index_t lanes) {
+  return !p.wide && std::find(p.weight.begin(), p.weight.begin() + lanes, no_tap) == p.weight.begin() + lanes;
+}
+
+tap_block::copies copy_of(const tap_block& block, const tap_pick& p, index_t lanes) {
+  if (block.taps != 1 || !block.even) return tap_block::copies::no;
   bool straight = true;
   for (index_t i = 0; i < lanes; ++i) {
     if (p.weight[static_cast<std::size_t>(i)] != 1) return tap_block::copies::no;
@@ -324,18 +462,20 @@ tap_block::copies copy_of(const axis_taps& t, const tap_block& block, const tap_
   return straight ? tap_block::copies::straight : tap_block::copies::picked;
 }
 
-/// Whether the last block goes on as the one before it; then they become one.
-void join_copies(row_blocks& b, index_t lanes) {
+/// If the last block goes on as the one before it, they become one.
+void join_blocks(row_blocks& b, index_t lanes) {
   if (b.blocks.size() < 2) return;
   const tap_block& last = b.blocks.back();
   tap_block& before = b.blocks[b.blocks.size() - 2];
-  if (last.copy == tap_block::copies::no || last.copy != before.copy ||
+  if (!last.even || !before.even || last.taps != before.taps || last.copy != before.copy ||
       last.from != before.from + before.repeats * lanes)
     return;
-  const tap_pick &next = b.picks[static_cast<std::size_t>(last.first_pick)],
-                 &first = b.picks[static_cast<std::size_t>(before.first_pick)];
-  const index_t step = before.repeats == 1 ? next.near - first.near : before.step;
-  if (next.lane != first.lane || next.near != first.near + before.repeats * step) return;
+  const tap_pick *next = b.picks.data() + last.first_pick, *first = b.picks.data() + before.first_pick;
+  const index_t step = before.repeats == 1 ? next->near - first->near : before.step;
+  for (int k = 0; k < last.taps; ++k)
+    if (next[k].lane != first[k].lane || next[k].weight != first[k].weight ||
+        next[k].near != first[k].near + before.repeats * step)
+      return;
   before.step = step;
   ++before.repeats;
   b.picks.resize(static_cast<std::size_t>(last.first_pick));
@@ -356,13 +496,35 @@ row_blocks blocks_of(const axis_taps& t, float fill, const separable_functions& 
     for (index_t k = 0; fits && k < most; ++k) fits = pick_tap(t, o, lanes, k, b.picks.emplace_back());
     if (fits) {
       block.taps = static_cast<int>(most);
-      if (most == 1) block.copy = copy_of(t, block, b.picks.back(), lanes);
-      join_copies(b, lanes);
+      block.even = most > 0 && t.in >= lanes &&
+                   std::all_of(b.picks.begin() + block.first_pick, b.picks.end(),
+                               [&](const tap_pick& p) { return is_even(p, lanes); });
+      if (most == 1) block.copy = copy_of(block, b.picks.back(), lanes);
+      join_blocks(b, lanes);
     } else {
       b.picks.resize(static_cast<std::size_t>(block.first_pick));
     }
   }
   return b;
+}
+
+/// The outputs of an axis in steps; none if some have too many taps.
+std::vector<pixel_step> steps_of(const axis_taps& t) {
+  std::vector<pixel_step> steps;
+  for (index_t o = 0; o < t.out; o += steps.back().outputs) {
+    if (t.count(o) > pixel_step::most) return {};
+    pixel_step& s = steps.emplace_back();
+    s.first = o;
+    s.taps = static_cast<int>(t.count(o));
+    s.outputs = o + 1 < t.out && reads_the_same(t, o) ? 2 : 1;
+    for (index_t k = 0; k < s.taps; ++k) {
+      const auto at = static_cast<std::size_t>(k);
+      s.cell[at] = t.cell_of(t.first(o) + k);
+      for (int i = 0; i < s.outputs; ++i)
+        s.weight[static_cast<std::size_t>(i)][at] = t.weight_of(t.first(o + i) + k);
+    }
+  }
+  return steps;
 }
 
 class separable_plan final : public plan {
@@ -373,7 +535,10 @@ class separable_plan final : public plan {
     images_ = x[0];
     channels_ = x[1];
     last_ = kp.layout == layout::nhwc;
-    if (!last_) blocks_ = blocks_of(width(), taps_.fill, functions);
+    if (last_)
+      steps_ = steps_of(width());
+    else
+      blocks_ = blocks_of(width(), taps_.fill, functions);
     most_rows_ = longest(depth()) * longest(height());
     // Two threads that write to one cache line wait for each other at every row: a line between them.
     constexpr index_t a_line_of_floats = 32;  // and of its neighbour, which some processors fetch along
@@ -393,8 +558,16 @@ class separable_plan final : public plan {
       source_rows from{.row = rows_.data() + share * room_, .weight = weights_.data() + share * room_};
       for (index_t i = rows * share / call.threads; i < rows * (share + 1) / call.threads; ++i) {
         const index_t p = i % height().out, o = i / height().out % depth().out;
-        write(x + i / (height().out * depth().out) * depth().in * height().in * in_row(), o, p, from,
-              y + i * out_row(), past);
+        const float* plane = x + i / (height().out * depth().out) * depth().in * height().in * in_row();
+        if (past && last_) {
+          // While results go past the caches nothing else would begin to fetch what comes two rows of x later. In
+          // equal shares: memory that reads for one row and idles for the next is slower by a tenth.
+          const index_t done = o * height().out + p, all = depth().out * height().out,
+                        size = depth().in * height().in * in_row();
+          from.ahead = plane + size * done / all + 2 * in_row();
+          from.ahead_count = size * (done + 1) / all - size * done / all;
+        }
+        write(plane, o, p, from, y + i * out_row(), past);
       }
       if (past) hwy::FlushStream();
     }
@@ -422,6 +595,8 @@ class separable_plan final : public plan {
       }
     if (rows.count == 0)
       std::fill_n(out, out_row(), taps_.fill);
+    else if (last_ && !steps_.empty() && rows.count <= 2)
+      run_.across_steps(steps_, taps_.fill, rows, channels_, out, past);
     else if (last_)
       run_.across_pixels(width(), taps_.fill, rows, channels_, out, past);
     else
@@ -430,7 +605,8 @@ class separable_plan final : public plan {
 
   const separable_functions& run_;
   image_taps taps_;
-  row_blocks blocks_;
+  row_blocks blocks_;               ///< NCHW
+  std::vector<pixel_step> steps_;   ///< NHWC
   std::vector<const float*> rows_;  ///< room for the rows of one output row, a thread each
   std::vector<float> weights_;
   index_t most_rows_ = 1, room_ = 1, images_ = 0, channels_ = 0;
