@@ -145,7 +145,7 @@ struct sandbox::body {
   explicit body(sandbox_options o);
 
   void start_worker(bool describing);
-  void await_greeting(worker_process& fresh);
+  bool await_greeting(worker_process& fresh, bool again);
   void start_spares();
   void send(int number);
   void pump();
@@ -174,6 +174,12 @@ struct sandbox::body {
   int vain_starts = 0;
 };
 
+/// By somebody else: kernels die of other signals.
+static bool killed_from_outside(int wait_status) {
+  return WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGKILL;
+}
+constexpr int patience = 9;  ///< with somebody else who kills
+
 sandbox::body::body(sandbox_options o) : options(std::move(o)) {
   options.worker = find_worker(options.worker);
   if (::access(options.worker.c_str(), X_OK) != 0)
@@ -186,18 +192,21 @@ sandbox::body::body(sandbox_options o) : options(std::move(o)) {
 }
 
 void sandbox::body::start_worker(bool describing) {
-  worker.reset();
-  if (!spares.empty() && !describing) {
-    worker = std::move(spares.front());
-    spares.pop_front();
-  } else {
-    worker = std::make_unique<worker_process>(options, arenas, describing);
-    ++counters.workers;
+  for (int left = patience; left >= 0; --left) {
+    worker.reset();
+    if (!spares.empty() && !describing) {
+      worker = std::move(spares.front());
+      spares.pop_front();
+    } else {
+      worker = std::make_unique<worker_process>(options, arenas, describing);
+      ++counters.workers;
+    }
+    if (await_greeting(*worker, left > 0)) return;
   }
-  await_greeting(*worker);
 }
 
-void sandbox::body::await_greeting(worker_process& fresh) {
+/// False if somebody else killed it before it could greet, and `again`: another one may be started.
+bool sandbox::body::await_greeting(worker_process& fresh, bool again) {
   wire::token t{};
   std::string text;
   const worker_process::event seen = fresh.receive(t, text, start_limit);
@@ -205,17 +214,19 @@ void sandbox::body::await_greeting(worker_process& fresh) {
     if (t.arena != wire::fingerprint)
       throw sandbox_error("`" + options.worker +
                           "` was built from other sources than this program: rebuild both");
-    if (text.empty()) return;
+    if (text.empty()) return true;
     greeting hello = decode_greeting(text);
     if (!hello.error.empty()) throw plugin_error(hello.error, hello.exit_code);
     kernels = std::move(hello.kernels);
-    return;
+    return true;
   }
   const std::string subject = fresh.control().subject;
-  const std::string how =
-      seen == worker_process::event::nothing
-          ? "took longer than a minute"
-          : explain_crash(fresh.control(), fresh.finish(), fresh.output(), nullptr, 0, nullptr).text;
+  std::string how = "took longer than a minute";
+  if (seen != worker_process::event::nothing) {
+    const int wait_status = fresh.finish();
+    if (again && killed_from_outside(wait_status)) return false;
+    how = explain_crash(fresh.control(), wait_status, fresh.output(), nullptr, 0, nullptr).text;
+  }
   if (!subject.empty()) throw plugin_error("plugin `" + subject + "` could not be loaded: " + how, 2);
   throw sandbox_error("the sandbox's worker did not start: " + how);
 }
@@ -293,9 +304,8 @@ void sandbox::body::replace_worker(bool timed_out) {
   const std::uint32_t run = words.run.load();
   batch* const b = under_way.empty() ? nullptr : &batches[static_cast<std::size_t>(under_way.front())];
   const bool begun = b != nullptr && words.batch.load() == b->serial && run != wire::no_run;
-  // Killed by somebody else (kernels die of other signals): the run was not at fault, unless it happens again and again.
-  constexpr int patience = 9;
-  const bool killed = !timed_out && WIFSIGNALED(wait_status) && WTERMSIG(wait_status) == SIGKILL;
+  // The run was not at fault, unless it happens again and again.
+  const bool killed = !timed_out && killed_from_outside(wait_status);
   if (begun && b->again != run) b->attempts = 0;
   if (killed && begun && at == wire::phase::running && b->attempts++ < patience) {
     b->again = b->first = run;

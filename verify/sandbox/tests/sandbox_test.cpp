@@ -337,6 +337,38 @@ TEST(sandbox, a_hang_is_a_timeout_of_that_run_alone) {
   EXPECT_EQ(box.counters().timeouts, 1);
 }
 
+/// A program that somebody kills at its first `deaths` starts, and then is the worker.
+std::string mortal_worker(const std::filesystem::path& folder, const std::string& worker, int deaths) {
+  std::filesystem::create_directories(folder);
+  const std::string program = (folder / "worker").string(), tally = (folder / "starts").string();
+  std::ofstream(program) << "#!/bin/sh\necho >>'" << tally << "'\n[ $(wc -l <'" << tally << "') -gt "
+                         << deaths << " ] || kill -9 $$\nexec '" << worker << "' \"$@\"\n";
+  std::filesystem::permissions(program, std::filesystem::perms::owner_all);
+  return program;
+}
+
+TEST(sandbox, workers_killed_before_they_greet_are_started_again) {
+  const std::filesystem::path folder =
+      std::filesystem::temp_directory_path() / ("plumb_mortal_" + std::to_string(::getpid()));
+  sandbox_options options = test_options();
+  const std::string worker = options.worker;
+  options.worker = mortal_worker(folder / "three", worker, 3);
+  sandbox box(options);
+  arena& a = box.at(0);
+  const placed_tensor y = place_y(a, 5);
+  EXPECT_EQ(box.run(a, {toy_run("plain@test", place_x(a, 5), y)})[0].status, run_status::ok);
+  expect_copied(y);
+
+  options.worker = mortal_worker(folder / "always", worker, 1000);
+  try {
+    sandbox never(options);
+    FAIL() << "there is no worker";
+  } catch (const sandbox_error& e) {
+    EXPECT_NE(std::string(e.what()).find("killed from outside"), std::string::npos) << e.what();
+  }
+  std::filesystem::remove_all(folder);
+}
+
 /// Processes that want the processor on which this thread is, and the thread kept on it; until the end of the scope.
 class crowd {
  public:
