@@ -250,13 +250,10 @@ class direct_plan final : public plan {
     }
   }
 
-  /// Products of bf16 have 16 bits, so that no sum of such as are not smaller than this comes near a subnormal number
-  /// other than zero; nor do those with an f32 of this size.
+  /// Nor do sums with an f32 of this size come near subnormal numbers.
   bool may_be_subnormal(const float* bias) const {
-    constexpr double safe = 0x1p-100;
-    const float read = smallest_read_.load();
-    if (std::min(read, smallest_weight_) < std::numeric_limits<float>::min()) return true;
-    if (static_cast<double>(read) * static_cast<double>(smallest_weight_) < safe) return true;
+    constexpr double safe = smallest_safe_product;
+    if (products_may_be_subnormal(smallest_read_.load(), smallest_weight_)) return true;
     return bias != nullptr && std::any_of(bias, bias + groups_ * padded_channels_, [](float b) {
              return b != 0 && std::abs(static_cast<double>(b)) < safe;
            });

@@ -22,6 +22,7 @@
 #include "optimized/cpu/aligned_buffer.hpp"
 #include "optimized/cpu/conv_reach.hpp"
 #include "optimized/cpu/conv_rows.hpp"
+#include "optimized/cpu/direct_plan.hpp"
 #include "optimized/cpu/tile.hpp"
 #include "optimized/kernels.hpp"
 
@@ -40,18 +41,19 @@ constexpr index_t long_row = 24;  ///< pixels: a plane of shorter rows is better
 
 class weights_plan final : public plan {
  public:
-  weights_plan(const tile_target& target, const kernel_problem& kp)
+  weights_plan(const tile_target& target, const direct_call& how)
       : target_(target),
-        a_(with_long_rows(read_conv_arguments(kp.problem))),
-        swapped_(swap_if_flat(a_, target.lanes, kp.layout)),
-        threads_(kp.threads),
+        a_(with_long_rows(how.arguments)),
+        swapped_(swap_if_flat(a_, target.lanes, how.layout)),
+        threads_(how.threads),
         rows_(forward_reach(a_.height(), a_.flip)),
         columns_(forward_reach(a_.width(), a_.flip)),
-        lanewise_(kp.layout == layout::nhwc && a_.groups == a_.c && a_.c == a_.k && a_.c % target.lanes == 0),
+        lanewise_(target.run_lanewise != nullptr && how.layout == layout::nhwc && a_.groups == a_.c &&
+                  a_.c == a_.k && a_.c % target.lanes == 0),
         groups_(lanewise_ ? 1 : a_.groups),
         group_k_(a_.k / groups_),
         few_(a_.group_c() < few_channels && columns_.taps > 1),
-        image_(kp.layout, a_.c, a_.height().in, a_.width().in, few_ ? columns_.missing_before() : 0,
+        image_(how.layout, a_.c, a_.height().in, a_.width().in, few_ ? columns_.missing_before() : 0,
                few_ ? columns_.missing_after() : 0),
         chunks_(a_.group_c(), channels_at_once()) {
     for (index_t first = 0; first < group_k_; first += target.width()) {
@@ -303,6 +305,10 @@ class weights_plan final : public plan {
 
 }  // namespace
 
+std::unique_ptr<plan> make_direct_weights_plan(const tile_target& target, const direct_call& how) {
+  return std::make_unique<weights_plan>(target, how);
+}
+
 void register_conv2d_direct_weights(registry& kernels) {
   for (const std::string layer : {"conv1d", "conv2d"})
     for (const tile_target& target : tile_targets()) {
@@ -313,7 +319,9 @@ void register_conv2d_direct_weights(registry& kernels) {
       if (!target.runs_here) k.unavailable = "this processor lacks " + std::string(target.name);
       k.supports = conv_support;
       k.make_plan = [&target](const kernel_problem& kp) -> std::unique_ptr<plan> {
-        return std::make_unique<weights_plan>(target, kp);
+        return make_direct_weights_plan(
+            target,
+            {.arguments = read_conv_arguments(kp.problem), .layout = kp.layout, .threads = kp.threads});
       };
       kernels.add(std::move(k));
     }

@@ -2,7 +2,8 @@
 // matrix.
 //   dx = dy·W      dW = dyᵀ·x      db = Σ_rows dy
 // `plain` is loops over the outputs; `blocked` is the matrix product of matrix_product.hpp on each
-// instruction set; `direct_bf16` is the 1×1 convolution of a row of pixels on pairs of bf16 (tile_bf16.cpp).
+// instruction set; `direct_bf16` is the 1×1 convolution of a row of pixels on pairs of bf16 (tile_bf16.cpp,
+// conv2d_bf16_weights.cpp).
 #include "optimized/cpu/direct_plan.hpp"
 #include "optimized/cpu/matrix_product.hpp"
 #include "optimized/kernels.hpp"
@@ -153,20 +154,25 @@ kernel blocked(const tile_target& target, const std::string& pass, factory make)
   return k;
 }
 
-kernel rounded(const tile_target& target, bool forward) {
+kernel rounded(const tile_target& target, const std::string& pass) {
   kernel k;
   k.layer = "linear";
-  k.pass = forward ? "forward" : "backward_data";
+  k.pass = pass;
   k.name = "linear." + k.pass + "/direct_bf16@" + std::string(target.name);
   k.arithmetic = "bf16_f32";
   k.layouts = {layout::nchw};
   if (!target.runs_here) k.unavailable = "this processor lacks " + std::string(target.name);
   k.supports = linear_support;
-  k.make_plan = [&target, forward](const kernel_problem& kp) {
+  k.make_plan = [&target, pass](const kernel_problem& kp) {
     const linear_arguments a = read_linear_arguments(kp.problem);
     conv_arguments c{.n = 1, .c = a.d, .k = a.m, .bias = a.bias, .axes = {}};
+    if (pass == "backward_weights") {  // sums over rows, which come in pairs
+      c.axes[2] = {.in = (a.rows + 1) / 2, .out = (a.rows + 1) / 2};
+      return make_paired_weights_plan(target, {.arguments = c, .layout = layout::nhwc, .threads = kp.threads},
+                                      {.count = a.rows, .dy = a.m, .x = a.d});
+    }
     c.axes[2] = {.in = a.rows, .out = a.rows};
-    return make_direct_plan(target, {c, layout::nhwc, kp.threads, forward});
+    return make_direct_plan(target, {c, layout::nhwc, kp.threads, pass == "forward"});
   };
   return k;
 }
@@ -184,7 +190,8 @@ void register_linear(registry& kernels) {
     kernels.add(blocked(target, "backward_weights", blocked_backward_weights));
   }
   for (const tile_target& target : bf16_tile_targets())
-    for (const bool forward : {true, false}) kernels.add(rounded(target, forward));
+    for (const char* pass : {"forward", "backward_data", "backward_weights"})
+      kernels.add(rounded(target, pass));
 }
 
 }  // namespace plumb
