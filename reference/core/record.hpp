@@ -2,7 +2,7 @@
 // versioned JSON file and back. Every number a report shows comes from here; reports/ reads nothing else
 // (docs/record.md).
 //
-// One list of fields in record.cpp serves the writer and the reader. Lists and optionals that are empty are
+// One list of fields in record_fields.hpp serves the writer and the reader. Lists and optionals that are empty are
 // left out of the file; every other field is required, and a reader names the first one that is missing or
 // broken. JSON has no NaN and no infinity: they are written as the strings "nan", "inf", "-inf".
 #pragma once
