@@ -21,6 +21,13 @@ namespace {
 
 constexpr index_t chunk_floats = index_t{16} << 10;  ///< of x: near enough to be read twice
 
+/// Every chunk costs some operations a channel at the end, as much as several pixels do: with many channels it is larger.
+index_t pixels_of_chunk(index_t channels) {
+  constexpr index_t enough_pixels = 128, most_floats = 4 * chunk_floats;
+  return std::max<index_t>(
+      8, std::max(chunk_floats / channels, std::min(enough_pixels, most_floats / channels)));
+}
+
 const float* data(const tensor_ref& t) { return static_cast<const float*>(t.data); }
 float* data_out(const tensor_ref& t) { return static_cast<float*>(t.data); }
 
@@ -41,7 +48,7 @@ class batch_norm_plan final : public plan {
     eps_ = p.number("eps");
     momentum_ = p.number("momentum");
     const index_t pixels = images_ * plane_;
-    chunk_ = last_ ? std::max<index_t>(8, chunk_floats / channels_) : chunk_floats;
+    chunk_ = last_ ? pixels_of_chunk(channels_) : chunk_floats;
     chunks_ = last_ ? (pixels + chunk_ - 1) / chunk_ : images_ * ((plane_ + chunk_ - 1) / chunk_);
   }
 
