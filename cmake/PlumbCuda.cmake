@@ -3,10 +3,13 @@
 # every test; here a library of device code is linked by g++ with the static runtime, and a machine without nvcc builds
 # the same targets.
 #
-# One pass of the front end, for sm_80, whose instructions are all that the kernels use: from it machine code for sm_90,
+# One pass of the front end, for sm_80, whose instructions are all that most kernels use: from it machine code for sm_90,
 # and PTX of which a driver makes code for sm_80 and for what comes after sm_90. Each further target costs half a minute.
+# Files named *_hopper.cu use what sm_90a alone has, and are compiled for that alone.
 set(PLUMB_NVCC_FLAGS -std=c++20 -O3 -ccbin ${CMAKE_CXX_COMPILER} -Xcompiler=-fPIC,-Wall,-Wextra
-  --expt-relaxed-constexpr -Werror all-warnings -gencode arch=compute_80,code=[sm_90,compute_80])
+  --expt-relaxed-constexpr -Werror all-warnings)
+set(PLUMB_NVCC_TARGETS -gencode arch=compute_80,code=[sm_90,compute_80])
+set(PLUMB_NVCC_HOPPER_TARGETS -gencode arch=compute_90a,code=sm_90a)
 
 # plumb_find_cuda() sets PLUMB_HAS_CUDA to 1 or 0, PLUMB_NVCC and PLUMB_CUDA_HOME.
 function(plumb_find_cuda)
@@ -55,8 +58,12 @@ function(plumb_add_device_code target)
   foreach(file IN LISTS ARGN)
     string(MAKE_C_IDENTIFIER ${file} object)
     set(object ${CMAKE_CURRENT_BINARY_DIR}/${object}.o)
+    set(targets ${PLUMB_NVCC_TARGETS})
+    if(file MATCHES "_hopper\\.cu$")
+      set(targets ${PLUMB_NVCC_HOPPER_TARGETS})
+    endif()
     add_custom_command(OUTPUT ${object}
-      COMMAND ${CMAKE_CXX_COMPILER_LAUNCHER} ${PLUMB_NVCC} ${PLUMB_NVCC_FLAGS} -I${PROJECT_SOURCE_DIR}
+      COMMAND ${CMAKE_CXX_COMPILER_LAUNCHER} ${PLUMB_NVCC} ${PLUMB_NVCC_FLAGS} ${targets} -I${PROJECT_SOURCE_DIR}
         -MD -MF ${object}.d -c ${CMAKE_CURRENT_SOURCE_DIR}/${file} -o ${object}
       DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${file} DEPFILE ${object}.d VERBATIM
       COMMENT "Building CUDA object ${file}")

@@ -11,7 +11,8 @@
 //     };
 // `Block` says who runs it: block.thread(), block.number(), block.barrier(), and Block::array<T, N> for what lies in
 // shared memory: array[i], and array.four(i, to) for four floats in one load, i a multiple of four;
-// block.multiply<Words>() is a warp's product by tensor cores (tensor_tile.hpp). On a device these are threadIdx.x,
+// block.multiply<Words>() is a warp's product by tensor cores (tensor_tile.hpp). Bodies that say `warpgroups` have Hopper's
+// words besides (device_hopper.cuh, host_async.hpp). On a device these are threadIdx.x,
 // blockIdx.x, __syncthreads(), a plain array and mma.sync (device_launch.cuh); on the CPU every access to an array is
 // watched (host_launch.hpp). Nothing of the standard library that costs compile time may be included here: nvcc reads
 // this file for every kernel.
@@ -53,6 +54,11 @@ enum class plant {
   past_the_end,
   past_shared,
   lonely_barrier,
+  early_release,     ///< a stage is given back while products read it
+  no_wait,           ///< products begin before their operands are there
+  wrong_parity,      ///< of the turn that is waited for
+  wrong_descriptor,  ///< of a factor in shared memory
+  wrong_count,       ///< of the bytes that copies will bring
 };
 
 /// ⌈a / b⌉ for a ≥ 0, b > 0.

@@ -3,6 +3,7 @@
 #include "optimized/cuda/device.hpp"
 
 #ifdef __CUDACC__
+#include <cuda.h>
 #include <cuda_runtime.h>
 
 namespace plumb::cuda {
@@ -35,6 +36,12 @@ class cuda_device final : public device {
   }
   std::string finish() override { return text_of(cudaDeviceSynchronize()); }
   void* stream() override { return stream_; }
+  int capability() override {
+    int major = 0, minor = 0;
+    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
+    cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0);
+    return 10 * major + minor;
+  }
 
  private:
   std::string both(cudaError_t asked) {
@@ -62,6 +69,54 @@ device* first_device(std::string& why) {
   }();
   why = reason;
   return only.get();
+}
+
+namespace {
+
+/// The driver is not linked; the runtime knows where its functions are.
+template <class F>
+F* driver_function(const char* name) {
+  void* at = nullptr;
+  cudaDriverEntryPointQueryResult found = {};
+  const cudaError_t status = cudaGetDriverEntryPointByVersion(name, &at, 12000, cudaEnableDefault, &found);
+  return status == cudaSuccess && found == cudaDriverEntryPointSuccess ? reinterpret_cast<F*>(at) : nullptr;
+}
+
+}  // namespace
+
+std::string describe(const copied_tensor& t, tensor_map& to) {
+  static auto* const box = driver_function<decltype(cuTensorMapEncodeTiled)>("cuTensorMapEncodeTiled");
+  static auto* const pixels = driver_function<decltype(cuTensorMapEncodeIm2col)>("cuTensorMapEncodeIm2col");
+  if (box == nullptr || pixels == nullptr) return "the driver has no function that describes tensors to it";
+  static_assert(sizeof(CUtensorMap) == sizeof(tensor_map) && alignof(CUtensorMap) <= alignof(tensor_map));
+  cuuint64_t extents[4], strides[3];
+  cuuint32_t extent_of_box[4], steps[4] = {1, 1, 1, 1};
+  for (int axis = 0; axis < t.rank; ++axis) {
+    extents[axis] = static_cast<cuuint64_t>(t.extents[axis]);
+    extent_of_box[axis] = static_cast<cuuint32_t>(t.box[axis]);
+    if (axis > 0) strides[axis - 1] = static_cast<cuuint64_t>(t.strides[axis]);
+  }
+  auto* const map = reinterpret_cast<CUtensorMap*>(&to);
+  void* const data = const_cast<void*>(t.data);
+  const CUtensorMapDataType type =
+      t.element_bytes == 2 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT32;
+  const auto rank = static_cast<cuuint32_t>(t.rank);
+  CUresult status = CUDA_SUCCESS;
+  if (t.pixels) {
+    const int lower[2] = {t.lower[0], t.lower[1]}, upper[2] = {t.upper[0], t.upper[1]};
+    steps[1] = static_cast<cuuint32_t>(t.step[0]);
+    steps[2] = static_cast<cuuint32_t>(t.step[1]);
+    status = pixels(map, type, rank, data, extents, strides, lower, upper, static_cast<cuuint32_t>(t.columns()),
+                    static_cast<cuuint32_t>(t.rows), steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+                    CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                    CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  } else {
+    status = box(map, type, rank, data, extents, strides, extent_of_box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+                 CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                 CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  }
+  return status == CUDA_SUCCESS ? std::string()
+                                : "the driver refuses the tensor (CUDA error " + std::to_string(status) + ")";
 }
 
 }  // namespace plumb::cuda

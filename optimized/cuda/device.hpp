@@ -6,6 +6,8 @@
 #include <memory>
 #include <string>
 
+#include "optimized/cuda/tensor_map.hpp"
+
 namespace plumb::cuda {
 
 class device {
@@ -22,10 +24,15 @@ class device {
   virtual std::string finish() = 0;
   /// The stream on which kernels are to work; handed to plugins as it is.
   virtual void* stream() = 0;
+  /// Ten times the compute capability: 90 for 9.0.
+  virtual int capability() = 0;
 };
 
 /// The first device, opened when it is first asked for and kept; null where there is none, and `why` says so in a few
 /// words (`no CUDA device`, `built without CUDA`).
 device* first_device(std::string& why);
+
+/// Describes a tensor for the copy engine. Empty, or what the driver complained about.
+std::string describe(const copied_tensor& t, tensor_map& to);
 
 }  // namespace plumb::cuda

@@ -32,11 +32,28 @@ class device_block {
   }
 };
 
+/// Who runs a body; another one in device_hopper.cuh.
+template <class Body>
+struct runner {
+  using block = device_block;
+};
+
+/// Shared memory beyond this is asked for at the launch, and begins where the block says.
+constexpr int static_shared_bytes = 48 << 10, shared_boundary = 1024;
+
 template <class Body>
 __global__ void __launch_bounds__(Body::threads) entry(const __grid_constant__ typename Body::arguments a) {
-  __shared__ alignas(16) unsigned char memory[sizeof(typename Body::template shared<device_block>)];
-  device_block block;
-  Body::run(block, *reinterpret_cast<typename Body::template shared<device_block>*>(memory), a);
+  using block_type = typename runner<Body>::block;
+  using shared = typename Body::template shared<block_type>;
+  block_type block;
+  if constexpr (sizeof(shared) <= static_shared_bytes) {
+    __shared__ alignas(16) unsigned char memory[sizeof(shared)];
+    Body::run(block, *reinterpret_cast<shared*>(memory), a);
+  } else {
+    extern __shared__ unsigned char asked_for[];
+    const auto first = reinterpret_cast<std::uintptr_t>(asked_for) + shared_boundary - 1;
+    Body::run(block, *reinterpret_cast<shared*>(first / shared_boundary * shared_boundary), a);
+  }
 }
 
 template <class Body>
@@ -44,7 +61,10 @@ const char* launch_on_device(const launch_shape& shape, const typename Body::arg
   if (const char* const refusal = refuse(shape)) return refusal;
   if (shape.blocks == 0) return nullptr;
   (void)cudaGetLastError();
-  entry<Body><<<static_cast<unsigned>(shape.blocks), static_cast<unsigned>(shape.threads), 0,
+  using shared = typename Body::template shared<typename runner<Body>::block>;
+  constexpr int asked_for = sizeof(shared) <= static_shared_bytes ? 0 : sizeof(shared) + shared_boundary;
+  if (asked_for > 0) cudaFuncSetAttribute(entry<Body>, cudaFuncAttributeMaxDynamicSharedMemorySize, asked_for);
+  entry<Body><<<static_cast<unsigned>(shape.blocks), static_cast<unsigned>(shape.threads), asked_for,
                 static_cast<cudaStream_t>(stream)>>>(a);
   const cudaError_t status = cudaGetLastError();
   return status == cudaSuccess ? nullptr : cudaGetErrorString(status);

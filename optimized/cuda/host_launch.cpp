@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "optimized/cuda/fibers.hpp"
+#include "optimized/cuda/host_async.hpp"
 
 namespace plumb::cuda {
 
@@ -29,6 +30,10 @@ class fault_log {
   std::mutex mutex_;
   std::string text_;
 };
+
+void watch::report(const std::string& text) const {
+  log->note("thread " + std::to_string(thread) + ": " + text);
+}
 
 void watch::report_outside(long index, long size) const {
   if (log->any()) return;
@@ -58,7 +63,7 @@ void watch::report_race(long index, bool writing, unsigned other) const {
 }
 
 void host_block::barrier() {
-  here.at_barrier = true;
+  here.waits = watch::reason::barrier;
   if (may_wait_)
     team_->wait();
   else
@@ -70,13 +75,20 @@ host_block::fragment* host_block::exchange(const fragment& mine) {
   if (fragments_.empty()) fragments_.resize(std::size_t{2} * most_threads);
   const std::size_t turn = here.exchanges % 2 * most_threads;
   fragments_[turn + here.thread] = mine;
-  here.at_barrier = false;
+  here.waits = watch::reason::exchange;
   if (may_wait_)
     team_->wait();
   else
     here.log->note("thread " + std::to_string(here.thread) +
                    " multiplies with its warp, but the body declares no barriers");
   return &fragments_[turn];
+}
+
+void host_block::wait_for_event() {
+  here.waits = watch::reason::event;
+  if (may_wait_) return team_->wait();
+  here.report("waits for others, but the body declares no barriers");
+  here.abandoned = true;
 }
 
 namespace {
@@ -136,27 +148,73 @@ void run_thread(void* context, int member) {
   b.body.run(b.block, b.shared, b.arguments);
 }
 
+/// The threads of a block that runs: who has ended, and what the others wait for.
+class crew {
+ public:
+  crew(int threads, one_block& b, fiber_team& team) : team_(team), left_(threads) {
+    team_.begin(threads, run_thread, &b);
+    ended_.resize(static_cast<std::size_t>(threads));
+    waits_.resize(static_cast<std::size_t>(threads), watch::reason::event);
+  }
+  bool any_left() const { return left_ > 0; }
+  int waiting_for(watch::reason r) const { return static_cast<int>(std::count(waits_.begin(), waits_.end(), r)); }
+  bool ended(int member) const { return ended_[static_cast<std::size_t>(member)]; }
+
+  /// Lets those go on, in a new order, that wait for `r`.
+  void resume(watch::reason r, std::uint64_t seed) {
+    const std::vector<watch::reason> before = waits_;
+    order(static_cast<std::int64_t>(ended_.size()), seed).for_each([&](int member) {
+      const auto at = static_cast<std::size_t>(member);
+      if (ended_[at] || before[at] != r) return;
+      here.thread = static_cast<std::uint16_t>(member);
+      if (team_.resume(member)) {
+        waits_[at] = here.waits;
+        return;
+      }
+      ended_[at] = true;
+      waits_[at] = watch::reason::none;
+      --left_;
+    });
+  }
+
+ private:
+  fiber_team& team_;
+  std::vector<bool> ended_;
+  std::vector<watch::reason> waits_;
+  int left_;
+};
+
+/// Those that wait for events, until all of them wait for something that does not come by itself. Copies are brought to
+/// their ends as late as can be, or a little before, by lot.
+void run_events(crew& c, host_async* async, std::uint64_t seed) {
+  for (std::uint64_t round = 1; c.waiting_for(watch::reason::event) > 0; ++round) {
+    const std::uint64_t events = here.events, lot = mixed(seed + round);
+    const int waiting = c.waiting_for(watch::reason::event);
+    if (async != nullptr && lot % 4 == 0) async->finish_one(lot >> 8);
+    c.resume(watch::reason::event, lot);
+    const bool moved = events != here.events || waiting != c.waiting_for(watch::reason::event);
+    if (moved || (async != nullptr && async->finish_one(lot >> 8)) || here.abandoned) continue;
+    here.log->note(std::to_string(waiting) + " threads of the block wait for what never comes");
+    here.abandoned = true;
+  }
+}
+
 /// All threads to the next barrier or exchange within warps, in a new order, and again until all have ended.
 void run_with_barriers(one_block& b, int threads, std::uint64_t seed, fiber_team& team, fault_log& log) {
-  team.begin(threads, run_thread, &b);
-  std::vector<bool> ended(static_cast<std::size_t>(threads), false);
-  for (int left = threads; left > 0;) {
-    int at_barrier = 0, at_exchange = 0;
-    order(threads, seed + here.interval + here.exchanges).for_each([&](int member) {
-      if (ended[static_cast<std::size_t>(member)]) return;
-      here.thread = static_cast<std::uint16_t>(member);
-      if (team.resume(member)) {
-        ++(here.at_barrier ? at_barrier : at_exchange);
-      } else {
-        ended[static_cast<std::size_t>(member)] = true;
-        --left;
-      }
-    });
+  crew c(threads, b, team);
+  while (c.any_left()) {
+    run_events(c, b.block.async(), seed + here.interval + here.exchanges);
+    const int at_barrier = c.waiting_for(watch::reason::barrier),
+              at_exchange = c.waiting_for(watch::reason::exchange);
+    if (!c.any_left()) break;
     const int most = std::max(at_barrier, at_exchange);
-    if (most > 0 && most < threads && !log.any())
+    if (most < threads && !log.any())
       log.note("a barrier was reached by " + std::to_string(most) + " of " + std::to_string(threads) +
                " threads");
-    ++(at_exchange > at_barrier ? here.exchanges : here.interval);
+    const bool exchange = at_exchange > at_barrier;
+    ++(exchange ? here.exchanges : here.interval);
+    c.resume(exchange ? watch::reason::exchange : watch::reason::barrier,
+             seed + here.interval + here.exchanges);
   }
 }
 
@@ -167,10 +225,13 @@ void run_block(std::int64_t number, const launch_shape& shape, const host_body& 
   here.fill = mixed(seed) % 2 == 0 ? 0xff : 0x7b;  // a NaN, or a large finite number
   here.log = &log;
   body.make_shared(on.shared.data());
-  host_block block(number, &on.team, body.barriers);
+  here.abandoned = false;
+  const std::unique_ptr<host_async> async = body.warpgroups ? std::make_unique<host_async>() : nullptr;
+  host_block block(number, &on.team, body.barriers, async.get());
   one_block b{body, block, on.shared.data(), arguments};
   if (body.barriers) {
     run_with_barriers(b, shape.threads, seed, on.team, log);
+    if (async != nullptr && !log.any()) async->look_after();
     return;
   }
   order(shape.threads, seed).for_each([&](int member) { run_thread(&b, member); });

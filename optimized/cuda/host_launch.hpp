@@ -33,15 +33,22 @@ class fiber_team;
 /// The first fault of a launch, in words; shared by the CPU's threads.
 class fault_log;
 
+/// Copies and products that go on beside the threads of a block.
+class host_async;
+
 /// Where the running thread is, for the arrays that watch it.
 struct watch {
   std::uint32_t interval = 1;  ///< barriers passed by the block, plus one
   std::uint16_t thread = 0;
   unsigned char fill = 0xff;    ///< what unwritten shared memory holds
   std::uint32_t exchanges = 0;  ///< within warps, so far
-  bool at_barrier = false;      ///< what the thread waits for: a barrier, or its warp
+  /// What the thread waits for: the block, its warp, or something that happens (host_async.hpp).
+  enum class reason { none, barrier, exchange, event } waits = reason::barrier;
+  std::uint64_t events = 0;  ///< that threads waited for and that came
+  bool abandoned = false;    ///< nothing will come any more: threads are to run to their ends
   fault_log* log = nullptr;
 
+  void report(const std::string& text) const;
   void report_outside(long index, long size) const;
   void report_misaligned(long index) const;
   void report_unwritten(long index) const;
@@ -118,11 +125,19 @@ class host_block {
   template <class T, int N>
   using array = host_array<T, N>;
 
-  host_block(std::int64_t number, fiber_team* team, bool may_wait)
-      : number_(number), team_(team), may_wait_(may_wait) {}
+  host_block(std::int64_t number, fiber_team* team, bool may_wait, host_async* async)
+      : number_(number), team_(team), may_wait_(may_wait), async_(async) {}
   int thread() const { return here.thread; }
   std::int64_t number() const { return number_; }
   void barrier();
+  /// Not null for bodies of warpgroups.
+  host_async* async() const { return async_; }
+  /// Lets others go on until done() holds.
+  template <class F>
+  void wait_until(F&& done) {
+    while (!done() && !here.abandoned) wait_for_event();
+    ++here.events;
+  }
 
   /// c += a·b by a warp: 16 × 8 words of a, 8 × 8 of b; lane 4g + q holds rows g and g + 8 of a, column g of b, words q
   /// and q + 4 of each, and columns 2q and 2q + 1 of c (PTX ISA, mma.m16n8k8 and m16n8k16). Every thread of the block
@@ -145,11 +160,13 @@ class host_block {
   };
   /// Gives the thread's words to the others; all threads' words, by thread.
   fragment* exchange(const fragment& mine);
+  void wait_for_event();
 
   std::vector<fragment> fragments_;  ///< two for each thread, taken in turn
   std::int64_t number_;
   fiber_team* team_;
   bool may_wait_;
+  host_async* async_;
 };
 
 /// A body without its type.
@@ -157,23 +174,33 @@ struct host_body {
   void (*run)(host_block&, void* shared, const void* arguments);
   void (*make_shared)(void* memory);
   std::size_t shared_bytes;
-  bool barriers;
+  bool barriers, warpgroups;
 };
 
 /// Runs every thread of every block; empty, or what is wrong with the shape or the body.
 std::string run_on_host(const launch_shape& shape, const host_body& body, const void* arguments,
                         const host_options& how);
 
+/// How a body sees the block; another one in host_async.hpp.
+template <class Body>
+struct host_runner {
+  using block = host_block&;
+  static constexpr bool warpgroups = false;
+};
+
 template <class Body>
 std::string launch_on_host(const launch_shape& shape, const typename Body::arguments& a,
                            const host_options& how) {
-  using shared = typename Body::template shared<host_block>;
+  using runner = host_runner<Body>;
+  using shared = typename Body::template shared<std::remove_reference_t<typename runner::block>>;
   static_assert(std::is_trivially_copyable_v<typename Body::arguments>);
   const host_body body = {[](host_block& block, void* memory, const void* arguments) {
-                            Body::run(block, *static_cast<shared*>(memory),
+                            typename runner::block seen(block);
+                            Body::run(seen, *static_cast<shared*>(memory),
                                       *static_cast<const typename Body::arguments*>(arguments));
                           },
-                          [](void* memory) { ::new (memory) shared; }, sizeof(shared), Body::barriers};
+                          [](void* memory) { ::new (memory) shared; }, sizeof(shared), Body::barriers,
+                          runner::warpgroups};
   return run_on_host(shape, body, &a, how);
 }
 

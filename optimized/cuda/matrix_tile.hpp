@@ -187,7 +187,8 @@ struct slice_sum {
   PLUMB_DEVICE static void run(Block& block, shared<Block>&, const arguments& a) {
     const offset i = block.number() * threads + block.thread();
     if (i >= a.count) return;
-    float sum = Bug == plant::unzeroed_sum ? a.out[i] : 0.0F;
+    float sum = 0;
+    if constexpr (Bug == plant::unzeroed_sum) sum = a.out[i];
     for (int slice = 0; slice < a.slices; ++slice) sum += a.parts[slice * a.count + i];
     a.out[i] = sum;
   }

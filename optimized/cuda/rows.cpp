@@ -66,6 +66,9 @@ void add_rows(plumb::registry& kernels, const row& r) {
   k.device = "cuda";
   std::string why;
   device* const on = first_device(why);
+  if (why.empty() && r.capability != 0 && on->capability() / 10 != r.capability / 10)
+    why = "needs compute capability " + std::to_string(r.capability / 10) + ".x, the device has " +
+          std::to_string(on->capability() / 10) + "." + std::to_string(on->capability() % 10);
   k.unavailable = why.empty() ? r.unavailable : why;
   k.make_plan = [make = r.make, on](const kernel_problem& kp) {
     return std::make_unique<copying_plan>(make(kp), *on);

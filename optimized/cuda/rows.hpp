@@ -28,6 +28,7 @@ struct row {
   std::function<program(const kernel_problem&)> make = {};
   bool peer = false;
   std::string unavailable = {};  ///< a reason besides that there is no device
+  int capability = 0;            ///< of the device, ten times the number: 90 needs 9.x and nothing else
   bool host = true;              ///< its body can run on the CPU; false where it needs tensor cores
 };
 

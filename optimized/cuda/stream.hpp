@@ -1,9 +1,11 @@
 // Where the launches of one call go: a stream of a device, or host execution. A kernel is written once against it.
 #pragma once
 
+#include <cstring>
 #include <string>
 
-#include "optimized/cuda/host_launch.hpp"
+#include "optimized/cuda/device.hpp"
+#include "optimized/cuda/host_async.hpp"
 
 namespace plumb::cuda {
 
@@ -24,6 +26,19 @@ class stream {
     if (const char* const error = launch_on_device<Body>(shape, a, handle_))
       failure_ = std::string("launch failed: ") + error;
 #endif
+  }
+
+  /// What a launch hands to the copy engine.
+  tensor_map map_of(const copied_tensor& t) {
+    tensor_map map = {};
+    if (!on_device_) {
+      std::memcpy(map.bytes, static_cast<const void*>(&t), sizeof t);
+      return map;
+    }
+#if PLUMB_HAS_CUDA
+    if (const std::string error = describe(t, map); !error.empty()) fail("the copy engine: " + error);
+#endif
+    return map;
   }
 
   /// For libraries that launch by themselves.

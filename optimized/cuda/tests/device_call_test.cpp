@@ -39,6 +39,7 @@ class memory_device final : public device {
     std::memcpy(to, from, bytes);
     return upload_error;
   }
+  int capability() override { return 80; }
   std::string download(void* to, const void* from, std::size_t bytes) override {
     std::memcpy(to, from, bytes);
     return download_error;
