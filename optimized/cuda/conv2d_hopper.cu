@@ -21,13 +21,16 @@ using filter_tile = warpgroup_tile<warpgroup_sum::of_filters, bf16_words, 128, C
 #include "optimized/cuda/device_hopper.cuh"
 
 namespace plumb::cuda {
-template struct device_code<pack_image<tf32_words, false>, pack_image<tf32_words, true>, pack_filters<tf32_words>,
-                            pixel_tile<tf32_words, 128, 64>, pixel_tile<tf32_words, 128, 128>,
-                            pixel_tile<tf32_words, 256, 64>, pixel_tile<tf32_words, 256, 128>>;
-template struct device_code<pack_image<bf16_words, false>, pack_image<bf16_words, true>, pack_filters<bf16_words>,
-                            pixel_tile<bf16_words, 128, 64>, pixel_tile<bf16_words, 128, 128>,
-                            pixel_tile<bf16_words, 256, 64>, pixel_tile<bf16_words, 256, 128>>;
-template struct device_code<filter_tile<64>, filter_tile<128>, slice_sum<pixels_in_order>, slice_sum<filters_in_order>>;
+template struct device_code<pack_image<tf32_words, false>, pack_image<tf32_words, true>,
+                            pack_filters<tf32_words>, pixel_tile<tf32_words, 128, 64>,
+                            pixel_tile<tf32_words, 128, 128>, pixel_tile<tf32_words, 256, 64>,
+                            pixel_tile<tf32_words, 256, 128>>;
+template struct device_code<pack_image<bf16_words, false>, pack_image<bf16_words, true>,
+                            pack_filters<bf16_words>, pixel_tile<bf16_words, 128, 64>,
+                            pixel_tile<bf16_words, 128, 128>, pixel_tile<bf16_words, 256, 64>,
+                            pixel_tile<bf16_words, 256, 128>>;
+template struct device_code<filter_tile<64>, filter_tile<128>, slice_sum<pixels_in_order>,
+                            slice_sum<filters_in_order>>;
 }  // namespace plumb::cuda
 
 #elif !defined(PLUMB_BODIES_ONLY)
@@ -75,14 +78,14 @@ void launch_pixels(stream& to, const warpgroup_arguments& a) {
   using sum = slice_sum<pixels_in_order>;
   const offset count = a.rows * a.columns;
   to.launch<sum>({tiles(count, offset{sum::threads}), sum::threads},
-                 {a.parts, count, a.slices,
-                  {a.columns, a.width, a.height, a.out, a.bias, a.bias_stride}});
+                 {a.parts, count, a.slices, {a.columns, a.width, a.height, a.out, a.bias, a.bias_stride}});
 }
 
 /// One product of pixels: packs its filters, describes both operands, and starts it.
 template <class Words>
-void multiply_pixels(stream& to, const pixel_product& p, const image_extent& image, const view4<const float>& weight,
-                     bool rows_are_channels, warpgroup_arguments a, unsigned* images, unsigned* filters) {
+void multiply_pixels(stream& to, const pixel_product& p, const image_extent& image,
+                     const view4<const float>& weight, bool rows_are_channels, warpgroup_arguments a,
+                     unsigned* images, unsigned* filters) {
   const axis_product &h = p.height, &w = p.width;
   a.rows = offset{image.images} * h.count * w.count;
   a.width = w.count, a.height = h.count;
@@ -108,7 +111,8 @@ void multiply_pixels(stream& to, const pixel_product& p, const image_extent& ima
     to.launch<pack_filters<Words>>(pack_filters<Words>::shape(f), f);
     const warpgroup_tile_size size = size_of_tile(a.rows, a.columns);
     a.left = to.map_of(map_of_pixels<Words>(images, image, h, w, size.rows));
-    a.right = to.map_of(map_of_filters<Words>(filters, image.channels, h.taps * w.taps, a.columns, size.columns));
+    a.right =
+        to.map_of(map_of_filters<Words>(filters, image.channels, h.taps * w.taps, a.columns, size.columns));
   }
   launch_pixels<Words>(to, a);
 }
@@ -128,7 +132,8 @@ program hopper_forward(const kernel_problem& kp) {
             auto* filters = reinterpret_cast<unsigned*>(at + r.second);
             for (int g = 0; g < groups; ++g) {
               warpgroup_arguments a{.columns = p.group_k, .out = view_of<float>(call.writes[0])};
-              view4<const float> x = view_of<const float>(call.reads[0]), w = view_of<const float>(call.reads[1]);
+              view4<const float> x = view_of<const float>(call.reads[0]),
+                                 w = view_of<const float>(call.reads[1]);
               x.data += g * p.group_c * x.stride[1];
               w.data += g * p.group_k * w.stride[0];
               a.out.data += g * p.group_k * a.out.stride[1];
@@ -160,18 +165,21 @@ program hopper_backward_data(const kernel_problem& kp) {
             auto* images = reinterpret_cast<unsigned*>(at + r.first);
             auto* filters = reinterpret_cast<unsigned*>(at + r.second);
             for (int g = 0; g < groups; ++g) {
-              view4<const float> dy = view_of<const float>(call.reads[0]), w = view_of<const float>(call.reads[1]);
+              view4<const float> dy = view_of<const float>(call.reads[0]),
+                                 w = view_of<const float>(call.reads[1]);
               dy.data += g * p.group_k * dy.stride[1];
               w.data += g * p.group_k * w.stride[0];
               pack<Words, Layout>(to, dy, image, images);
               for (int down = 0; down < p.h.stride; ++down)
                 for (int right = 0; right < p.w.stride; ++right) {
                   warpgroup_arguments a{.columns = p.group_c, .out = view_of<float>(call.writes[0])};
-                  a.out.data += g * p.group_c * a.out.stride[1] + down * a.out.stride[2] + right * a.out.stride[3];
+                  a.out.data +=
+                      g * p.group_c * a.out.stride[1] + down * a.out.stride[2] + right * a.out.stride[3];
                   a.out.stride[2] *= p.h.stride;
                   a.out.stride[3] *= p.w.stride;
                   a.parts = reinterpret_cast<float*>(at + r.parts);
-                  const pixel_product product{backward_axis(p.h, down, p.flip), backward_axis(p.w, right, p.flip)};
+                  const pixel_product product{backward_axis(p.h, down, p.flip),
+                                              backward_axis(p.w, right, p.flip)};
                   multiply_pixels<Words>(to, product, image, w, true, a, images, filters);
                 }
             }
@@ -196,14 +204,27 @@ program hopper_backward_weights(const kernel_problem& kp) {
             auto* x_room = reinterpret_cast<unsigned*>(at + r.second);
             const axis_product h = forward_axis(p.h, false), w = forward_axis(p.w, false);
             for (int g = 0; g < groups; ++g) {
-              view4<const float> dy = view_of<const float>(call.reads[0]), x = view_of<const float>(call.reads[1]);
+              view4<const float> dy = view_of<const float>(call.reads[0]),
+                                 x = view_of<const float>(call.reads[1]);
               dy.data += g * p.group_k * dy.stride[1];
               x.data += g * p.group_c * x.stride[1];
-              warpgroup_arguments a{.rows = p.group_k, .columns = p.group_c, .taps = p.h.taps * p.w.taps,
-                                    .steps = steps, .slices = slices, .taps_w = p.w.taps, .down = h.dilation,
-                                    .right_by = w.dilation, .width = w.count, .height = h.count, .step_w = w.step,
-                                    .step_h = h.step, .first_w = w.lower, .first_h = h.lower,
-                                    .out = view_of<float>(call.writes[0]), .flip = p.flip, .taps_h = p.h.taps,
+              warpgroup_arguments a{.rows = p.group_k,
+                                    .columns = p.group_c,
+                                    .taps = p.h.taps * p.w.taps,
+                                    .steps = steps,
+                                    .slices = slices,
+                                    .taps_w = p.w.taps,
+                                    .down = h.dilation,
+                                    .right_by = w.dilation,
+                                    .width = w.count,
+                                    .height = h.count,
+                                    .step_w = w.step,
+                                    .step_h = h.step,
+                                    .first_w = w.lower,
+                                    .first_h = h.lower,
+                                    .out = view_of<float>(call.writes[0]),
+                                    .flip = p.flip,
+                                    .taps_h = p.h.taps,
                                     .parts = reinterpret_cast<float*>(at + r.parts)};
               a.out.data += g * p.group_k * a.out.stride[0];
               if (count == 0) return;
@@ -228,8 +249,8 @@ program hopper_backward_weights(const kernel_problem& kp) {
 
 using maker = program (*)(const kernel_problem&);
 
-void add(registry& kernels, const std::string& pass, const std::string& algorithm, const std::string& arithmetic,
-         maker nchw, maker nhwc) {
+void add(registry& kernels, const std::string& pass, const std::string& algorithm,
+         const std::string& arithmetic, maker nchw, maker nhwc) {
   row r{.layer = "conv2d", .pass = pass, .algorithm = algorithm, .arithmetic = arithmetic};
   r.any_strides = true;
   r.capability = 90;

@@ -106,10 +106,10 @@ std::string describe(const copied_tensor& t, tensor_map& to) {
     const int lower[2] = {t.lower[0], t.lower[1]}, upper[2] = {t.upper[0], t.upper[1]};
     steps[1] = static_cast<cuuint32_t>(t.step[0]);
     steps[2] = static_cast<cuuint32_t>(t.step[1]);
-    status = pixels(map, type, rank, data, extents, strides, lower, upper, static_cast<cuuint32_t>(t.columns()),
-                    static_cast<cuuint32_t>(t.rows), steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
-                    CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-                    CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+    status = pixels(map, type, rank, data, extents, strides, lower, upper,
+                    static_cast<cuuint32_t>(t.columns()), static_cast<cuuint32_t>(t.rows), steps,
+                    CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+                    CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   } else {
     status = box(map, type, rank, data, extents, strides, extent_of_box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
                  CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,

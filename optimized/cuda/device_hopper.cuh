@@ -58,7 +58,8 @@ class hopper_block : public device_block {
   __device__ __forceinline__ void copy_box(operands<Bytes>& to, unsigned at, const tensor_map& map, int c0,
                                            int c1, int c2, arrival& done) {
     asm volatile(
-        "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4, "
+        "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%3, "
+        "%4, "
         "%5}], [%2];" ::"r"(address(to.bytes + at)),
         "l"(&map), "r"(address(&done)), "r"(c0), "r"(c1), "r"(c2)
         : "memory");
@@ -69,8 +70,8 @@ class hopper_block : public device_block {
     asm volatile(
         "cp.async.bulk.tensor.4d.shared::cluster.global.im2col.mbarrier::complete_tx::bytes [%0], [%1, {%3, "
         "%4, %5, %6}], [%2], {%7, %8};" ::"r"(address(to.bytes + at)),
-        "l"(&map), "r"(address(&done)), "r"(c), "r"(w), "r"(h), "r"(n), "h"(static_cast<unsigned short>(right)),
-        "h"(static_cast<unsigned short>(down))
+        "l"(&map), "r"(address(&done)), "r"(c), "r"(w), "r"(h), "r"(n),
+        "h"(static_cast<unsigned short>(right)), "h"(static_cast<unsigned short>(down))
         : "memory");
   }
 
@@ -78,13 +79,19 @@ class hopper_block : public device_block {
   __device__ __forceinline__ unsigned address_of(operands<Bytes>& o) const {
     return address(o.bytes);
   }
-  __device__ __forceinline__ void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+  // The sums are named in both so that the compiler neither uses them before they are there nor moves them under way.
+  template <int High, int Numbers>
+  __device__ __forceinline__ void begin_products(float (&sums)[High][Numbers]) {
+    hold(sums);
+    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+  }
   __device__ __forceinline__ void end_products() {
     asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
   }
-  template <int Left>
-  __device__ __forceinline__ void wait_products() {
+  template <int Left, int High, int Numbers>
+  __device__ __forceinline__ void wait_products(float (&sums)[High][Numbers]) {
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(Left) : "memory");
+    hold(sums);
   }
   template <class Words, inside Way, int Columns>
   __device__ __forceinline__ void multiply_group(float (&c)[Columns / 2], std::uint64_t a, std::uint64_t b) {
@@ -96,45 +103,59 @@ class hopper_block : public device_block {
   }
 
  private:
+  template <int High, int Numbers>
+  static __device__ __forceinline__ void hold(float (&sums)[High][Numbers]) {
+    PLUMB_UNROLL
+    for (int i = 0; i < High; ++i) PLUMB_UNROLL
+    for (int j = 0; j < Numbers; ++j) asm volatile("" : "+f"(sums[i][j])::"memory");
+  }
   static __device__ __forceinline__ unsigned address(const void* at) {
     return static_cast<unsigned>(__cvta_generic_to_shared(at));
   }
 
-#define PLUMB_SUMS_8(c, i) \
-  "+f"(c[i]), "+f"(c[i + 1]), "+f"(c[i + 2]), "+f"(c[i + 3]), "+f"(c[i + 4]), "+f"(c[i + 5]), "+f"(c[i + 6]), "+f"(c[i + 7])
-#define PLUMB_SUMS_32(c, i) PLUMB_SUMS_8(c, i), PLUMB_SUMS_8(c, i + 8), PLUMB_SUMS_8(c, i + 16), PLUMB_SUMS_8(c, i + 24)
-#define PLUMB_NAMES_32                                                                                              \
-  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, " \
+#define PLUMB_SUMS_8(c, i)                                                                    \
+  "+f"(c[i]), "+f"(c[i + 1]), "+f"(c[i + 2]), "+f"(c[i + 3]), "+f"(c[i + 4]), "+f"(c[i + 5]), \
+      "+f"(c[i + 6]), "+f"(c[i + 7])
+#define PLUMB_SUMS_32(c, i) \
+  PLUMB_SUMS_8(c, i), PLUMB_SUMS_8(c, i + 8), PLUMB_SUMS_8(c, i + 16), PLUMB_SUMS_8(c, i + 24)
+#define PLUMB_NAMES_32                                                                                   \
+  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, " \
+  "%22, %23, "                                                                                           \
   "%24, %25, %26, %27, %28, %29, %30, %31"
-#define PLUMB_NAMES_64                                                                                                 \
-  PLUMB_NAMES_32 ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, " \
-                 "%51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define PLUMB_NAMES_64                                                                                \
+  PLUMB_NAMES_32                                                                                      \
+  ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, %49, %50, " \
+  "%51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
 
   template <class Words, int Lines>
   static __device__ __forceinline__ void wide_64(float (&c)[32], std::uint64_t a, std::uint64_t b) {
     if constexpr (Words::numbers == 1)
-      asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, 1, 0;\nwgmma.mma_async.sync.aligned.m64n64k8.f32.tf32.tf32 {" PLUMB_NAMES_32
-                   "}, %32, %33, add, 1, 1;\n}\n"
-                   : PLUMB_SUMS_32(c, 0)
-                   : "l"(a), "l"(b));
+      asm volatile(
+          "{\n.reg .pred add;\nsetp.ne.b32 add, 1, 0;\nwgmma.mma_async.sync.aligned.m64n64k8.f32.tf32.tf32 "
+          "{" PLUMB_NAMES_32 "}, %32, %33, add, 1, 1;\n}\n"
+          : PLUMB_SUMS_32(c, 0)
+          : "l"(a), "l"(b));
     else
-      asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, 1, 0;\nwgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" PLUMB_NAMES_32
-                   "}, %32, %33, add, 1, 1, %34, %34;\n}\n"
-                   : PLUMB_SUMS_32(c, 0)
-                   : "l"(a), "l"(b), "n"(Lines));
+      asm volatile(
+          "{\n.reg .pred add;\nsetp.ne.b32 add, 1, 0;\nwgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 "
+          "{" PLUMB_NAMES_32 "}, %32, %33, add, 1, 1, %34, %34;\n}\n"
+          : PLUMB_SUMS_32(c, 0)
+          : "l"(a), "l"(b), "n"(Lines));
   }
   template <class Words, int Lines>
   static __device__ __forceinline__ void wide_128(float (&c)[64], std::uint64_t a, std::uint64_t b) {
     if constexpr (Words::numbers == 1)
-      asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, 1, 0;\nwgmma.mma_async.sync.aligned.m64n128k8.f32.tf32.tf32 {" PLUMB_NAMES_64
-                   "}, %64, %65, add, 1, 1;\n}\n"
-                   : PLUMB_SUMS_32(c, 0), PLUMB_SUMS_32(c, 32)
-                   : "l"(a), "l"(b));
+      asm volatile(
+          "{\n.reg .pred add;\nsetp.ne.b32 add, 1, 0;\nwgmma.mma_async.sync.aligned.m64n128k8.f32.tf32.tf32 "
+          "{" PLUMB_NAMES_64 "}, %64, %65, add, 1, 1;\n}\n"
+          : PLUMB_SUMS_32(c, 0), PLUMB_SUMS_32(c, 32)
+          : "l"(a), "l"(b));
     else
-      asm volatile("{\n.reg .pred add;\nsetp.ne.b32 add, 1, 0;\nwgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" PLUMB_NAMES_64
-                   "}, %64, %65, add, 1, 1, %66, %66;\n}\n"
-                   : PLUMB_SUMS_32(c, 0), PLUMB_SUMS_32(c, 32)
-                   : "l"(a), "l"(b), "n"(Lines));
+      asm volatile(
+          "{\n.reg .pred add;\nsetp.ne.b32 add, 1, 0;\nwgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 "
+          "{" PLUMB_NAMES_64 "}, %64, %65, add, 1, 1, %66, %66;\n}\n"
+          : PLUMB_SUMS_32(c, 0), PLUMB_SUMS_32(c, 32)
+          : "l"(a), "l"(b), "n"(Lines));
   }
 #undef PLUMB_SUMS_8
 #undef PLUMB_SUMS_32
@@ -143,8 +164,7 @@ class hopper_block : public device_block {
 };
 
 template <class Body>
-  requires(Body::warpgroups)
-struct runner<Body> {
+requires(Body::warpgroups) struct runner<Body> {
   using block = hopper_block;
 };
 

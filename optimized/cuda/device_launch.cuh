@@ -63,7 +63,8 @@ const char* launch_on_device(const launch_shape& shape, const typename Body::arg
   (void)cudaGetLastError();
   using shared = typename Body::template shared<typename runner<Body>::block>;
   constexpr int asked_for = sizeof(shared) <= static_shared_bytes ? 0 : sizeof(shared) + shared_boundary;
-  if (asked_for > 0) cudaFuncSetAttribute(entry<Body>, cudaFuncAttributeMaxDynamicSharedMemorySize, asked_for);
+  if (asked_for > 0)
+    cudaFuncSetAttribute(entry<Body>, cudaFuncAttributeMaxDynamicSharedMemorySize, asked_for);
   entry<Body><<<static_cast<unsigned>(shape.blocks), static_cast<unsigned>(shape.threads), asked_for,
                 static_cast<cudaStream_t>(stream)>>>(a);
   const cudaError_t status = cudaGetLastError();

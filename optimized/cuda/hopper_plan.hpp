@@ -36,7 +36,8 @@ inline axis_product backward_axis(const conv_axis_numbers& a, int residue, bool 
   const int gcd = std::gcd(a.stride, a.dilation), between = a.stride / gcd;
   axis_product p{.in = a.out, .count = a.in > residue ? (a.in - residue - 1) / a.stride + 1 : 0, .taps = 0};
   int first = 0;
-  while (first < std::min(between, a.taps) && (residue + a.begin - first * a.dilation) % a.stride != 0) ++first;
+  while (first < std::min(between, a.taps) && (residue + a.begin - first * a.dilation) % a.stride != 0)
+    ++first;
   if (first == std::min(between, a.taps)) return p;  // no tap lands there
   p.taps = (a.taps - 1 - first) / between + 1;
   p.dilation = a.dilation / gcd;
@@ -98,8 +99,8 @@ std::size_t parts_bytes(offset rows, int columns, const pixel_product& p, int ch
 
 /// Pixels of packed images under a filter tap, `rows` a copy.
 template <class Words>
-copied_tensor map_of_pixels(const void* at, const image_extent& image, const axis_product& h, const axis_product& w,
-                            int rows) {
+copied_tensor map_of_pixels(const void* at, const image_extent& image, const axis_product& h,
+                            const axis_product& w, int rows) {
   const auto narrow = [](int v) { return static_cast<std::int16_t>(v); };
   const offset pixel = offset{packed_words<Words>(image.channels)} * 4;
   copied_tensor t{.data = at,
@@ -149,14 +150,18 @@ inline support hopper_support(const kernel_problem& kp) {
   if (const support s = conv2d_support(kp); !s.ok) return s;
   const conv_arguments from = read_conv_arguments(kp.problem);
   constexpr index_t most_groups = 32, most_channels = index_t{1} << 20, most_taps = 1 << 10;
-  if (from.groups > most_groups) return support::no("more than 32 groups, each of which is a launch of its own");
+  if (from.groups > most_groups)
+    return support::no("more than 32 groups, each of which is a launch of its own");
   if (from.group_c() > most_channels || from.group_k() > most_channels || from.taps() > most_taps)
     return support::no("more than 2^20 channels or 1024 filter taps");
   const conv_numbers p = to_numbers(from);
   for (const conv_axis_numbers& a : {p.h, p.w}) {
     bool fits = forward_axis(a, false).expressible();
-    for (int residue = 0; residue < a.stride && fits; ++residue) fits = backward_axis(a, residue, false).expressible();
-    if (!fits) return support::no("padding, dilation or stride beyond the borders, offsets and steps of the copy engine");
+    for (int residue = 0; residue < a.stride && fits; ++residue)
+      fits = backward_axis(a, residue, false).expressible();
+    if (!fits)
+      return support::no(
+          "padding, dilation or stride beyond the borders, offsets and steps of the copy engine");
   }
   return support::yes();
 }

@@ -17,12 +17,13 @@ struct factor {
         rows_of_128_bytes(d >> 62 == 1) {}
 
   unsigned of_term_word(int line, int word) const {
-    return address + static_cast<unsigned>(line / 8) * block_step + static_cast<unsigned>(line % 8) * copied_row_bytes +
-           static_cast<unsigned>(word) * 4;
+    return address + static_cast<unsigned>(line / 8) * block_step +
+           static_cast<unsigned>(line % 8) * copied_row_bytes + static_cast<unsigned>(word) * 4;
   }
   unsigned of_line(int line, int term) const {
-    return address + static_cast<unsigned>(line / 64) * line_step + static_cast<unsigned>(term / 8) * block_step +
-           static_cast<unsigned>(term % 8) * copied_row_bytes + static_cast<unsigned>(line % 64) * 2;
+    return address + static_cast<unsigned>(line / 64) * line_step +
+           static_cast<unsigned>(term / 8) * block_step + static_cast<unsigned>(term % 8) * copied_row_bytes +
+           static_cast<unsigned>(line % 64) * 2;
   }
   /// Calls f with a byte of every block of 1024 bytes that `lines` lines lie in.
   template <class F>
@@ -61,14 +62,25 @@ void unpack_factor(const operand_memory& memory, const factor& from, inside way,
     }
 }
 
+/// One more than the last word that is not zero in every line.
+int used_words(const unsigned* words, int lines) {
+  int used = 0;
+  for (int line = 0; line < lines; ++line)
+    for (int word = used; word < host_product::words; ++word)
+      if (words[line * host_product::words + word] != 0) used = word + 1;
+  return used;
+}
+
 /// One row of 128 bytes: what lies inside of `extent` elements from `first` on, and zeros.
-void copy_row(const copied_tensor& t, const std::byte* line, int first, const operand_memory& to, unsigned at) {
+void copy_row(const copied_tensor& t, const std::byte* line, int first, const operand_memory& to,
+              unsigned at) {
   const int size = t.element_bytes;
   for (int i = 0; i < t.columns(); ++i) {
     const bool there = line != nullptr && first + i >= 0 && first + i < t.extents[0];
     std::byte* const element = to.where(at + static_cast<unsigned>(i * size));
     if (there)
-      std::memcpy(element, line + static_cast<std::ptrdiff_t>(first + i) * size, static_cast<std::size_t>(size));
+      std::memcpy(element, line + static_cast<std::ptrdiff_t>(first + i) * size,
+                  static_cast<std::size_t>(size));
     else
       std::memset(element, 0, static_cast<std::size_t>(size));
   }
@@ -120,7 +132,8 @@ bool operand_memory::inside(unsigned at, unsigned count) const {
 void operand_memory::begin_copy(unsigned at, unsigned count) {
   for (unsigned i = at; i < at + count; i += block_bytes) {
     state& s = blocks_[i / block_bytes];
-    if (s.readers > 0) here.report("a copy to " + bytes_from(i) + " begins while a product still reads there");
+    if (s.readers > 0)
+      here.report("a copy to " + bytes_from(i) + " begins while a product still reads there");
     if (s.copies > 0) here.report("two copies to " + bytes_from(i) + " are under way at once");
     ++s.copies;
   }
@@ -172,26 +185,28 @@ bool host_async::finish_one(std::uint64_t lot) {
   return true;
 }
 
+bool host_async::may_multiply() {
+  const int number = mine().started;
+  const shared_product& s = shared(number);
+  return s.number < 0 || s.number == number || s.ended == 128;
+}
+
 void host_async::multiply(host_product p) {
   if (!factor(p.a).rows_of_128_bytes || !factor(p.b).rows_of_128_bytes)
     return here.report("a factor is not described as rows of 128 bytes");
-  bool fits = true;
-  for_each_block(p, [&](unsigned at) { fits = fits && p.memory.inside(at / block_bytes * block_bytes, block_bytes); });
-  if (!fits) return;
-  for_each_block(p, [&](unsigned at) { p.memory.begin_read(at); });
   per_thread& t = mine();
   p.group = t.groups;
   p.number = t.started++;
+  shared_product& s = shared(p.number);
+  if (s.number != p.number) s.number = p.number, s.started = s.ended = 0, s.used = -1;
+  if (s.started++ == 0) {
+    bool fits = true;
+    for_each_block(
+        p, [&](unsigned at) { fits = fits && p.memory.inside(at / block_bytes * block_bytes, block_bytes); });
+    if (!fits) return;
+    for_each_block(p, [&](unsigned at) { p.memory.begin_read(at); });
+  }
   t.products.push_back(p);
-}
-
-const host_async::unpacked& host_async::unpack(const host_product& p) {
-  unpacked& u = unpacked_[static_cast<std::size_t>(here.thread / 128 * kept_products + p.number % kept_products)];
-  if (u.number == p.number) return u;
-  u.number = p.number;
-  unpack_factor(p.memory, factor(p.a), p.way, host_product::lines, u.a);
-  unpack_factor(p.memory, factor(p.b), p.way, p.columns, u.b);
-  return u;
 }
 
 void host_async::wait_products(int left) {
@@ -199,9 +214,14 @@ void host_async::wait_products(int left) {
   std::size_t done = 0;
   for (; done < t.products.size() && t.products[done].group < t.groups - left; ++done) {
     host_product& p = t.products[done];
-    const unpacked& u = unpack(p);
-    p.add(p.sums, u.a, u.b, p.columns, here.thread);
-    for_each_block(p, [&](unsigned at) { p.memory.end_read(at); });
+    shared_product& s = shared(p.number);
+    if (s.used < 0) {
+      unpack_factor(p.memory, factor(p.a), p.way, host_product::lines, s.a);
+      unpack_factor(p.memory, factor(p.b), p.way, p.columns, s.b);
+      s.used = std::max(used_words(s.a, host_product::lines), used_words(s.b, p.columns));
+    }
+    p.add(p.sums, s.a, s.b, p.columns, s.used, here.thread);
+    if (++s.ended == 128) for_each_block(p, [&](unsigned at) { p.memory.end_read(at); });
   }
   t.products.erase(t.products.begin(), t.products.begin() + static_cast<std::ptrdiff_t>(done));
 }

@@ -43,7 +43,8 @@ class operand_memory {
     int copies = 0, readers = 0;  ///< in flight
     bool written = false;
   };
-  operand_memory(std::byte* bytes, state* blocks, unsigned size) : bytes_(bytes), blocks_(blocks), size_(size) {}
+  operand_memory(std::byte* bytes, state* blocks, unsigned size)
+      : bytes_(bytes), blocks_(blocks), size_(size) {}
 
   /// Whether [at, at + count) lies inside; what is wrong is said.
   bool inside(unsigned at, unsigned count) const;
@@ -77,8 +78,8 @@ struct host_copy {
   copied_tensor from;
   operand_memory to;
   unsigned at = 0;
-  int first[4] = {};          ///< of a box: its corner; of pixels: channel, column, row and image of the first
-  int right = 0, down = 0;    ///< of pixels
+  int first[4] = {};        ///< of a box: its corner; of pixels: channel, column, row and image of the first
+  int right = 0, down = 0;  ///< of pixels
   host_arrival* done = nullptr;
 
   unsigned bytes() const { return static_cast<unsigned>(from.rows) * copied_row_bytes; }
@@ -94,19 +95,20 @@ struct host_product {
   inside way = inside::terms;
   int columns = 0;
   float* sums = nullptr;
-  void (*add)(float* sums, const unsigned* a, const unsigned* b, int columns, int thread) = nullptr;
+  void (*add)(float* sums, const unsigned* a, const unsigned* b, int columns, int used, int thread) = nullptr;
   int group = 0, number = 0;
 };
 
 /// c += a·b for what one thread of a warpgroup keeps of c: lane 4g + q of warp w has rows 16w + g and 8 below, and of every
-/// eight columns 2q and 2q + 1 (PTX ISA, wgmma.m64nNk8 and k16).
+/// eight columns 2q and 2q + 1 (PTX ISA, wgmma.m64nNk8 and k16). Words from `used` on are zeros on both sides.
 template <class Words>
-void add_product(float* sums, const unsigned* a, const unsigned* b, int columns, int thread) {
+void add_product(float* sums, const unsigned* a, const unsigned* b, int columns, int used, int thread) {
   for (int i = 0; i < columns / 2; ++i) {
     const int row = thread % 128 / 32 * 16 + thread % 32 / 4 + i % 4 / 2 * 8;
     const int column = i / 4 * 8 + thread % 4 * 2 + i % 2;
-    for (int word = 0; word < host_product::words; ++word)
-      sums[i] = Words::dot(sums[i], a[row * host_product::words + word], b[column * host_product::words + word]);
+    for (int word = 0; word < used; ++word)
+      sums[i] =
+          Words::dot(sums[i], a[row * host_product::words + word], b[column * host_product::words + word]);
   }
 }
 
@@ -115,6 +117,8 @@ class host_async {
   void arrive(host_arrival& a, int bytes);
   void copy(host_copy c, const tensor_map& map);
   void multiply(host_product p);
+  /// Whether the thread may start its next product: the threads of a warpgroup are never far apart.
+  bool may_multiply();
   void end_products() { ++mine().groups; }
   void wait_products(int left);
   /// Brings one copy that is under way to its end, drawn by `lot`; false if there is none.
@@ -128,19 +132,25 @@ class host_async {
     std::vector<host_product> products;
     int groups = 0, started = 0;
   };
-  /// The factors of a product, taken out of shared memory by the first thread of the warpgroup that waits for it.
-  struct unpacked {
-    int number = -1;
-    unsigned a[host_product::lines * host_product::words], b[host_product::most_columns * host_product::words];
+  /// A product of a warpgroup: it reads from when the first thread starts it until the last one has waited for it. Its
+  /// factors are taken out of shared memory by the first thread that waits.
+  struct shared_product {
+    int number = -1, started = 0, ended = 0;
+    int used = -1;  ///< words of each line; -1: not taken out yet
+    unsigned a[host_product::lines * host_product::words],
+        b[host_product::most_columns * host_product::words];
   };
-  static constexpr int kept_products = 32;
+  static constexpr int kept_products = 16;
 
   per_thread& mine() { return threads_[here.thread]; }
-  const unpacked& unpack(const host_product& p);
+  shared_product& shared(int number) {
+    return shared_[static_cast<std::size_t>(here.thread / 128 * kept_products + number % kept_products)];
+  }
 
   std::vector<host_copy> copies_;
   std::vector<per_thread> threads_ = std::vector<per_thread>(most_threads);
-  std::vector<unpacked> unpacked_ = std::vector<unpacked>(std::size_t{most_threads / 128} * kept_products);
+  std::vector<shared_product> shared_ =
+      std::vector<shared_product>(std::size_t{most_threads / 128} * kept_products);
 };
 
 /// The block as a thread of a body of warpgroups sees it: what hopper_block is on a device (device_hopper.cuh).
@@ -168,12 +178,13 @@ class host_warpgroup_block {
   }
 
   template <int Bytes>
-  void copy_box(operands<Bytes>& to, unsigned at, const tensor_map& map, int c0, int c1, int c2, arrival& done) {
+  void copy_box(operands<Bytes>& to, unsigned at, const tensor_map& map, int c0, int c1, int c2,
+                arrival& done) {
     async_.copy({{}, to.memory(), at, {c0, c1, c2, 0}, 0, 0, &done}, map);
   }
   template <int Bytes>
-  void copy_pixels(operands<Bytes>& to, unsigned at, const tensor_map& map, int c, int w, int h, int n, int right,
-                   int down, arrival& done) {
+  void copy_pixels(operands<Bytes>& to, unsigned at, const tensor_map& map, int c, int w, int h, int n,
+                   int right, int down, arrival& done) {
     async_.copy({{}, to.memory(), at, {c, w, h, n}, right, down, &done}, map);
   }
 
@@ -183,14 +194,16 @@ class host_warpgroup_block {
     operands_.emplace(o.memory());
     return 0;
   }
-  void begin_products() {}
+  template <class Sums>
+  void begin_products(Sums&) {}
   void end_products() { async_.end_products(); }
-  template <int Left>
-  void wait_products() {
+  template <int Left, class Sums>
+  void wait_products(Sums&) {
     async_.wait_products(Left);
   }
   template <class Words, inside Way, int Columns>
   void multiply_group(float (&c)[Columns / 2], std::uint64_t a, std::uint64_t b) {
+    block_.wait_until([this] { return async_.may_multiply(); });
     async_.multiply({*operands_, a, b, Way, Columns, c, add_product<Words>});
   }
 
@@ -201,8 +214,7 @@ class host_warpgroup_block {
 };
 
 template <class Body>
-  requires(Body::warpgroups)
-struct host_runner<Body> {
+requires(Body::warpgroups) struct host_runner<Body> {
   using block = host_warpgroup_block;
   static constexpr bool warpgroups = true;
 };

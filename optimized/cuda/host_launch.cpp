@@ -157,7 +157,9 @@ class crew {
     waits_.resize(static_cast<std::size_t>(threads), watch::reason::event);
   }
   bool any_left() const { return left_ > 0; }
-  int waiting_for(watch::reason r) const { return static_cast<int>(std::count(waits_.begin(), waits_.end(), r)); }
+  int waiting_for(watch::reason r) const {
+    return static_cast<int>(std::count(waits_.begin(), waits_.end(), r));
+  }
   bool ended(int member) const { return ended_[static_cast<std::size_t>(member)]; }
 
   /// Lets those go on, in a new order, that wait for `r`.

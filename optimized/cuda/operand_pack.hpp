@@ -44,7 +44,8 @@ struct pack_image {
     const offset first = block.number() / wide * pixels;
     const int word0 = static_cast<int>(block.number() % wide) * words;
     for (int i = block.thread(); i < pixels * channels; i += threads) {
-      const int pixel = ChannelsLast ? i / channels : i % pixels, channel = ChannelsLast ? i % channels : i / pixels;
+      const int pixel = ChannelsLast ? i / channels : i % pixels,
+                channel = ChannelsLast ? i % channels : i / pixels;
       const offset at = first + pixel, row = at / a.width;
       const int c = word0 * Words::numbers + channel;
       const bool there = at < a.pixels && c < a.channels;
@@ -80,7 +81,8 @@ struct pack_filters {
   struct shared {};
 
   static constexpr launch_shape shape(const arguments& a) {
-    return {tiles<std::int64_t>(a.rows * a.taps_h * a.taps_w * packed_words<Words>(a.channels), threads), threads};
+    return {tiles<std::int64_t>(a.rows * a.taps_h * a.taps_w * packed_words<Words>(a.channels), threads),
+            threads};
   }
 
   template <class Block>

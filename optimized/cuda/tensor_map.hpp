@@ -16,17 +16,17 @@ namespace plumb::cuda {
 constexpr int copied_row_bytes = 128;
 
 struct copied_tensor {
-  const void* data = nullptr;       ///< aligned to 16 bytes
-  std::int64_t extents[4] = {};     ///< the first axis has its elements side by side
-  std::int64_t strides[4] = {};     ///< in bytes, multiples of 16; that of the first axis is not looked at
-  std::int16_t element_bytes = 4;   ///< 2: bf16, 4: tf32
-  std::int16_t rank = 4;            ///< 3 or 4
-  std::int16_t rows = 1;            ///< of 128 bytes that one instruction copies
-  std::int16_t box[4] = {};         ///< of a box: its extents; box[0] elements have 128 bytes
+  const void* data = nullptr;      ///< aligned to 16 bytes
+  std::int64_t extents[4] = {};    ///< the first axis has its elements side by side
+  std::int64_t strides[4] = {};    ///< in bytes, multiples of 16; that of the first axis is not looked at
+  std::int16_t element_bytes = 4;  ///< 2: bf16, 4: tf32
+  std::int16_t rank = 4;           ///< 3 or 4
+  std::int16_t rows = 1;           ///< of 128 bytes that one instruction copies
+  std::int16_t box[4] = {};        ///< of a box: its extents; box[0] elements have 128 bytes
   bool pixels = false;
-  std::int16_t lower[2] = {};       ///< of pixels: the first column and row, counted from the tensor's first
-  std::int16_t upper[2] = {};       ///< the last column and row, counted from the tensor's last
-  std::int16_t step[2] = {1, 1};    ///< from pixel to pixel, along the width and the height
+  std::int16_t lower[2] = {};     ///< of pixels: the first column and row, counted from the tensor's first
+  std::int16_t upper[2] = {};     ///< the last column and row, counted from the tensor's last
+  std::int16_t step[2] = {1, 1};  ///< from pixel to pixel, along the width and the height
 
   int columns() const { return copied_row_bytes / element_bytes; }
 };

@@ -33,14 +33,14 @@ struct warpgroup_arguments {
   int taps = 1;     ///< that columns are counted for: 1 where the sum is of pixels
   int steps = 0;    ///< of a whole sum
   int slices = 1;
-  int channel_blocks = 1;            ///< steps of one filter tap, where the sum is of pixels
-  int taps_w = 1;                    ///< filter columns
-  int down = 1, right_by = 1;        ///< pixels from tap to tap: dilation
-  int width = 1, height = 1;         ///< pixels are counted by rows of an image of this extent
-  int step_w = 1, step_h = 1;        ///< in the tensor that they are read from
-  int first_w = 0, first_h = 0;      ///< where the first one reads
-  view4<float> out = {};             ///< n k h w of pixels; k c r s of filters
-  bool flip = false;                 ///< taps are stored in the other order
+  int channel_blocks = 1;        ///< steps of one filter tap, where the sum is of pixels
+  int taps_w = 1;                ///< filter columns
+  int down = 1, right_by = 1;    ///< pixels from tap to tap: dilation
+  int width = 1, height = 1;     ///< pixels are counted by rows of an image of this extent
+  int step_w = 1, step_h = 1;    ///< in the tensor that they are read from
+  int first_w = 0, first_h = 0;  ///< where the first one reads
+  view4<float> out = {};         ///< n k h w of pixels; k c r s of filters
+  bool flip = false;             ///< taps are stored in the other order
   int taps_h = 1;
   const float* bias = nullptr;
   offset bias_stride = 1;
@@ -58,7 +58,8 @@ struct warpgroup_tile {
   using arguments = warpgroup_arguments;
   static constexpr bool barriers = true, warpgroups = true;
   static constexpr bool of_pixels = Sum == warpgroup_sum::of_pixels;
-  static_assert(of_pixels || Words::numbers == 2, "only 16-bit factors may lie with their terms below each other");
+  static_assert(of_pixels || Words::numbers == 2,
+                "only 16-bit factors may lie with their terms below each other");
   static constexpr int groups = 2, threads = groups * 128 + 32;
   static constexpr int high = Rows / groups / 64;  ///< products of 64 rows that a warpgroup does
   static constexpr int left_bytes = Rows * copied_row_bytes, right_bytes = Columns * copied_row_bytes;
@@ -69,7 +70,8 @@ struct warpgroup_tile {
   static constexpr unsigned box_bytes = step_pixels * copied_row_bytes;
 
   static constexpr launch_shape shape(const arguments& a) {
-    return {tiles<std::int64_t>(a.rows, Rows) * tiles<std::int64_t>(a.columns, Columns) * a.taps * a.slices, threads};
+    return {tiles<std::int64_t>(a.rows, Rows) * tiles<std::int64_t>(a.columns, Columns) * a.taps * a.slices,
+            threads};
   }
 
   template <class Block>
@@ -112,8 +114,8 @@ struct warpgroup_tile {
     block.expect(s.full[stage], Bug == plant::wrong_count ? left_bytes : stage_bytes);
     if constexpr (of_pixels) {
       const int tap = step / a.channel_blocks, channel = step % a.channel_blocks * numbers;
-      block.copy_pixels(s.operands, at, a.left, channel, first.w, first.h, first.n, tap % a.taps_w * a.right_by,
-                        tap / a.taps_w * a.down, s.full[stage]);
+      block.copy_pixels(s.operands, at, a.left, channel, first.w, first.h, first.n,
+                        tap % a.taps_w * a.right_by, tap / a.taps_w * a.down, s.full[stage]);
       block.copy_box(s.operands, at + left_bytes, a.right, channel, tap, p.column, s.full[stage]);
     } else {
       const place pixel = place_of(a, offset{step} * step_pixels);
@@ -143,7 +145,8 @@ struct warpgroup_tile {
 
   /// The four products of a step: 32 bytes of terms each, or 16 pixels.
   template <class Block>
-  static PLUMB_DEVICE void multiply(Block& block, float (&sum)[high][Columns / 2], unsigned stage, int group) {
+  static PLUMB_DEVICE void multiply(Block& block, float (&sum)[high][Columns / 2], unsigned stage,
+                                    int group) {
     const unsigned left = stage + static_cast<unsigned>(group * high * 64) * copied_row_bytes,
                    right = stage + left_bytes;
     PLUMB_UNROLL
@@ -171,22 +174,21 @@ struct warpgroup_tile {
     for (int i = 0; i < steps; ++i) {
       const int stage = i % stages;
       if (Bug != plant::no_wait) block.wait(s.full[stage], i / stages & 1);
-      block.begin_products();
+      block.begin_products(sum);
       multiply(block, sum, operands + static_cast<unsigned>(stage * stage_bytes), group);
       block.end_products();
       if (Bug == plant::early_release) {
         block.arrive_warp(s.empty[stage]);
         continue;
       }
-      block.template wait_products<1>();
+      block.template wait_products<1>(sum);
       if (i > 0) block.arrive_warp(s.empty[(i - 1) % stages]);
     }
-    block.template wait_products<0>();
+    block.template wait_products<0>(sum);
   }
 
   static PLUMB_DEVICE warpgroup_row row_of(const arguments& a, const part& p, offset m) {
-    if (a.slices > 1)
-      return {a.parts + ((p.slice * a.rows + m) * a.taps + p.tap) * a.columns, 1};
+    if (a.slices > 1) return {a.parts + ((p.slice * a.rows + m) * a.taps + p.tap) * a.columns, 1};
     if constexpr (of_pixels) {
       const offset line = m / a.width;
       return {&a.out(line / a.height, 0, line % a.height, m % a.width), a.out.stride[1]};

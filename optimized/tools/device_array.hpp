@@ -55,6 +55,7 @@ class ordinary_memory final : public device {
   }
   std::string finish() override { return {}; }
   void* stream() override { return nullptr; }
+  int capability() override { return 0; }
 };
 
 }  // namespace plumb::cuda
