@@ -6,8 +6,7 @@
 //               formats lie and are read alike; two stages, one barrier a step, loads held in registers meanwhile
 //   lines       20 words, 4 of them unused: the 32 words that a fragment's load reads lie in 32 banks
 // What limits it: the gathers and their index arithmetic, which the tensor cores wait for; fragments are loaded a word at
-// a time, without ldmatrix. Hopper's own way (wgmma with its operands in shared memory, copied by the copy engine) would
-// be a body of its own.
+// a time, without ldmatrix. Hopper's own way is warpgroup_tile.hpp.
 // Rounding: to nearest, so u = 2⁻¹¹ (tf32) or 2⁻⁸ (bf16) for each operand; products are exact in f32, and how the sum of
 // one mma is rounded is the hardware's. NVIDIA, PTX ISA 8, "Warp-level matrix instructions".
 #pragma once
