@@ -1,8 +1,9 @@
-// conv2d on Hopper's tensor cores: the tiles of warpgroup_tile.hpp, whose card says how they work and what limits them, on
+// conv2d and linear on Hopper's tensor cores: the tiles of warpgroup_tile.hpp, whose card says how they work and what limits them, on
 // operands that operand_pack.hpp has rounded and laid out. One group of channels after the other.
 //   forward            one product
 //   backward_data      stride² products, one for each residue of dx: dx[stride·i + a] is a convolution of dy, without
 //                      stride, with the taps that land there, from the last to the first (hopper_plan.hpp)
+//   linear             a convolution of images of one pixel, which are the rows of x
 //   backward_weights   bf16 only: pixels are the terms and lie below each other, which wgmma takes for 16 bits alone
 // Sums are cut into slices where there are too few tiles for a card, and added in order afterwards.
 #include "optimized/cuda/matrix_tile.hpp"
@@ -118,22 +119,21 @@ void multiply_pixels(stream& to, const pixel_product& p, const image_extent& ima
 }
 
 template <class Words, layout Layout>
-program hopper_forward(const kernel_problem& kp) {
-  const conv_arguments from = read_conv_arguments(kp.problem);
-  const conv_numbers p = to_numbers(from);
+program hopper_forward(const hopper_problem& from) {
+  const conv_numbers p = from.p;
   const image_extent image{p.n, p.group_c, p.h.in, p.w.in};
   const pixel_product product{forward_axis(p.h, p.flip), forward_axis(p.w, p.flip)};
-  const offset rows = from.n * from.out_size();
+  const offset rows = offset{p.n} * p.h.out * p.w.out;
   const room r(image.bytes<Words>(), filter_bytes<Words>(p.group_k, from.taps(), p.group_c),
                parts_bytes<Words>(rows, p.group_k, product, p.group_c));
-  return {[=, groups = static_cast<int>(from.groups)](const kernel_call& call, stream& to) {
+  return {[=, groups = from.groups, matrices = from.matrices](const kernel_call& call, stream& to) {
             std::byte* const at = aligned(call.workspace);
             auto* images = reinterpret_cast<unsigned*>(at + r.first);
             auto* filters = reinterpret_cast<unsigned*>(at + r.second);
             for (int g = 0; g < groups; ++g) {
-              warpgroup_arguments a{.columns = p.group_k, .out = view_of<float>(call.writes[0])};
-              view4<const float> x = view_of<const float>(call.reads[0]),
-                                 w = view_of<const float>(call.reads[1]);
+              warpgroup_arguments a{.columns = p.group_k, .out = view_of<float>(call.writes[0], matrices)};
+              view4<const float> x = view_of<const float>(call.reads[0], matrices),
+                                 w = view_of<const float>(call.reads[1], matrices);
               x.data += g * p.group_c * x.stride[1];
               w.data += g * p.group_k * w.stride[0];
               a.out.data += g * p.group_k * a.out.stride[1];
@@ -148,9 +148,8 @@ program hopper_forward(const kernel_problem& kp) {
 }
 
 template <class Words, layout Layout>
-program hopper_backward_data(const kernel_problem& kp) {
-  const conv_arguments from = read_conv_arguments(kp.problem);
-  const conv_numbers p = to_numbers(from);
+program hopper_backward_data(const hopper_problem& from) {
+  const conv_numbers p = from.p;
   const image_extent image{p.n, p.group_k, p.h.out, p.w.out};
   std::size_t parts = 0;
   for (int down = 0; down < p.h.stride; ++down)
@@ -160,19 +159,20 @@ program hopper_backward_data(const kernel_problem& kp) {
       parts = std::max(parts, parts_bytes<Words>(rows, p.group_c, product, p.group_k));
     }
   const room r(image.bytes<Words>(), filter_bytes<Words>(p.group_c, from.taps(), p.group_k), parts);
-  return {[=, groups = static_cast<int>(from.groups)](const kernel_call& call, stream& to) {
+  return {[=, groups = from.groups, matrices = from.matrices](const kernel_call& call, stream& to) {
             std::byte* const at = aligned(call.workspace);
             auto* images = reinterpret_cast<unsigned*>(at + r.first);
             auto* filters = reinterpret_cast<unsigned*>(at + r.second);
             for (int g = 0; g < groups; ++g) {
-              view4<const float> dy = view_of<const float>(call.reads[0]),
-                                 w = view_of<const float>(call.reads[1]);
+              view4<const float> dy = view_of<const float>(call.reads[0], matrices),
+                                 w = view_of<const float>(call.reads[1], matrices);
               dy.data += g * p.group_k * dy.stride[1];
               w.data += g * p.group_k * w.stride[0];
               pack<Words, Layout>(to, dy, image, images);
               for (int down = 0; down < p.h.stride; ++down)
                 for (int right = 0; right < p.w.stride; ++right) {
-                  warpgroup_arguments a{.columns = p.group_c, .out = view_of<float>(call.writes[0])};
+                  warpgroup_arguments a{.columns = p.group_c,
+                                        .out = view_of<float>(call.writes[0], matrices)};
                   a.out.data +=
                       g * p.group_c * a.out.stride[1] + down * a.out.stride[2] + right * a.out.stride[3];
                   a.out.stride[2] *= p.h.stride;
@@ -188,24 +188,23 @@ program hopper_backward_data(const kernel_problem& kp) {
 }
 
 template <layout Layout>
-program hopper_backward_weights(const kernel_problem& kp) {
+program hopper_backward_weights(const hopper_problem& from) {
   using Words = bf16_words;
-  const conv_arguments from = read_conv_arguments(kp.problem);
-  const conv_numbers p = to_numbers(from);
+  const conv_numbers p = from.p;
   const image_extent x_image{p.n, p.group_c, p.h.in, p.w.in}, dy_image{p.n, p.group_k, p.h.out, p.w.out};
   const int steps = static_cast<int>(tiles<offset>(dy_image.pixels(), 64));
   const int slices = slices_of_filters(p.group_k, p.group_c, p.h.taps * p.w.taps, steps);
   const offset count = offset{p.group_k} * p.group_c * from.taps();
   const room r(dy_image.bytes<Words>(), x_image.bytes<Words>(),
                slices > 1 ? static_cast<std::size_t>(slices * count) * sizeof(float) : 0);
-  return {[=, groups = static_cast<int>(from.groups)](const kernel_call& call, stream& to) {
+  return {[=, groups = from.groups, matrices = from.matrices](const kernel_call& call, stream& to) {
             std::byte* const at = aligned(call.workspace);
             auto* dy_room = reinterpret_cast<unsigned*>(at + r.first);
             auto* x_room = reinterpret_cast<unsigned*>(at + r.second);
             const axis_product h = forward_axis(p.h, false), w = forward_axis(p.w, false);
             for (int g = 0; g < groups; ++g) {
-              view4<const float> dy = view_of<const float>(call.reads[0]),
-                                 x = view_of<const float>(call.reads[1]);
+              view4<const float> dy = view_of<const float>(call.reads[0], matrices),
+                                 x = view_of<const float>(call.reads[1], matrices);
               dy.data += g * p.group_k * dy.stride[1];
               x.data += g * p.group_c * x.stride[1];
               warpgroup_arguments a{.rows = p.group_k,
@@ -222,7 +221,7 @@ program hopper_backward_weights(const kernel_problem& kp) {
                                     .step_h = h.step,
                                     .first_w = w.lower,
                                     .first_h = h.lower,
-                                    .out = view_of<float>(call.writes[0]),
+                                    .out = view_of<float>(call.writes[0], matrices),
                                     .flip = p.flip,
                                     .taps_h = p.h.taps,
                                     .parts = reinterpret_cast<float*>(at + r.parts)};
@@ -247,24 +246,44 @@ program hopper_backward_weights(const kernel_problem& kp) {
           r.all};
 }
 
-using maker = program (*)(const kernel_problem&);
+using maker = program (*)(const hopper_problem&);
 
-void add(registry& kernels, const std::string& pass, const std::string& algorithm,
-         const std::string& arithmetic, maker nchw, maker nhwc) {
-  row r{.layer = "conv2d", .pass = pass, .algorithm = algorithm, .arithmetic = arithmetic};
+void add_conv2d(registry& kernels, row r, maker nchw, maker nhwc) {
+  r.layer = "conv2d";
   r.any_strides = true;
-  r.capability = 90;
   r.supports = hopper_support;
-  r.make = [nchw, nhwc](const kernel_problem& kp) { return (kp.layout == layout::nhwc ? nhwc : nchw)(kp); };
+  r.make = [nchw, nhwc](const kernel_problem& kp) {
+    return (kp.layout == layout::nhwc ? nhwc : nchw)(convolution_of(kp));
+  };
   add_rows(kernels, r);
+}
+
+void add_linear(registry& kernels, row r, maker make) {
+  r.layer = "linear";
+  r.layouts = {layout::nchw};
+  r.supports = hopper_linear_support;
+  r.make = [make](const kernel_problem& kp) { return make(matrices_of(kp)); };
+  add_rows(kernels, r);
+}
+
+row row_of(const std::string& pass, const std::string& algorithm, const std::string& arithmetic) {
+  row r;
+  r.pass = pass;
+  r.algorithm = algorithm;
+  r.arithmetic = arithmetic;
+  r.capability = 90;
+  return r;
 }
 
 template <class Words>
 void add_pixels(registry& kernels, const std::string& algorithm, const std::string& arithmetic) {
-  add(kernels, "forward", algorithm, arithmetic, hopper_forward<Words, layout::nchw>,
-      hopper_forward<Words, layout::nhwc>);
-  add(kernels, "backward_data", algorithm, arithmetic, hopper_backward_data<Words, layout::nchw>,
-      hopper_backward_data<Words, layout::nhwc>);
+  const row forward = row_of("forward", algorithm, arithmetic),
+            backward_data = row_of("backward_data", algorithm, arithmetic);
+  add_conv2d(kernels, forward, hopper_forward<Words, layout::nchw>, hopper_forward<Words, layout::nhwc>);
+  add_conv2d(kernels, backward_data, hopper_backward_data<Words, layout::nchw>,
+             hopper_backward_data<Words, layout::nhwc>);
+  add_linear(kernels, forward, hopper_forward<Words, layout::nhwc>);
+  add_linear(kernels, backward_data, hopper_backward_data<Words, layout::nhwc>);
 }
 
 }  // namespace
@@ -272,8 +291,9 @@ void add_pixels(registry& kernels, const std::string& algorithm, const std::stri
 void register_cuda_conv2d_hopper(registry& kernels) {
   add_pixels<tf32_words>(kernels, "warpgroup_tf32", "tf32");
   add_pixels<bf16_words>(kernels, "warpgroup_bf16", "bf16_f32");
-  add(kernels, "backward_weights", "warpgroup_bf16", "bf16_f32", hopper_backward_weights<layout::nchw>,
-      hopper_backward_weights<layout::nhwc>);
+  const row weights = row_of("backward_weights", "warpgroup_bf16", "bf16_f32");
+  add_conv2d(kernels, weights, hopper_backward_weights<layout::nchw>, hopper_backward_weights<layout::nhwc>);
+  add_linear(kernels, weights, hopper_backward_weights<layout::nhwc>);
 }
 
 }  // namespace plumb

@@ -146,10 +146,53 @@ copied_tensor map_of_filters(const void* at, int channels, int taps, int filters
   return t;
 }
 
+/// A convolution, or a fully connected layer as one: rows of x are images of one pixel.
+struct hopper_problem {
+  conv_numbers p;
+  int groups = 1;
+  bool matrices = false;
+  int taps() const { return p.h.taps * p.w.taps; }
+};
+
+inline hopper_problem convolution_of(const kernel_problem& kp) {
+  const conv_arguments a = read_conv_arguments(kp.problem);
+  return {to_numbers(a), static_cast<int>(a.groups), false};
+}
+
+inline hopper_problem matrices_of(const kernel_problem& kp) {
+  const shape x = kp.problem.shape_of("x"), weight = kp.problem.shape_of("weight");
+  index_t rows = 1;
+  for (int axis = 0; axis + 1 < x.rank(); ++axis) rows *= x[axis];
+  conv_numbers p;
+  p.n = static_cast<int>(rows);
+  p.c = p.group_c = static_cast<int>(weight[1]);
+  p.k = p.group_k = static_cast<int>(weight[0]);
+  return {p, 1, true};
+}
+
+/// A tensor of four axes, or a dense matrix (its last axis against all others) as one.
+template <class T>
+view4<T> view_of(const tensor_ref& t, bool matrix) {
+  if (!matrix) return view_of<T>(t);
+  return {static_cast<T*>(t.data), {t.extents[t.extents.rank() - 1], 1, 0, 0}};
+}
+
+inline constexpr index_t most_channels = index_t{1} << 20;
+
+inline support hopper_linear_support(const kernel_problem& kp) {
+  const std::string unknown = kp.problem.first_unknown({"x", "weight", "bias", "y"});
+  if (!unknown.empty()) return support::no("unknown attribute " + unknown);
+  const shape x = kp.problem.shape_of("x"), weight = kp.problem.shape_of("weight");
+  const index_t rows = weight[1] == 0 ? 0 : x.size() / weight[1];
+  if (rows > std::numeric_limits<int>::max() / 2) return support::no("more than 2^30 rows");
+  const bool fits = weight[0] <= most_channels && weight[1] <= most_channels;
+  return fits ? support::yes() : support::no("more than 2^20 inputs or outputs");
+}
+
 inline support hopper_support(const kernel_problem& kp) {
   if (const support s = conv2d_support(kp); !s.ok) return s;
   const conv_arguments from = read_conv_arguments(kp.problem);
-  constexpr index_t most_groups = 32, most_channels = index_t{1} << 20, most_taps = 1 << 10;
+  constexpr index_t most_groups = 32, most_taps = 1 << 10;
   if (from.groups > most_groups)
     return support::no("more than 32 groups, each of which is a launch of its own");
   if (from.group_c() > most_channels || from.group_k() > most_channels || from.taps() > most_taps)

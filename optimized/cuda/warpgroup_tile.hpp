@@ -9,7 +9,7 @@
 //
 //   a block     two warpgroups compute Rows × Columns numbers, each Rows / 2 × Columns of them in registers; one thread
 //               of a ninth warp starts the copies
-//   stages      as many as shared memory holds (3 to 8), each with an arrival `full` that counts the bytes copied and one
+//   stages      as many as shared memory holds (4 to 8), each with an arrival `full` that counts the bytes copied and one
 //               `empty` that counts the warps whose products have read it; no barrier of the block after the first
 //   products    of a step run while those of the step before are waited for and their stage is given back
 //   patches     never stored: the copy engine walks the pixels of the image and reads zeros outside (tensor_map.hpp).
