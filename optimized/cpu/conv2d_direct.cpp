@@ -34,8 +34,8 @@ namespace {
 constexpr index_t tiles_at_once = 8;                 ///< tiles kept before they are transposed
 constexpr index_t images_budget = index_t{2} << 20;  ///< floats of copied images at once
 constexpr index_t weights_budget = index_t{128}
-                                   << 10;  ///< floats of packed weights that may be read band by band
-constexpr index_t band_budget = index_t{32} << 10;           ///< floats of input in a band
+                                   << 10;          ///< floats of packed weights that may be read band by band
+constexpr index_t band_budget = index_t{8} << 10;  ///< floats of input in a band
 constexpr index_t copied_pixels = 32, copied_channels = 64;  ///< rounded to bf16 at once
 
 /// One grid of outputs: a product of a grid over rows and one over columns, with weights packed for it.
