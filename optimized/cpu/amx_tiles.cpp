@@ -111,9 +111,8 @@ template <class Tiles, int Rows, int Columns>
   if constexpr (right) tiles.template load<1>(p.init + tile_side, p.init_row);
   if constexpr (down) tiles.template load<2>(p.init + second, p.init_row);
   if constexpr (down && right) tiles.template load<3>(p.init + second + tile_side, p.init_row);
-  const float* b = p.b;
   for (index_t i = 0; i < p.outer; ++i) {
-    const float* a = p.a + p.a_at[i];
+    const float *a = p.a + p.a_at[i], *b = p.b + i * p.b_outer;
     for (index_t j = 0; j < p.inner; ++j, a += p.a_step, b += p.b_step) {
       tiles.template load<4>(a, p.a_row);
       tiles.template load<6>(b, p.b_row);

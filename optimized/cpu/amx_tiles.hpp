@@ -23,8 +23,9 @@ struct tile_product {
   const float *a = nullptr, *b = nullptr;
   index_t a_row = 0, b_row = 0;    ///< from row to row of a tile
   index_t a_next = 0, b_next = 0;  ///< from the first tile to the second
+  index_t outer = 0, inner = 0;    ///< how many i and j
   const index_t* a_at = nullptr;   ///< where in `a` the terms of i begin
-  index_t outer = 0, inner = 0;    ///< how many i and j; those of b follow each other, `b_step` apart
+  index_t b_outer = 0;             ///< those of `b`, from i to i + 1
   index_t a_step = 0, b_step = 0;  ///< from j to j + 1
   const float* init = nullptr;     ///< block_side columns
   index_t init_row = 0;            ///< from row to row; 0: the same row for all

@@ -14,6 +14,14 @@ constexpr index_t pixels_at_once = 32, channels_at_once = 64;
 
 index_t whole(index_t count, index_t step) { return (count + step - 1) / step * step; }
 
+/// Pairs of images are read down a column of pixels, 16 words wide. An odd number of such columns, so that it does not crowd
+/// into few sets of the cache.
+index_t pixel_words(index_t channels, bool pairs_of_images) {
+  constexpr index_t line = 16, many = 8;
+  const index_t words = whole(pairs_of_images ? channels : (channels + 1) / 2, line);
+  return words + (pairs_of_images && words >= many * line && words / line % 2 == 0 ? line : 0);
+}
+
 bool are_finite(const float* words, index_t count) {
   std::uint32_t found = 0;
   for (index_t i = 0; i < count; ++i) {
@@ -58,7 +66,7 @@ bf16_planes::bf16_planes(plane_axis rows, plane_axis columns, index_t channels, 
     : rows_(std::move(rows)),
       columns_(std::move(columns)),
       channels_(channels),
-      pixel_(whole(pairs_of_images ? channels : (channels + 1) / 2, tile_pixels)),
+      pixel_(pixel_words(channels, pairs_of_images)),
       pairs_of_images_(pairs_of_images) {}
 
 index_t bf16_planes::tap_at(const conv_reach& rows, index_t r, const conv_reach& columns, index_t s) const {
@@ -66,10 +74,10 @@ index_t bf16_planes::tap_at(const conv_reach& rows, index_t r, const conv_reach&
   return (h.phase * columns_.phases() + w.phase) * plane() + (h.offset * width() + w.offset) * pixel_;
 }
 
-bf16_planes::range bf16_planes::fill_line(const tile_target& rounding, const image_pair& from, index_t line,
-                                          float* planes) const {
+float bf16_planes::fill_line(const tile_target& rounding, const image_pair& from, index_t line,
+                             float* planes) const {
   const index_t phase = line / rows_.extent(), row = line % rows_.extent(), h = rows_.source(phase, row);
-  range found{std::numeric_limits<float>::infinity()};
+  float smallest = std::numeric_limits<float>::infinity();
   for (index_t i = 0; i < columns_.phases(); ++i) {
     float* to = planes + (phase * columns_.phases() + i) * plane() + row * width() * pixel_;
     const index_t words = width() * pixel_;
@@ -77,12 +85,12 @@ bf16_planes::range bf16_planes::fill_line(const tile_target& rounding, const ima
       std::fill_n(to, words, 0.0F);
     } else {
       fill_row(rounding, from, h, i, to);
-      found.smallest = std::min(found.smallest, rounding.smallest(to, words));
-      found.finite = found.finite && are_finite(to, words);
+      smallest = std::min(smallest,
+                          pairs_of_images_ ? smallest_of(rounding, to, words) : rounding.smallest(to, words));
     }
     if (row + 1 == rows_.extent()) std::fill_n(to + words, tile_pixels * pixel_, 0.0F);
   }
-  return found;
+  return smallest;
 }
 
 /// Row `h` of the tensor, as far as a phase of columns has it.
@@ -135,6 +143,10 @@ void bf16_planes::fill_pixels(const tile_target& rounding, const image_pair& fro
   }
   const index_t used = pairs_of_images_ ? channels_ : (channels_ + 1) / 2;
   for (index_t i = 0; i < count; ++i) std::fill(to + i * pixel_ + used, to + (i + 1) * pixel_, 0.0F);
+}
+
+float smallest_of(const tile_target& rounding, const float* pairs, index_t count) {
+  return are_finite(pairs, count) ? rounding.smallest(pairs, count) : 0.0F;
 }
 
 void mix(const float* first, const float* second, index_t count, float* to) {

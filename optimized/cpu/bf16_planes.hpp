@@ -56,19 +56,17 @@ class bf16_planes {
   const plane_axis& rows() const { return rows_; }
   const plane_axis& columns() const { return columns_; }
   index_t width() const { return columns_.extent(); }  ///< pixels from row to row
-  index_t pixel() const { return pixel_; }             ///< words, whole rows of tiles
+  /// Words from pixel to pixel, whole rows of tiles.
+  index_t pixel() const { return pixel_; }
   /// Words of all planes. A tile of pixels may begin at any of them, and reads on.
   index_t size() const { return rows_.phases() * columns_.phases() * plane(); }
   /// Where output 0 of a grid meets a tap, in words.
   index_t tap_at(const conv_reach& rows, index_t r, const conv_reach& columns, index_t s) const;
 
-  struct range {
-    float smallest;  ///< magnitude but zero; infinity if there is none
-    bool finite = true;
-  };
-  /// The planes are filled in lines, which do not touch each other.
+  /// The planes are filled in lines, which do not touch each other. Returns smallest_of() what was filled in, of channels
+  /// without regard to what is not finite.
   index_t lines() const { return rows_.phases() * rows_.extent(); }
-  range fill_line(const tile_target& rounding, const image_pair& from, index_t line, float* planes) const;
+  float fill_line(const tile_target& rounding, const image_pair& from, index_t line, float* planes) const;
 
  private:
   index_t plane() const { return (rows_.extent() * width() + tile_pixels) * pixel_; }
@@ -85,5 +83,8 @@ class bf16_planes {
 
 /// first[i], second[i], first[i + 1], …
 void mix(const float* first, const float* second, index_t count, float* to);
+/// The smallest magnitude but zero in `count` pairs, infinity if there is none; 0 if one is not finite, so that no zero
+/// must meet it.
+float smallest_of(const tile_target& rounding, const float* pairs, index_t count);
 
 }  // namespace plumb

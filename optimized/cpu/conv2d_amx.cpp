@@ -218,10 +218,8 @@ class tiles_plan final : public plan {
       from.half[0] = static_cast<const float*>(call.reads[0].data) +
                      image * a_.groups * in_channels_ * in_size_ + group * in_channels_ * whole.channel_step;
       from.have[0] = in_size_;
-      smallest = std::min(
-          smallest,
-          planes_.fill_line(rounding_, from, i % planes_.lines(), planes + (unit - first) * planes_.size())
-              .smallest);
+      smallest = std::min(smallest, planes_.fill_line(rounding_, from, i % planes_.lines(),
+                                                      planes + (unit - first) * planes_.size()));
     }
     return smallest;
   }
@@ -261,6 +259,7 @@ class tiles_plan final : public plan {
     t.b = packed(g, group, at.block);
     t.b_next = tile_words;
     t.b_step = t.columns * tile_words;
+    t.b_outer = t.inner * t.b_step;
     t.init = bias + at.block * block_side;
     t.out = kept;
     machine_.multiply(t);
