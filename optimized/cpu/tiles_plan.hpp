@@ -1,9 +1,12 @@
 // The convolutions on tiles of amx_tiles.hpp as parts that other rows share.
 #pragma once
 
+#include <algorithm>
 #include <memory>
+#include <string>
 
 #include "optimized/cpu/amx_tiles.hpp"
+#include "optimized/cpu/conv_reach.hpp"
 #include "optimized/cpu/direct_plan.hpp"
 
 namespace plumb {
