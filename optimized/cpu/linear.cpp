@@ -2,10 +2,11 @@
 // matrix.
 //   dx = dy·W      dW = dyᵀ·x      db = Σ_rows dy
 // `plain` is loops over the outputs; `blocked` is the matrix product of matrix_product.hpp on each
-// instruction set; `direct_bf16` is the 1×1 convolution of a row of pixels on pairs of bf16 (tile_bf16.cpp,
-// conv2d_bf16_weights.cpp).
+// instruction set; `direct_bf16` and `tiles_bf16` are the 1×1 convolution of a row of pixels on pairs of bf16
+// (tile_bf16.cpp, conv2d_bf16_weights.cpp) and on tiles (amx_tiles.hpp).
 #include "optimized/cpu/direct_plan.hpp"
 #include "optimized/cpu/matrix_product.hpp"
+#include "optimized/cpu/tiles_plan.hpp"
 #include "optimized/kernels.hpp"
 
 namespace plumb {
@@ -154,6 +155,22 @@ kernel blocked(const tile_target& target, const std::string& pass, factory make)
   return k;
 }
 
+/// The 1×1 convolution of one image, whose pixels are the rows of x.
+direct_call as_convolution(const kernel_problem& kp, bool forward) {
+  const linear_arguments a = read_linear_arguments(kp.problem);
+  conv_arguments c{.n = 1, .c = a.d, .k = a.m, .bias = a.bias, .axes = {}};
+  c.axes[2] = {.in = a.rows, .out = a.rows};
+  return {c, layout::nhwc, kp.threads, forward};
+}
+
+/// Sums over rows, which come in pairs.
+std::unique_ptr<plan> rounded_weights(const tile_target& target, const kernel_problem& kp) {
+  const linear_arguments a = read_linear_arguments(kp.problem);
+  direct_call halved = as_convolution(kp, true);
+  halved.arguments.axes[2] = {.in = (a.rows + 1) / 2, .out = (a.rows + 1) / 2};
+  return make_paired_weights_plan(target, halved, {.count = a.rows, .dy = a.m, .x = a.d});
+}
+
 kernel rounded(const tile_target& target, const std::string& pass) {
   kernel k;
   k.layer = "linear";
@@ -164,15 +181,21 @@ kernel rounded(const tile_target& target, const std::string& pass) {
   if (!target.runs_here) k.unavailable = "this processor lacks " + std::string(target.name);
   k.supports = linear_support;
   k.make_plan = [&target, pass](const kernel_problem& kp) {
-    const linear_arguments a = read_linear_arguments(kp.problem);
-    conv_arguments c{.n = 1, .c = a.d, .k = a.m, .bias = a.bias, .axes = {}};
-    if (pass == "backward_weights") {  // sums over rows, which come in pairs
-      c.axes[2] = {.in = (a.rows + 1) / 2, .out = (a.rows + 1) / 2};
-      return make_paired_weights_plan(target, {.arguments = c, .layout = layout::nhwc, .threads = kp.threads},
-                                      {.count = a.rows, .dy = a.m, .x = a.d});
-    }
-    c.axes[2] = {.in = a.rows, .out = a.rows};
-    return make_direct_plan(target, {c, layout::nhwc, kp.threads, pass == "forward"});
+    return pass == "backward_weights" ? rounded_weights(target, kp)
+                                      : make_direct_plan(target, as_convolution(kp, pass == "forward"));
+  };
+  return k;
+}
+
+kernel on_tiles(const tile_machine& machine, const std::string& pass) {
+  kernel k = tiles_row("linear", pass, machine);
+  k.layouts = {layout::nchw};
+  k.supports = linear_support;
+  k.make_plan = [&machine, pass](const kernel_problem& kp) {
+    const direct_call how = as_convolution(kp, pass == "forward");
+    return pass == "backward_weights"
+               ? make_tiles_weights_plan(machine, how, rounded_weights(bf16_tile_targets().back(), kp))
+               : make_tiles_plan(machine, how);
   };
   return k;
 }
@@ -192,6 +215,9 @@ void register_linear(registry& kernels) {
   for (const tile_target& target : bf16_tile_targets())
     for (const char* pass : {"forward", "backward_data", "backward_weights"})
       kernels.add(rounded(target, pass));
+  for (const tile_machine& machine : tile_machines())
+    for (const char* pass : {"forward", "backward_data", "backward_weights"})
+      kernels.add(on_tiles(machine, pass));
 }
 
 }  // namespace plumb
