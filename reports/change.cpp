@@ -9,6 +9,8 @@ namespace plumb::reports {
 
 namespace {
 
+/// From which on they tell what runs differ by.
+constexpr int enough_visits = 3;
 /// Visits that the other kernels of a comparison are worth for the error of one.
 constexpr int borrowed = 2;
 
@@ -70,9 +72,8 @@ change from_log(const shift& s, double error, int freedom) {
 }  // namespace
 
 level level_of(const visits& samples) {
-  constexpr std::ptrdiff_t enough = 3;
-  const bool visited =
-      std::ranges::count_if(samples, [](const auto& visit) { return !visit.empty(); }) >= enough;
+  const auto visited =
+      std::ranges::count_if(samples, [](const auto& visit) { return !visit.empty(); }) >= enough_visits;
   const visits groups = visited ? samples : parts_of(samples);
   level l;
   l.value = fastest(groups, groups.size());
@@ -87,6 +88,21 @@ level level_of(const visits& samples) {
   l.freedom = static_cast<int>(left_out.size()) - 1;
   l.visited = visited;
   return l;
+}
+
+level level_beside(const visits& log_ratios) {
+  std::vector<double> middles;
+  for (const std::vector<double>& visit : log_ratios)
+    if (!visit.empty()) middles.push_back(median(visit));
+  if (std::ssize(middles) < enough_visits) return {};
+  std::vector<double> of_two;
+  for (std::size_t i = 0; i < middles.size(); ++i)
+    for (std::size_t j = i; j < middles.size(); ++j) of_two.push_back((middles[i] + middles[j]) / 2);
+  const auto n = static_cast<double>(middles.size());
+  const double mean = std::accumulate(middles.begin(), middles.end(), 0.0) / n;
+  double squares = 0;
+  for (const double m : middles) squares += (m - mean) * (m - mean);
+  return {median(of_two), squares / (n * (n - 1)), static_cast<int>(middles.size()) - 1, true};
 }
 
 shift shift_of(const level& before, const level& after) {

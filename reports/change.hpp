@@ -1,6 +1,11 @@
-// Has a time changed between two runs? What disturbs a machine only ever adds time, often for seconds on end, so a run
-// is described by its fastest calls, not by the middle of them (Chen & Revels 2016, "Robust benchmarking in noisy
-// environments"). What two runs of the same code differ by beyond that (where their memory lies, when the
+// Has a time changed between two runs? Where a vendor's kernel took turns with ours, ours is described by how much longer
+// than it: what slows a machine down for a second slows both down, and the ratio within a round is told ten times as
+// well as the time (docs/reports.md). The middle of each visit counts, then the middle of the visits.
+//
+// Without one, by its fastest calls: what disturbs a machine only ever adds time, often for seconds on end, so not by
+// the middle of them (Chen & Revels 2016, "Robust benchmarking in noisy environments").
+//
+// What two runs of the same code differ by beyond that (where their memory lies, when the
 // neighbours rested) a run knows itself if it was made of several visits, each in a process and memory of its own:
 // leaving out one visit at a time tells how much hangs on it (grouped jackknife; Efron & Tibshirani 1993, ch. 11).
 // Few visits tell little about one kernel, so the errors of one comparison lean on each other (Smyth 2004); a change
@@ -37,15 +42,18 @@ inline constexpr double risk = 0.002;
 /// Samples in seconds, one list a visit.
 using visits = std::vector<std::vector<double>>;
 
-/// The fastest of what one run measured, as a logarithm.
+/// What one run measured of one kernel, as a logarithm.
 struct level {
   double value = 0;
   double variance = 0;   ///< of the value, by the visits; not known from one
   int freedom = 0;       ///< visits behind it but one; 0: no samples
   bool visited = false;  ///< at least three visits: the variance holds what runs differ by
 };
-/// No samples: zeros.
+/// The fastest call. No samples: zeros.
 level level_of(const visits& samples);
+/// The middle (Hodges & Lehmann 1963) of the medians of the visits, of logarithms: those of the times by those of what
+/// was timed in the same rounds. Fewer than three visits: zeros, for they say nothing of their error.
+level level_beside(const visits& log_ratios);
 
 /// The logarithm of the ratio of two runs and its standard error.
 struct shift {

@@ -1,7 +1,7 @@
 // Two records of the same thing, before and after: what got slower, what got less exact, what no longer passes.
 //
 // Speed is compared kernel by kernel and problem by problem. Two runs meet two machines, so where both records hold a
-// vendor's kernel on the same problem, its change is taken for the machine's and divided out; how far the other
+// vendor's kernel on the same problem, it tells of the machine (compare_speed.hpp); how far the other
 // kernels still scatter is taken for what two runs of the same code differ by (change.hpp). Accuracy is compared as
 // shares of the bounds on the same data, in bits: a kernel that lost one bit has twice the share.
 #pragma once
@@ -24,6 +24,7 @@ struct speed_change {
   double after = 0;
   reports::change change;
   record::comparison verdict = record::comparison::ambiguous;
+  bool control = false;  ///< a vendor's kernel that did not change and tells of the machine
 };
 
 struct accuracy_change {

@@ -19,8 +19,8 @@ namespace {
 struct machine {
   double drift = 0.08, placement = 0.012, noise = 0.02, disturbed = 0.05, busy = 0.3;
   int visits = 5;
-  double swing =
-      0;  ///< so much slower, as a logarithm, it runs in three visits of four, ours half as much again
+  double together =
+      0;  ///< noise that all kernels of a round have in common, and as much again from visit to visit
 };
 
 struct kernel_plan {
@@ -42,6 +42,12 @@ record::run bench_run(std::uint64_t seed, const machine& m, const std::vector<ke
   r.bench.emplace();
   if (m.visits > 1) r.bench->rounds_a_visit = rounds;
   for (int p = 0; p < problems; ++p) {
+    std::vector<double> of_round;
+    for (int visit = 0; visit < m.visits; ++visit) {
+      const double visited = normal(random);
+      for (int round = 0; round < rounds; ++round)
+        of_round.push_back(std::exp(m.together * (visited + normal(random))));
+    }
     for (const kernel_plan& k : kernels) {
       record::timing t;
       t.problem = "conv2d x=1x" + std::to_string(8 << (p % 4)) + "x14x" + std::to_string(14 + p);
@@ -58,7 +64,7 @@ record::run bench_run(std::uint64_t seed, const machine& m, const std::vector<ke
         for (int round = 0; round < rounds; ++round) {
           const double hit = chance(random) < m.disturbed ? 1.6 : 1.0;
           time.samples.push_back(1e-4 * (p + 1) * k.slowed * mood * placed * hit *
-                                 std::exp(m.noise * normal(random)));
+                                 of_round[time.samples.size()] * std::exp(m.noise * normal(random)));
           time.rounds.push_back(visit * rounds + round);
         }
       }
@@ -133,6 +139,43 @@ TEST(compare, no_false_regression_on_a_machine_of_two_speeds) {
   ours.beside = peer.log_ratio;
   ours.medians_beside = peer.of_medians;
   EXPECT_EQ(judge({change_of(ours, 0.007, 0)})[0], record::comparison::ambiguous);
+}
+
+/// What all kernels of a round share says nothing of any of them: 15 % of it from round to round and from visit to visit
+/// leave a change of a tenth visible, and nothing else.
+TEST(compare, what_slows_a_whole_round_down_is_not_ours) {
+  machine restless;
+  restless.together = 0.15;
+  restless.busy = 0;
+  std::vector<kernel_plan> changed = {honest[0], honest[1]}, two = changed;
+  changed[1].slowed *= 1.1;
+  std::uint64_t same = 0, slower = 0;
+  for (std::uint64_t seed = 0; seed < 2 * repetitions; seed += 2) {
+    const record::run before = bench_run(seed, restless, two, 9);
+    const comparison_of_runs c = compare_runs(before, bench_run(seed + 1, restless, two, 9));
+    EXPECT_FALSE(c.regression()) << "seed " << seed << ": " << c.headline;
+    same += c.speed == record::comparison::same ? 1 : 0;
+    slower += compare_runs(before, bench_run(seed + 1, restless, changed, 9)).regression() ? 1 : 0;
+  }
+  EXPECT_GE(same + 1, repetitions);
+  EXPECT_GE(slower + 1, repetitions);
+}
+
+TEST(compare, a_vendors_kernel_of_another_version_is_no_control) {
+  std::vector<kernel_plan> newer = honest;
+  newer[0].slowed = 0.5;
+  record::run before = bench_run(1, {}, honest, 9), after = bench_run(2, {}, newer, 9);
+  const auto told = [&] {
+    const comparison_of_runs c = compare_runs(before, after);
+    return std::pair(c.regression(), find(c.kernels, honest[0].name).verdict);
+  };
+  using enum record::comparison;
+  EXPECT_EQ(told(), std::pair(true, same)) << "what does not change, the machine did";
+  before.provenance.libraries = {{"oneDNN", "2.6.3"}, {"Boost", "1.74.0"}};
+  after.provenance.libraries = {{"oneDNN", "3.5"}, {"Boost", "1.81.0"}};
+  EXPECT_EQ(told(), std::pair(false, faster));
+  after.provenance.libraries[0].version = "2.6.3";
+  EXPECT_EQ(told(), std::pair(true, same)) << "it is oneDNN's version that counts";
 }
 
 TEST(compare, no_false_regression_without_peers_on_a_steady_machine) {
@@ -288,6 +331,18 @@ TEST(change, what_others_do_to_a_visit_does_not_count) {
   EXPECT_EQ(shift_of(level_of({}), level_of(calm)).freedom, 0);
   EXPECT_EQ(level_of({{std::nan(""), 0, -1}}).freedom, 0);
   EXPECT_FALSE(level_of({{1, 2, 3}}).visited);
+}
+
+TEST(change, beside_another_kernel_the_middle_of_the_visits_counts) {
+  // Medians of the visits 1, 2, 3, 4 and 40: the pairs' means have the median 3.
+  const visits logs = {{9, 1, -7}, {2}, {}, {3, 3}, {4, 4.5, 3.5}, {40}};
+  const level l = level_beside(logs);
+  EXPECT_EQ(l.value, 3);
+  EXPECT_EQ(l.freedom, 4);
+  EXPECT_TRUE(l.visited);
+  EXPECT_DOUBLE_EQ(l.variance, 1130.0 / (5 * 4)) << "the outlier is told";
+  EXPECT_EQ(level_beside({{1}, {2}}).freedom, 0) << "two visits say nothing of their error";
+  EXPECT_EQ(level_beside({}).freedom, 0);
 }
 
 TEST(change, a_run_that_hangs_on_one_visit_knows_it) {
