@@ -36,6 +36,7 @@ const std::vector<room>& rooms() {
       {"properties/faults", {"reference/core", "optimized/cuda/host_launch.hpp"}},
       {"bench", {"reference", "verify"}},
       {"optimized", {"reference/core"}},
+      {"optimized/tools", {"reference/core", "optimized", "verify/sandbox/plugin_loader.hpp"}},
       {"reports", {"reference/core/record.hpp"}},
       {"examples", {"reference/core/include"}},
       {"reference/core/include", {}},

@@ -13,11 +13,43 @@ std::string text_of(cudaError_t status) {
   return status == cudaSuccess ? std::string() : std::string(cudaGetErrorString(status));
 }
 
+constexpr int soiled_words = 224;  ///< registers of a thread
+constexpr int soil_threads = 256;  ///< a block of them has nearly all registers of a multiprocessor
+
+/// Every thread holds the pattern in all its registers at once, and every block in all its shared memory.
+__global__ void __launch_bounds__(soil_threads) soil_block(unsigned pattern, int words, unsigned* never) {
+  extern __shared__ unsigned memory[];
+  for (int i = static_cast<int>(threadIdx.x); i < words; i += soil_threads)
+    *const_cast<volatile unsigned*>(&memory[i]) = pattern;
+  unsigned held[soiled_words], sum = 0;
+#pragma unroll
+  for (unsigned& word : held) asm volatile("mov.u32 %0, %1;" : "=r"(word) : "r"(pattern));
+#pragma unroll
+  for (const unsigned& word : held) asm volatile("add.u32 %0, %0, %1;" : "+r"(sum) : "r"(word));
+  if (never != nullptr) *never = sum;
+}
+
+/// Sits on a multiprocessor: it asks for all the shared memory there is.
+__global__ void sit(unsigned long long nanoseconds) {
+  unsigned long long start = 0, now = 0;
+  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(start));
+  do asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
+  while (now - start < nanoseconds);
+}
+
 class cuda_device final : public device {
  public:
   std::string open() {
-    if (const cudaError_t status = cudaSetDevice(0); status != cudaSuccess) return text_of(status);
-    return text_of(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+    cudaError_t status = cudaSetDevice(0);
+    for (cudaStream_t* s : {&stream_, &beside_})
+      if (status == cudaSuccess) status = cudaStreamCreateWithFlags(s, cudaStreamNonBlocking);
+    cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, 0);
+    cudaDeviceGetAttribute(&shared_bytes_, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0);
+    for (const void* const kernel :
+         {reinterpret_cast<const void*>(soil_block), reinterpret_cast<const void*>(sit)})
+      if (status == cudaSuccess)
+        status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, shared_bytes_);
+    return text_of(status);
   }
   void* allocate(std::size_t bytes, std::string& error) override {
     void* at = nullptr;
@@ -36,6 +68,18 @@ class cuda_device final : public device {
   }
   std::string finish() override { return text_of(cudaDeviceSynchronize()); }
   void* stream() override { return stream_; }
+  std::string soil(unsigned pattern) override {
+    soil_block<<<static_cast<unsigned>(multiprocessors_), soil_threads,
+                 static_cast<std::size_t>(shared_bytes_), stream_>>>(pattern, shared_bytes_ / 4, nullptr);
+    return text_of(cudaGetLastError());
+  }
+  std::string crowd(int eighths) override {
+    constexpr unsigned long long a_while = 200'000;
+    const int taken = multiprocessors_ * eighths / 8;
+    if (taken > 0)
+      sit<<<static_cast<unsigned>(taken), 1, static_cast<std::size_t>(shared_bytes_), beside_>>>(a_while);
+    return text_of(cudaGetLastError());
+  }
   int capability() override {
     int major = 0, minor = 0;
     cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
@@ -48,7 +92,8 @@ class cuda_device final : public device {
     const cudaError_t done = cudaStreamSynchronize(stream_);
     return text_of(asked != cudaSuccess ? asked : done);
   }
-  cudaStream_t stream_ = nullptr;
+  cudaStream_t stream_ = nullptr, beside_ = nullptr;
+  int multiprocessors_ = 0, shared_bytes_ = 0;
 };
 
 }  // namespace

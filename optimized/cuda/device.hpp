@@ -24,6 +24,12 @@ class device {
   virtual std::string finish() = 0;
   /// The stream on which kernels are to work; handed to plugins as it is.
   virtual void* stream() = 0;
+  /// Leaves this in the shared memory of every multiprocessor and in the registers of a block: what a kernel reads of
+  /// them before it wrote is this, and another thing after another pattern.
+  virtual std::string soil(unsigned pattern) = 0;
+  /// Takes `eighths` of the multiprocessors away from what is enqueued next, for a fifth of a millisecond: blocks run
+  /// in another order, and fewer at a time. Does not wait.
+  virtual std::string crowd(int eighths) = 0;
   /// Ten times the compute capability: 90 for 9.0.
   virtual int capability() = 0;
 };

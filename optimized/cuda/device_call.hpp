@@ -4,10 +4,13 @@
 // distance from a 256-byte boundary as on the host, so that views that are misaligned or strided there are so on the
 // device. Inputs are copied in; of outputs what lies in them (the poison of the sandbox, and whatever is between their
 // elements) is copied in too, and copied back afterwards, so that everything the sandbox looks for on the host it finds
-// for the device as well. After the call the zones must be as they were, and inputs unchanged bit for bit.
+// for the device as well. After the call the zones must be as they were, and inputs unchanged bit for bit. Before it
+// shared memory and registers are soiled, with two patterns in turn, and from call to call another share of the
+// multiprocessors is taken away: what depends on either differs between two runs, which the laws look for.
 #pragma once
 
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -29,6 +32,7 @@ class device_call {
                   const std::function<std::string(const kernel_call&)>& work);
 
   static constexpr std::size_t zone_bytes = std::size_t{64} << 10;
+  static constexpr std::size_t piece_bytes = std::size_t{64} << 20;  ///< of what is looked at in one go
 
  private:
   struct buffer {
@@ -43,6 +47,8 @@ class device_call {
 
   std::string place(buffer& b);
   std::string place_tensor(const tensor_ref& t, std::size_t number, bool written, tensor_ref& there);
+  template <class Look>
+  std::string piece_by_piece(const std::byte* at, std::size_t bytes, Look&& look);
   std::string look_after(const buffer& b);
   std::string look_at_zones(const buffer& b);
   std::size_t used(const buffer& b) const;
@@ -52,6 +58,7 @@ class device_call {
   std::size_t next_ = 0;
   std::vector<std::byte> scratch_;
   unsigned char pattern_ = 0xff;
+  std::size_t calls_ = 0;
 };
 
 }  // namespace plumb::cuda

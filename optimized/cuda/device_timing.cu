@@ -73,6 +73,16 @@ class device_stopwatch final : public timing_device {
     cudaEventDestroy(stop_);
     cudaFreeHost(const_cast<int*>(flag_));
   }
+  card about() override {
+    cudaDeviceProp properties = {};
+    if (cudaGetDeviceProperties(&properties, 0) != cudaSuccess) return {};
+    int kilohertz = 0, memory_kilohertz = 0;
+    cudaDeviceGetAttribute(&kilohertz, cudaDevAttrClockRate, 0);
+    cudaDeviceGetAttribute(&memory_kilohertz, cudaDevAttrMemoryClockRate, 0);
+    constexpr double transfers_a_cycle = 2;
+    return {properties.name, 10 * properties.major + properties.minor, properties.multiProcessorCount,
+            1e3 * kilohertz, transfers_a_cycle * 1e3 * memory_kilohertz * properties.memoryBusWidth / 8};
+  }
   void hold() override {
     constexpr unsigned long long one_second = 1'000'000'000;
     *flag_ = 0;

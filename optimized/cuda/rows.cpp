@@ -1,6 +1,6 @@
 #include "optimized/cuda/rows.hpp"
 
-#include "optimized/cuda/device_call.hpp"
+#include "optimized/cuda/device_plan.hpp"
 
 namespace plumb::cuda {
 namespace {
@@ -22,27 +22,18 @@ class host_plan final : public plan {
   std::string failure_;
 };
 
-class copying_plan final : public device_plan {
+class program_on_device final : public device_work {
  public:
-  copying_plan(program p, device& on) : program_(std::move(p)), on_(on), call_(on) {}
-  std::size_t workspace_size() const override { return 0; }  // it lies on the device
-  std::size_t device_workspace() const override { return program_.workspace; }
+  explicit program_on_device(program p) : program_(std::move(p)) {}
+  std::size_t workspace_size() const override { return program_.workspace; }
   std::string enqueue(const kernel_call& there, void* handle) override {
     stream to(handle);
     program_.run(there, to);
     return to.failure();
   }
-  void run(const kernel_call& call) noexcept override {
-    failure_ = call_.run(call, program_.workspace,
-                         [this](const kernel_call& there) { return enqueue(there, on_.stream()); });
-  }
-  std::string failure() const override { return failure_; }
 
  private:
   program program_;
-  device& on_;
-  device_call call_;
-  std::string failure_;
 };
 
 kernel common(const row& r) {
@@ -66,12 +57,13 @@ void add_rows(plumb::registry& kernels, const row& r) {
   k.device = "cuda";
   std::string why;
   device* const on = first_device(why);
+  if (kernels.devices() == nullptr) kernels.place_by(std::make_shared<one_device>(on, why));
   if (why.empty() && r.capability != 0 && on->capability() / 10 != r.capability / 10)
     why = "needs compute capability " + std::to_string(r.capability / 10) + ".x, the device has " +
           std::to_string(on->capability() / 10) + "." + std::to_string(on->capability() % 10);
   k.unavailable = why.empty() ? r.unavailable : why;
   k.make_plan = [make = r.make, on](const kernel_problem& kp) {
-    return std::make_unique<copying_plan>(make(kp), *on);
+    return std::make_unique<device_plan>(std::make_unique<program_on_device>(make(kp)), *on);
   };
   kernels.add(std::move(k));
   if (!r.host) return;

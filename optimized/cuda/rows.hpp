@@ -32,15 +32,7 @@ struct row {
   bool host = true;              ///< its body can run on the CPU; false where it needs tensor cores
 };
 
-/// The plan of a row on the device. Its run() copies tensors there and back; `enqueue` is for a caller whose tensors lie
-/// on the device already, and does not wait.
-class device_plan : public plan {
- public:
-  virtual std::size_t device_workspace() const = 0;
-  /// Empty, or what failed in a launch.
-  virtual std::string enqueue(const kernel_call& there, void* handle) = 0;
-};
-
+/// Two rows, or one where the body cannot run on the CPU. The registry places kernels of plugins on the same device.
 void add_rows(registry& kernels, const row& r);
 
 }  // namespace plumb::cuda

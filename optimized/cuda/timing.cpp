@@ -90,6 +90,20 @@ class contest {
 
 }  // namespace
 
+double floor_seconds(const card& on, const std::string& arithmetic, double operations, double bytes_read) {
+  const int generation = on.capability / 10;  // 8: A100, 9: H100
+  const double tensor_cores = generation <= 8 ? 1 : generation == 9 ? 2 : 4;
+  double a_cycle = 256;  // H100: 128 multiply-adds
+  if (arithmetic == "tf32") a_cycle = 1024 * tensor_cores;
+  if (arithmetic == "bf16_f32") a_cycle = 2048 * tensor_cores;
+  if (arithmetic.starts_with("winograd")) a_cycle *= 4;  // F(4×4, 3×3): 36 products in place of 144
+  const double at_best = a_cycle * on.multiprocessors * on.clock;
+  double seconds = 0;
+  if (at_best > 0) seconds = operations / at_best;
+  if (on.bandwidth > 0) seconds = std::max(seconds, bytes_read / on.bandwidth);
+  return seconds;
+}
+
 std::vector<timed> time_contest(timing_device& on, const timing_request& how,
                                 const std::vector<contestant>& contestants) {
   return contest(on, how, contestants).run();

@@ -23,9 +23,26 @@
 
 namespace plumb::cuda {
 
+/// What a card could do at best, by its own numbers.
+struct card {
+  std::string name = {};
+  int capability = 0;  ///< ten times the compute capability
+  int multiprocessors = 0;
+  double clock = 0;      ///< of a multiprocessor at most, in Hz
+  double bandwidth = 0;  ///< of its memory, in bytes a second
+};
+
+/// Seconds that a kernel of this arithmetic needs at least for so many operations, counted as a direct sum would do them,
+/// and for reading so many bytes that no cache holds. What it writes may still lie in a cache when it ends. 0 for a card of
+/// which nothing is known.
+/// NVIDIA A100 and H100 white papers: operations a multiprocessor and cycle without sparsity; of later cards twice as many
+/// as of the H100 are allowed.
+double floor_seconds(const card& on, const std::string& arithmetic, double operations, double bytes_read);
+
 class timing_device {
  public:
   virtual ~timing_device() = default;
+  virtual card about() = 0;
   virtual void hold() = 0;        ///< what follows on the stream waits for release(), or a second at most
   virtual bool release() = 0;     ///< false: the second had passed before
   virtual void mark_start() = 0;  ///< events on the stream

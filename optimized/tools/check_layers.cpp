@@ -5,8 +5,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <optional>
 
-#include "optimized/cuda/rows.hpp"
+#include "optimized/cuda/device_plan.hpp"
 
 namespace plumb::cuda {
 namespace {
@@ -146,9 +147,11 @@ std::vector<std::byte> on_the_host(const kernel& k, const kernel_problem& kp, co
   return data.outputs(0);
 }
 
-/// Judged on the small twin.
+/// Judged on the small twin: beside the same body in host execution; a plugin's beside any of the same pass.
 std::string judge(device& on, const kernel& k, const registry& kernels, const layer_case& c) {
-  const kernel* const twin = kernels.find(host_twin(k.name));
+  const kernel* twin = kernels.find(host_twin(k.name));
+  for (const kernel* other : kernels.matching(k.layer + "." + k.pass + "/*@host"))
+    if (twin == nullptr) twin = other;
   if (twin == nullptr) return "has no row in host execution to be compared with";
   const kernel_problem kp{c.text, dtype::f32, layout::nchw, 1};
   ordinary_memory here;
@@ -165,27 +168,30 @@ std::string judge(device& on, const kernel& k, const registry& kernels, const la
   return compare_outputs(c, there.outputs(0), expected, tolerated_share(k.arithmetic));
 }
 
-/// Whether there is a number; `line` says it, or why not.
-bool time_case(device& on, timing_device& clock, const kernel& k, const layer_case& c, int rounds,
-               std::string& line) {
+/// The share of the card's bandwidth that was reached, or nothing: then `line` says why there is no number.
+std::optional<double> time_case(device& on, timing_device& clock, const kernel& k, const layer_case& c,
+                                int rounds, std::string& line) {
   const auto plan = k.make_plan({c.text, dtype::f32, layout::nchw, 1});
   auto& with_device = dynamic_cast<device_plan&>(*plan);
   layer_runner runner(on, c, with_device.device_workspace(),
                       [&](const kernel_call& call) { return with_device.enqueue(call, on.stream()); });
   line = runner.rehearse();
-  if (!line.empty()) return false;
-  const auto results = time_contest(
-      clock, {.rounds = rounds, .sets = layer_sets::sets, .cold = true, .seed = 1}, {runner.entry(k.name)});
+  if (!line.empty()) return std::nullopt;
+  const card about = clock.about();
+  const auto results =
+      time_contest(clock, {.rounds = rounds, .sets = layer_sets::sets, .cold = true, .seed = 1},
+                   {runner.entry(k.name, floor_seconds(about, k.arithmetic, 0, c.bytes_read()))});
   const timed& t = results.front();
   line = "no number: " + t.trouble;
-  if (!t.trouble.empty() || t.seconds.empty()) return false;
+  if (!t.trouble.empty() || t.seconds.empty()) return std::nullopt;
   std::vector<double> sorted = t.seconds;
   std::sort(sorted.begin(), sorted.end());
-  const double median = sorted[sorted.size() / 2];
+  const double median = sorted[sorted.size() / 2], share = c.bytes() / median / about.bandwidth;
   char text[100];
-  std::snprintf(text, sizeof text, "%9.1f us %7.1f GB/s", median * 1e6, c.bytes() / median * 1e-9);
+  std::snprintf(text, sizeof text, "%9.1f us %7.1f GB/s   %.2f of the bandwidth", median * 1e6,
+                c.bytes() / median * 1e-9, share);
   line = text;
-  return true;
+  return share;
 }
 
 }  // namespace
@@ -208,9 +214,14 @@ std::size_t check_tensor::bytes() const {
 }
 
 double layer_case::bytes() const {
+  double sum = bytes_read();
+  for (const check_tensor& t : writes) sum += static_cast<double>(t.bytes());
+  return sum;
+}
+
+double layer_case::bytes_read() const {
   double sum = 0;
-  for (const auto* list : {&reads, &writes})
-    for (const check_tensor& t : *list) sum += static_cast<double>(t.bytes());
+  for (const check_tensor& t : reads) sum += static_cast<double>(t.bytes());
   return sum;
 }
 
@@ -318,9 +329,10 @@ std::string layer_runner::rehearse() {
   return {};
 }
 
-contestant layer_runner::entry(const std::string& name) {
+contestant layer_runner::entry(const std::string& name, double floor) {
   contestant c;
   c.name = name;
+  c.floor_seconds = floor;
   c.run = [this](int set) { return run_(data_.call(set, workspace_.data())); };
   c.poison = [this](int set) { data_.poison(set); };
   c.exchange = [this](int set) { data_.exchange(set); };
@@ -332,21 +344,28 @@ contestant layer_runner::entry(const std::string& name) {
   return c;
 }
 
-int check_layers(device& on, timing_device& clock, const registry& kernels, const std::string& glob,
-                 int rounds) {
-  int bad = 0;
+std::map<std::string, double> check_layers(device& on, timing_device& clock, const registry& kernels,
+                                           const std::string& glob, int rounds, int& bad) {
+  std::map<std::string, double> shares;
   const auto small = layer_cases(true), large = layer_cases(false);
   for (std::size_t i = 0; i < small.size(); ++i)
-    for (const kernel* k : kernels.matching(small[i].text.layer() + "." + small[i].pass + "/*@cuda")) {
-      if (k->peer || !glob_match(glob, k->name) || !k->unavailable.empty()) continue;
+    for (const kernel* k : kernels.matching(small[i].text.layer() + "." + small[i].pass + "/*")) {
+      if (k->device != "cuda" || k->peer || !glob_match(glob, k->name) || !k->unavailable.empty()) continue;
+      const std::string mode = small[i].text.has("mode") ? small[i].text.text("mode") : "";
       std::string line = judge(on, *k, kernels, small[i]);
       bool good = line.empty();
-      if (good) good = time_case(on, clock, *k, large[i], rounds, line);
-      const std::string mode = small[i].text.has("mode") ? small[i].text.text("mode") : "";
+      if (good && rounds == 0) {
+        line = "right";
+      } else if (good) {
+        const auto share = time_case(on, clock, *k, large[i], rounds, line);
+        good = share.has_value();
+        // Products do not wait for memory.
+        if (share && k->layer != "linear") shares[k->name + (mode.empty() ? "" : " " + mode)] = *share;
+      }
       std::printf("%-17s %-46s %-5s %s\n", mode.c_str(), k->name.c_str(), "nchw", line.c_str());
       bad += good ? 0 : 1;
     }
-  return bad;
+  return shares;
 }
 
 }  // namespace plumb::cuda

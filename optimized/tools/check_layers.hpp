@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -35,6 +36,7 @@ struct layer_case {
   std::vector<check_tensor> reads, writes;
 
   double bytes() const;  ///< of all of them
+  double bytes_read() const;
 };
 
 std::vector<layer_case> layer_cases(bool small);
@@ -74,7 +76,7 @@ class layer_runner {
   using enqueue = std::function<std::string(const kernel_call&)>;
   layer_runner(device& on, const layer_case& c, std::size_t workspace, enqueue run);
   std::string rehearse();
-  contestant entry(const std::string& name);
+  contestant entry(const std::string& name, double floor = 0);
 
  private:
   device& on_;
@@ -84,8 +86,9 @@ class layer_runner {
   std::vector<std::vector<std::byte>> expected_;  ///< by set, exchanged or not
 };
 
-/// All cases of the kernels that match; the number of kernels that were wrong or gave no number.
-int check_layers(device& on, timing_device& clock, const registry& kernels, const std::string& glob,
-                 int rounds);
+/// All cases of the kernels that match, those of plugins among them; no rounds: the small ones only, and no numbers. Adds
+/// the kernels that were wrong or gave no number to `bad`. Returns the shares of the card's bandwidth that they reached.
+std::map<std::string, double> check_layers(device& on, timing_device& clock, const registry& kernels,
+                                           const std::string& glob, int rounds, int& bad);
 
 }  // namespace plumb::cuda

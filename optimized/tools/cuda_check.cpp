@@ -1,8 +1,11 @@
 // plumb-cuda-check: every device kernel of conv2d on a chosen set of layers, beside cuDNN, then one problem of every other
-// layer (check_layers.hpp), timed by the rules of optimized/cuda/timing.hpp, with a short table last. It needs the driver (and libcudnn.so.9 for the peer's rows) and
-// nothing else of CUDA's. Right comes first: `plumb verify '*@cuda'` is the judge; here a sample of every kernel's outputs
-// is compared with sums in double before it is timed, so that no number is printed for a kernel that computes nothing.
-//     plumb-cuda-check [GLOB] [--rounds N]
+// layer (check_layers.hpp), timed by the rules of optimized/cuda/timing.hpp, with a short table last. It needs the driver
+// (and libcudnn.so.9 for the peer's rows) and nothing else of CUDA's. Right comes first: `plumb verify '*@cuda'` is the
+// judge; here a sample of every kernel's outputs is compared with sums in double before it is timed, so that no number is
+// printed for a kernel that computes nothing.
+//     plumb-cuda-check [GLOB] [--rounds N] [--plugin LIBRARY]... [--small]
+// --plugin adds the device kernels of a library. --small times nothing: small problems once each, which is what a
+// sanitizer has the patience for.
 // Exit code 0; 1 if a kernel was wrong or its timing in trouble; 2 wrong usage. Without a device every row is skipped.
 #include <algorithm>
 #include <cmath>
@@ -13,11 +16,13 @@
 #include <stdexcept>
 #include <utility>
 
+#include "optimized/cuda/device_plan.hpp"
 #include "optimized/cuda/device_timing.hpp"
-#include "optimized/cuda/rows.hpp"
 #include "optimized/kernels.hpp"
 #include "optimized/tools/check_layers.hpp"
+#include "optimized/tools/check_summary.hpp"
 #include "optimized/tools/device_array.hpp"
+#include "verify/sandbox/plugin_loader.hpp"
 
 namespace plumb::cuda {
 namespace {
@@ -60,6 +65,13 @@ constexpr conv_case cases[] = {
     {"vgg16 3.2", 16, 256, 56, 256, 3, 1, 1, 1},        {"vgg16 5.1", 16, 512, 14, 512, 3, 1, 1, 1},
     {"mobilenet dw 112", 32, 32, 112, 32, 3, 1, 1, 32}, {"mobilenet dw 14", 32, 512, 14, 512, 3, 1, 1, 512},
     {"alexnet conv1", 32, 3, 227, 96, 11, 4, 0, 1},
+};
+
+/// For --small: tails of every tile, groups, a stride, a batch of more than one.
+constexpr conv_case small_cases[] = {
+    {"small 3x3", 2, 5, 9, 7, 3, 1, 1, 1},     {"small 3x3/2 grouped", 2, 8, 11, 12, 3, 2, 1, 4},
+    {"small 1x1", 3, 33, 6, 40, 1, 1, 0, 1},   {"small dw", 2, 6, 9, 6, 3, 1, 1, 6},
+    {"small first", 2, 3, 19, 70, 7, 2, 3, 1},
 };
 
 /// The three tensors of a case in ordinary memory, dense in one layout; weights are row major always.
@@ -156,6 +168,9 @@ class arena_of_sets {
   shape second_shape() const { return pass_ == "backward_weights" ? case_.x() : case_.weight(); }
   shape written() const {
     return pass_ == "forward" ? case_.y() : pass_ == "backward_data" ? case_.x() : case_.weight();
+  }
+  double bytes_read() const {
+    return 4.0 * static_cast<double>(first_shape().size() + second_shape().size());
   }
   bool written_last() const { return last_ && pass_ != "backward_weights"; }
 
@@ -267,68 +282,118 @@ class runner {
 };
 
 int bad = 0;
+check_summary summary;
 
 void print_row(const conv_case& c, const std::string& kernel, bool last, const std::string& text) {
   std::printf("%-17s %-46s %-5s %s\n", c.name, kernel.c_str(), last ? "nhwc" : "nchw", text.c_str());
 }
 
+struct check_options {
+  std::string glob = "*";
+  int rounds = 15;
+  bool small = false;
+  std::vector<std::string> plugins;
+};
+
+double median_of(const timed& t) {
+  std::vector<double> sorted = t.seconds;
+  std::sort(sorted.begin(), sorted.end());
+  return sorted[sorted.size() / 2];
+}
+
+/// The fastest peer of this arithmetic, or null.
+const timed* fastest_peer(const std::vector<timed>& results, const std::vector<const kernel*>& kernels,
+                          const std::string& arithmetic) {
+  const timed* best = nullptr;
+  for (std::size_t i = 0; i < results.size(); ++i)
+    if (kernels[i]->peer && kernels[i]->arithmetic == arithmetic && results[i].trouble.empty() &&
+        !results[i].seconds.empty() && (best == nullptr || median_of(results[i]) < median_of(*best)))
+      best = &results[i];
+  return best;
+}
+
+void report(const conv_case& c, const std::string& pass, bool last, const kernel& k, const timed& t,
+            const timed* peer) {
+  const double median = median_of(t);
+  char text[200];
+  std::snprintf(text, sizeof text, "%9.1f us %8.1f GFLOP/s %7.1f GB/s", median * 1e6,
+                c.operations() / median * 1e-9, c.bytes() / median * 1e-9);
+  std::string line = text;
+  if (!k.peer && peer == nullptr) line += "   no peer of this arithmetic";
+  if (!k.peer && peer != nullptr) {
+    const ratio against = compare(t, *peer);
+    std::snprintf(text, sizeof text, "   %.2f of the speed of %s [%.2f, %.2f] %s", 1 / against.median,
+                  peer->name.c_str(), 1 / against.high, 1 / against.low, against.verdict.c_str());
+    line += text;
+    summary.add(group_of(k.arithmetic, c.groups == c.c && c.c > 1, c.c <= 4),
+                std::string(c.name) + " " + pass + (last ? " nhwc" : " nchw"), 1 / against.median);
+  }
+  print_row(c, t.name, last, line);
+}
+
 void check_case(device& on, timing_device& clock, const registry& kernels, const conv_case& c,
-                const std::string& pass, bool last, const std::string& glob, int rounds) {
+                const std::string& pass, bool last, const check_options& how) {
   arena_of_sets data(on, c, pass, last);
   const kernel_problem kp{c.text(), dtype::f32, last ? layout::nhwc : layout::nchw, 1};
+  const card about = clock.about();
   std::vector<std::unique_ptr<runner>> runners;
   std::vector<contestant> contestants;
-  for (const kernel* k : kernels.matching("conv2d." + pass + "/*@cuda")) {
-    const bool wanted = k->peer || glob_match(glob, k->name);
+  std::vector<const kernel*> timed_kernels;
+  for (const kernel* k : kernels.matching("conv2d." + pass + "/*")) {
+    const bool wanted = k->device == "cuda" && (k->peer || glob_match(how.glob, k->name));
     if (!wanted || !k->unavailable.empty() || std::ranges::find(k->layouts, kp.layout) == k->layouts.end() ||
         !k->supports(kp).ok)
       continue;
-    auto r = std::make_unique<runner>(on, *k, kp, data);
-    if (const std::string error = r->rehearse(); !error.empty()) {
+    std::unique_ptr<runner> r;
+    std::string error;
+    try {
+      r = std::make_unique<runner>(on, *k, kp, data);
+      error = r->rehearse();
+    } catch (const std::exception& refused) {
+      error = refused.what();
+    }
+    if (!error.empty()) {
       print_row(c, k->name, last, error);
       if (!k->peer) ++bad;
       continue;
     }
-    contestants.push_back(r->entry(0));
+    if (how.small) {
+      print_row(c, k->name, last, "right");
+      continue;
+    }
+    contestants.push_back(r->entry(floor_seconds(about, k->arithmetic, c.operations(), data.bytes_read())));
+    timed_kernels.push_back(k);
     runners.push_back(std::move(r));
   }
   const auto results = time_contest(
-      clock, {.rounds = rounds, .sets = arena_of_sets::sets, .cold = true, .seed = 1}, contestants);
-  const timed* peer = nullptr;
-  for (const timed& t : results)
-    if (t.trouble.empty() && t.name.find("/cudnn@") != std::string::npos) peer = &t;
-  for (const timed& t : results) {
+      clock, {.rounds = how.rounds, .sets = arena_of_sets::sets, .cold = true, .seed = 1}, contestants);
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    const timed& t = results[i];
+    const kernel& k = *timed_kernels[i];
     if (!t.trouble.empty()) {
       print_row(c, t.name, last, "no number: " + t.trouble);
       ++bad;
-      continue;
+    } else if (!t.seconds.empty()) {
+      report(c, pass, last, k, t, fastest_peer(results, timed_kernels, arithmetic_of_peers(k.arithmetic)));
     }
-    const ratio against = peer == nullptr ? ratio{} : compare(t, *peer);
-    std::vector<double> sorted = t.seconds;
-    std::sort(sorted.begin(), sorted.end());
-    if (sorted.empty()) continue;
-    const double median = sorted[sorted.size() / 2];
-    char text[200];
-    std::snprintf(text, sizeof text, "%9.1f us %8.1f GFLOP/s %7.1f GB/s", median * 1e6,
-                  c.operations() / median * 1e-9, c.bytes() / median * 1e-9);
-    std::string line = text;
-    if (peer != nullptr && peer != &t) {
-      std::snprintf(text, sizeof text, "   %.2f of cuDNN's speed [%.2f, %.2f] %s", 1 / against.median,
-                    1 / against.high, 1 / against.low, against.verdict.c_str());
-      line += text;
-    }
-    print_row(c, t.name, last, line);
   }
 }
 
-int check(const std::string& glob, int rounds) {
+int check(const check_options& how) {
   registry kernels;
   register_cuda_kernels(kernels);
-  const auto chosen = kernels.matching(glob);
+  for (const std::string& path : how.plugins)
+    if (const plugin_outcome loaded = load_plugin(path, kernels); !loaded.error.empty()) {
+      std::fprintf(stderr, "plumb-cuda-check: %s\n", loaded.error.c_str());
+      return loaded.exit_code;
+    }
+  std::vector<const kernel*> chosen = kernels.matching(how.glob);
+  std::erase_if(chosen, [](const kernel* k) { return k->device != "cuda"; });
   if (chosen.empty()) {
-    std::fprintf(stderr,
-                 "plumb-cuda-check: `%s` matches no kernel; expected one such as `conv2d.forward/*@cuda`\n",
-                 glob.c_str());
+    std::fprintf(
+        stderr,
+        "plumb-cuda-check: `%s` matches no device kernel; expected one such as `conv2d.forward/*@cuda`\n",
+        how.glob.c_str());
     return 2;
   }
   std::string why;
@@ -336,41 +401,58 @@ int check(const std::string& glob, int rounds) {
   const std::unique_ptr<timing_device> clock = on == nullptr ? nullptr : make_stopwatch(*on);
   if (clock == nullptr) {
     for (const kernel* k : chosen)
-      if (k->device == "cuda")
-        std::printf("%-46s %-10s skipped(%s)\n", k->name.c_str(), k->arithmetic.c_str(), why.c_str());
+      std::printf("%-46s %-10s skipped(%s)\n", k->name.c_str(), k->arithmetic.c_str(), why.c_str());
     return 0;
   }
-  for (const conv_case& c : cases)
-    for (const char* pass : {"forward", "backward_data", "backward_weights"})
-      for (const bool last : {false, true}) check_case(*on, *clock, kernels, c, pass, last, glob, rounds);
-  bad += check_layers(*on, *clock, kernels, glob, rounds);
+  const card about = clock->about();
+  std::printf("# %s, compute capability %d.%d, %d multiprocessors at %.2f GHz at most, %.0f GB/s\n",
+              about.name.c_str(), about.capability / 10, about.capability % 10, about.multiprocessors,
+              about.clock * 1e-9, about.bandwidth * 1e-9);
+  const auto check_all = [&](const auto& list) {
+    for (const conv_case& c : list)
+      for (const char* pass : {"forward", "backward_data", "backward_weights"})
+        for (const bool last : {false, true}) check_case(*on, *clock, kernels, c, pass, last, how);
+  };
+  how.small ? check_all(small_cases) : check_all(cases);
+  const auto shares = check_layers(*on, *clock, kernels, how.glob, how.small ? 0 : how.rounds, bad);
+  for (const auto& [kernel, share] : shares) summary.add(check_group::memory, kernel, share);
+  if (!how.small) std::printf("\n%s", summary.print().c_str());
   return bad == 0 ? 0 : 1;
+}
+
+/// False: a word was not understood, which was said.
+bool parse(int argc, char** argv, check_options& how) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (word == "--rounds" && i + 1 < argc) {
+      how.rounds = std::atoi(argv[++i]);
+    } else if (word == "--plugin" && i + 1 < argc) {
+      how.plugins.emplace_back(argv[++i]);
+    } else if (word == "--small") {
+      how.small = true;
+    } else if (!word.starts_with("-")) {
+      how.glob = word;
+    } else {
+      std::fprintf(
+          stderr,
+          "plumb-cuda-check: `%s` is not understood; expected [GLOB] [--rounds N] [--plugin LIBRARY] "
+          "[--small]\n",
+          word.c_str());
+      return false;
+    }
+  }
+  if (how.rounds < 1) std::fputs("plumb-cuda-check: expected --rounds to be at least 1\n", stderr);
+  return how.rounds >= 1;
 }
 
 }  // namespace
 }  // namespace plumb::cuda
 
 int main(int argc, char** argv) {
-  std::string glob = "*@cuda";
-  int rounds = 15;
-  for (int i = 1; i < argc; ++i) {
-    const std::string word = argv[i];
-    if (word == "--rounds" && i + 1 < argc) {
-      rounds = std::atoi(argv[++i]);
-    } else if (!word.starts_with("-")) {
-      glob = word;
-    } else {
-      std::fprintf(stderr, "plumb-cuda-check: `%s` is not understood; expected [GLOB] [--rounds N]\n",
-                   word.c_str());
-      return 2;
-    }
-  }
-  if (rounds < 1) {
-    std::fputs("plumb-cuda-check: expected --rounds to be at least 1\n", stderr);
-    return 2;
-  }
+  plumb::cuda::check_options how;
+  if (!plumb::cuda::parse(argc, argv, how)) return 2;
   try {
-    return plumb::cuda::check(glob, rounds);
+    return plumb::cuda::check(how);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "plumb-cuda-check: %s\n", error.what());
     return 3;

@@ -3,9 +3,12 @@
 // optimized/kernels.list.
 #pragma once
 
+#include <memory>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "reference/core/device_work.hpp"
 #include "reference/core/kernel.hpp"
 
 namespace plumb {
@@ -17,9 +20,13 @@ class registry {
   const std::vector<kernel>& all() const { return kernels_; }
   const kernel* find(std::string_view name) const;
   std::vector<const kernel*> matching(std::string_view glob) const;
+  /// Where kernels of the device `cuda` that come later are placed; null: nowhere.
+  const device_host* devices() const { return devices_.get(); }
+  void place_by(std::shared_ptr<const device_host> devices) { devices_ = std::move(devices); }
 
  private:
   std::vector<kernel> kernels_;
+  std::shared_ptr<const device_host> devices_;
 };
 
 /// Every kernel of optimized/. Defined there, linked into the worker only.

@@ -21,10 +21,10 @@ plumb_dl_dtype to_dl(dtype type) {
   return {PLUMB_DL_FLOAT, bits, 1};
 }
 
-plumb_tensor to_dl(tensor_ref& t, bool read_only) {
+plumb_tensor to_dl(tensor_ref& t, bool read_only, std::int32_t device) {
   plumb_tensor out{};
   out.dl.data = t.data;
-  out.dl.device = {PLUMB_DL_CPU, 0};
+  out.dl.device = {device, 0};
   out.dl.ndim = t.extents.rank();
   out.dl.dtype = to_dl(t.type);
   out.dl.shape = t.extents.rank() == 0 ? nullptr : &t.extents[0];
@@ -49,41 +49,41 @@ struct abi_problem {
   }
 };
 
-class plugin_plan final : public plan {
+/// A plugin's kernel made ready for one problem, wherever its tensors lie.
+class plugin_state {
  public:
-  plugin_plan(const plumb_kernel* k, const kernel_problem& p) : kernel_(k), problem_(p) {
+  plugin_state(const plumb_kernel* k, const kernel_problem& p, std::int32_t device)
+      : kernel_(k), problem_(p), device_(device) {
     if (k->workspace_size != nullptr) workspace_ = k->workspace_size(k, &problem_.c);
     if (k->open != nullptr) state_ = k->open(k, &problem_.c);
   }
-  ~plugin_plan() override {
+  ~plugin_state() {
     if (kernel_->close != nullptr) kernel_->close(kernel_, state_);
   }
-  plugin_plan(const plugin_plan&) = delete;
-  plugin_plan& operator=(const plugin_plan&) = delete;
+  plugin_state(const plugin_state&) = delete;
+  plugin_state& operator=(const plugin_state&) = delete;
 
-  std::size_t workspace_size() const override { return workspace_; }
-  void prepare(std::span<const tensor_ref> reads) override {
-    failure_ = 0;
-    if (kernel_->prepare == nullptr) return;
-    const plumb_call c = convert({reads, {}, nullptr, problem_.c.threads});
-    failed_in_ = "prepare";
-    failure_ = kernel_->prepare(kernel_, &c);
+  std::size_t workspace_size() const { return workspace_; }
+  // Empty, or the code that came back.
+  std::string prepare(std::span<const tensor_ref> reads, void* stream) {
+    if (kernel_->prepare == nullptr) return {};
+    const plumb_call c = convert({reads, {}, nullptr, problem_.c.threads}, stream);
+    return text_of("prepare", kernel_->prepare(kernel_, &c));
   }
-  void run(const kernel_call& call) noexcept override {
-    const plumb_call c = convert(call);
-    failed_in_ = "run";
-    failure_ = kernel_->run(kernel_, &c);
-  }
-  std::string failure() const override {
-    return failure_ == 0 ? std::string() : std::string(failed_in_) + " returned " + std::to_string(failure_);
+  std::string run(const kernel_call& call, void* stream) {
+    const plumb_call c = convert(call, stream);
+    return text_of("run", kernel_->run(kernel_, &c));
   }
 
  private:
-  plumb_call convert(const kernel_call& call) {
+  static std::string text_of(const char* function, std::int32_t code) {
+    return code == 0 ? std::string() : std::string(function) + " returned " + std::to_string(code);
+  }
+  plumb_call convert(const kernel_call& call, void* stream) {
     refs_.assign(call.reads.begin(), call.reads.end());
     refs_.insert(refs_.end(), call.writes.begin(), call.writes.end());
     tensors_.clear();
-    for (tensor_ref& t : refs_) tensors_.push_back(to_dl(t, tensors_.size() < call.reads.size()));
+    for (tensor_ref& t : refs_) tensors_.push_back(to_dl(t, tensors_.size() < call.reads.size(), device_));
     plumb_call c{};
     c.size = sizeof c;
     c.problem = &problem_.c;
@@ -95,17 +95,43 @@ class plugin_plan final : public plan {
     c.workspace = call.workspace;
     c.workspace_size = workspace_;
     c.threads = call.threads;
+    c.stream = stream;
     return c;
   }
 
   const plumb_kernel* kernel_;
   abi_problem problem_;
+  std::int32_t device_;
   void* state_ = nullptr;
   std::size_t workspace_ = 0;
-  const char* failed_in_ = "run";
-  std::int32_t failure_ = 0;
   std::vector<tensor_ref> refs_;
   std::vector<plumb_tensor> tensors_;
+};
+
+class plugin_plan final : public plan {
+ public:
+  plugin_plan(const plumb_kernel* k, const kernel_problem& p) : state_(k, p, PLUMB_DL_CPU) {}
+  std::size_t workspace_size() const override { return state_.workspace_size(); }
+  void prepare(std::span<const tensor_ref> reads) override { failure_ = state_.prepare(reads, nullptr); }
+  void run(const kernel_call& call) noexcept override { failure_ = state_.run(call, nullptr); }
+  std::string failure() const override { return failure_; }
+
+ private:
+  plugin_state state_;
+  std::string failure_;
+};
+
+class plugin_on_device final : public device_work {
+ public:
+  plugin_on_device(const plumb_kernel* k, const kernel_problem& p) : state_(k, p, PLUMB_DL_CUDA) {}
+  std::size_t workspace_size() const override { return state_.workspace_size(); }
+  std::string prepare(std::span<const tensor_ref> reads, void* stream) override {
+    return state_.prepare(reads, stream);
+  }
+  std::string enqueue(const kernel_call& call, void* stream) override { return state_.run(call, stream); }
+
+ private:
+  plugin_state state_;
 };
 
 class malformed : public std::runtime_error {
@@ -145,7 +171,20 @@ void split_name(const char* name, kernel& k) {
   k.pass = k.name.substr(dot + 1, slash - dot - 1);
 }
 
-kernel adapt(const plumb_kernel* c) {
+/// On the device `cuda`, which the registry may know, or on none.
+void place(const plumb_kernel* c, const device_host* devices, kernel& k) {
+  if (k.device == "cpu") {
+    k.make_plan = [c](const kernel_problem& p) { return std::make_unique<plugin_plan>(c, p); };
+    return;
+  }
+  if (k.device != "cuda") throw malformed("`" + k.device + "` is not a device; expected `cpu` or `cuda`");
+  k.unavailable = devices == nullptr ? "no CUDA device" : devices->unavailable();
+  k.make_plan = [c, devices](const kernel_problem& p) {
+    return devices->place(std::make_unique<plugin_on_device>(c, p));
+  };
+}
+
+kernel adapt(const plumb_kernel* c, const device_host* devices) {
   if (c == nullptr || c->size < sizeof(plumb_kernel) || c->run == nullptr)
     throw malformed("one of its kernel descriptors is missing, too short or has no `run`");
   kernel k;
@@ -153,7 +192,6 @@ kernel adapt(const plumb_kernel* c) {
   k.types = parse_list<dtype>(c->dtypes, "f32", "dtype", parse_dtype);
   k.layouts = parse_list<layout>(c->layouts, "nchw", "layout", parse_layout);
   if (c->device != nullptr) k.device = c->device;
-  if (k.device != "cpu") k.unavailable = "no device `" + k.device + "`";
   if (c->arithmetic != nullptr) k.arithmetic = c->arithmetic;
   k.accuracy.ulps = c->ulps;
   if (c->determinism < PLUMB_NOT_REPEATABLE || c->determinism > PLUMB_THREAD_INVARIANT)
@@ -166,7 +204,7 @@ kernel adapt(const plumb_kernel* c) {
     const char* const reason = c->supports(c, &problem.c);
     return reason == nullptr ? support::yes() : support::no(reason);
   };
-  k.make_plan = [c](const kernel_problem& p) { return std::make_unique<plugin_plan>(c, p); };
+  place(c, devices, k);
   return k;
 }
 
@@ -200,7 +238,7 @@ plugin_outcome add_kernels(void* library, const std::string& path, registry& ker
                   (count == nullptr ? "plumb_kernel_count" : "plumb_kernel_at") + "`");
   if (count() == 0) return refuse("plugin `" + path + "` holds no kernel");
   try {
-    for (std::size_t i = 0; i < count(); ++i) kernels.add(adapt(kernel_at(i)));
+    for (std::size_t i = 0; i < count(); ++i) kernels.add(adapt(kernel_at(i), kernels.devices()));
   } catch (const std::exception& error) {
     return refuse("plugin `" + path + "` is malformed: " + error.what());
   }

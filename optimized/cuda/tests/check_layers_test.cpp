@@ -10,6 +10,7 @@
 #include <set>
 
 #include "optimized/kernels.hpp"
+#include "optimized/tools/check_summary.hpp"
 
 namespace plumb::cuda {
 namespace {
@@ -98,6 +99,31 @@ TEST(compare_outputs, sees_a_wrong_element_a_NaN_an_infinity_and_zeros) {
   c.writes = {{shape{1}, check_tensor::kind::index, 5}};
   EXPECT_EQ(compare_outputs(c, bytes_of({1, 2}), bytes_of({1, 2}), 1e-5), "");
   EXPECT_NE(compare_outputs(c, bytes_of({1, 2}), bytes_of({1, 3}), 1e-5), "");
+}
+
+TEST(check_summary, takes_the_best_kernel_of_each_problem_and_their_geometric_mean) {
+  check_summary s;
+  EXPECT_NE(s.print().find("convolution in f32, speed over cuDNN's     no number (goal 1.00)"),
+            std::string::npos)
+      << s.print();
+  s.add(check_group::f32, "a", 0.5);
+  s.add(check_group::f32, "a", 2.0);
+  s.add(check_group::f32, "a", 1.0);
+  s.add(check_group::f32, "b", 0.5);
+  s.add(check_group::memory, "relu", 0.84);
+  const std::string text = s.print();
+  EXPECT_NE(text.find("1.00 over 2 problems, worst 0.50 (b); goal 1.00 met"), std::string::npos) << text;
+  EXPECT_NE(text.find("0.84 over 1 problems, worst 0.84 (relu); goal 0.85 MISSED"), std::string::npos)
+      << text;
+  s.add(check_group::f32, "c", std::nan(""));
+  EXPECT_NE(s.print().find("goal 1.00 MISSED"), std::string::npos) << "what is no number meets nothing";
+  EXPECT_EQ(group_of("f32", true, false), check_group::depthwise);
+  EXPECT_EQ(group_of("f32", false, true), check_group::first_layer);
+  EXPECT_EQ(group_of("f32", false, false), check_group::f32);
+  EXPECT_EQ(group_of("tf32", true, true), check_group::tf32);
+  EXPECT_EQ(group_of("winograd(4,3)", false, true), check_group::winograd);
+  EXPECT_EQ(arithmetic_of_peers("winograd(4,3)"), "f32");
+  EXPECT_EQ(arithmetic_of_peers("bf16_f32"), "bf16_f32");
 }
 
 TEST(tolerated_shares, know_every_arithmetic) {

@@ -4,11 +4,13 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <map>
 #include <vector>
 
+#include "optimized/cuda/device_plan.hpp"
 #include "optimized/cuda/rows.hpp"
 
 namespace plumb::cuda {
@@ -39,6 +41,14 @@ class memory_device final : public device {
     std::memcpy(to, from, bytes);
     return upload_error;
   }
+  std::string soil(unsigned pattern) override {
+    for (unsigned& word : shared) word = pattern;
+    return soil_error;
+  }
+  std::string crowd(int eighths) override {
+    crowds.push_back(eighths);
+    return {};
+  }
   int capability() override { return 80; }
   std::string download(void* to, const void* from, std::size_t bytes) override {
     std::memcpy(to, from, bytes);
@@ -49,7 +59,9 @@ class memory_device final : public device {
 
   std::size_t room = std::size_t{1} << 30;
   int allocations = 0;
-  std::string fill_error, upload_error, download_error, finish_error;
+  std::string fill_error, upload_error, download_error, finish_error, soil_error;
+  unsigned shared[4] = {};  ///< of its only multiprocessor
+  std::vector<int> crowds;
 
  private:
   std::map<void*, std::size_t> live_;
@@ -134,6 +146,99 @@ TEST(a_device_call, poisons_the_workspace_with_two_patterns) {
   for (int i = 0; i < 4; ++i)
     d.run([&](const kernel_call& c) { seen.push_back(*static_cast<const unsigned char*>(c.workspace)); });
   EXPECT_EQ(seen, (std::vector<unsigned>{0x7b, 0xff, 0x7b, 0xff}));
+}
+
+/// A sum in shared memory that nobody zeroed: right on the device that was just switched on, and after no other call.
+TEST(a_device_call, soils_shared_memory_with_two_patterns) {
+  doubling d;
+  const auto unzeroed = [&](const kernel_call& c) {
+    doubling::honest(c);
+    float sum;
+    std::memcpy(&sum, &d.on.shared[2], sizeof sum);
+    doubling::out(c)[0] += sum;
+  };
+  EXPECT_EQ(d.run(unzeroed), "");
+  const float large = d.y[0];
+  EXPECT_EQ(d.run(unzeroed), "");
+  EXPECT_GT(large, 1e30F);
+  EXPECT_TRUE(std::isnan(d.y[0])) << "another value in the next run, which repetition shows";
+  d.on.soil_error = "no room to soil";
+  EXPECT_EQ(d.run(doubling::honest), "no room to soil");
+}
+
+TEST(a_device_call, takes_another_share_of_the_multiprocessors_away_each_time) {
+  doubling d;
+  for (int i = 0; i < 6; ++i) EXPECT_EQ(d.run(doubling::honest), "");
+  EXPECT_EQ(d.on.crowds, (std::vector<int>{0, 4, 7, 0, 2, 0}));
+}
+
+/// Tensors of gigabytes are looked at a piece at a time.
+TEST(a_device_call, finds_a_changed_input_beyond_the_first_piece) {
+  memory_device on;
+  device_call call(on);
+  std::vector<float> x(device_call::piece_bytes / sizeof(float) + 100, 1.0F), y(1);
+  const auto size = static_cast<index_t>(x.size());
+  const std::vector<tensor_ref> reads = {{x.data(), dtype::f32, shape{size}, shape{1}}};
+  const std::vector<tensor_ref> writes = {{y.data(), dtype::f32, shape{1}, shape{1}}};
+  const auto run = [&](index_t spoiled) {
+    return call.run({reads, writes, nullptr, 1}, 0, [&](const kernel_call& c) {
+      if (spoiled >= 0) static_cast<float*>(c.reads[0].data)[spoiled] = 2;
+      return std::string();
+    });
+  };
+  EXPECT_EQ(run(-1), "");
+  EXPECT_EQ(run(size - 1), "wrote to input 0, which is only to be read");
+  EXPECT_EQ(run(0), "wrote to input 0, which is only to be read");
+  EXPECT_EQ(run(size + 7), "wrote 29 bytes past the end of input 0 on the device");
+}
+
+/// Counts, and looks at what it is given.
+class counted_work final : public device_work {
+ public:
+  std::size_t workspace_size() const override { return 24; }
+  std::string prepare(std::span<const tensor_ref> reads, void*) override {
+    ++prepared;
+    packed = *static_cast<const float*>(reads[0].data);
+    return failing;
+  }
+  std::string enqueue(const kernel_call& c, void*) override {
+    std::memset(c.workspace, 0, 24);
+    doubling::honest(c);
+    doubling::out(c)[0] = packed;
+    return {};
+  }
+  int prepared = 0;
+  float packed = 0;
+  std::string failing;
+};
+
+TEST(a_plan_on_a_device, prepares_once_where_the_tensors_lie) {
+  memory_device on;
+  auto owned = std::make_unique<counted_work>();
+  counted_work& work = *owned;
+  const one_device host(&on, "");
+  EXPECT_EQ(host.unavailable(), "");
+  const std::unique_ptr<plan> p = host.place(std::move(owned));
+  EXPECT_EQ(p->workspace_size(), 0u) << "it lies on the device";
+  std::vector<float> x{3, 4}, y(2);
+  const std::vector<tensor_ref> reads = {{x.data(), dtype::f32, shape{2}, shape{1}}};
+  const std::vector<tensor_ref> writes = {{y.data(), dtype::f32, shape{2}, shape{1}}};
+  p->prepare(reads);
+  EXPECT_EQ(work.prepared, 0) << "there is nothing on the device yet";
+  for (int i = 0; i < 2; ++i) p->run({reads, writes, nullptr, 1});
+  EXPECT_EQ(work.prepared, 1);
+  EXPECT_EQ(p->failure(), "");
+  EXPECT_EQ(y, (std::vector<float>{3, 8}));
+  x[0] = 5;
+  p->run({reads, writes, nullptr, 1});
+  EXPECT_EQ(y[0], 3) << "what was packed is used until it is prepared anew";
+  work.failing = "prepare returned 4";
+  p->prepare(reads);
+  p->run({reads, writes, nullptr, 1});
+  EXPECT_EQ(p->failure(), "prepare returned 4");
+  work.failing.clear();
+  char workspace[24];
+  EXPECT_EQ(dynamic_cast<device_plan&>(*p).enqueue({reads, writes, workspace, 1}, nullptr), "");
 }
 
 TEST(a_device_call, keeps_strides_and_misalignment) {

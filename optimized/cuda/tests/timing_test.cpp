@@ -28,6 +28,7 @@ class pretended final : public timing_device {
   void flush_cache() override { ++flushes; }
   double host_seconds() override { return now_; }
   bool throttled() override { return throttling; }
+  card about() override { return {}; }
 
   void work(double seconds) { queued_ += seconds; }
   void work_elsewhere(double seconds) { elsewhere_ += seconds; }
@@ -156,6 +157,20 @@ TEST(timing, takes_no_time_below_the_floor) {
   kernel_under_test k;
   EXPECT_EQ(time_one(on, k, 1.05e-3).trouble, "");
   EXPECT_NE(time_one(on, k, 1.2e-3).trouble.find("less than the roofs allow"), std::string::npos);
+}
+
+TEST(floors, are_what_the_card_could_do_at_best) {
+  const card h100 = {"H100", 90, 132, 1.98e9, 3.35e12}, a100 = {"A100", 80, 108, 1.41e9, 1.555e12};
+  // The vendor's peaks without sparsity, at the clocks they are given for: 19.5, 156 and 312 TFLOP/s of the A100.
+  EXPECT_NEAR(1 / floor_seconds(a100, "f32", 1, 0) * 1e-12, 2 * 19.5, 0.1)
+      << "counted as if every lane had two units";
+  EXPECT_NEAR(1 / floor_seconds(a100, "tf32", 1, 0) * 1e-12, 156, 1);
+  EXPECT_NEAR(1 / floor_seconds(a100, "bf16_f32", 1, 0) * 1e-12, 312, 1);
+  EXPECT_NEAR(1 / floor_seconds(h100, "bf16_f32", 1, 0) * 1e-12, 989 * 1.98 / 1.83, 5);
+  EXPECT_NEAR(1 / floor_seconds(h100, "f32", 1, 0) * 1e-12, 67 * 1.98 / 1.98, 0.5);
+  EXPECT_DOUBLE_EQ(4 * floor_seconds(h100, "winograd(4,3)", 1, 0), floor_seconds(h100, "f32", 1, 0));
+  EXPECT_DOUBLE_EQ(floor_seconds(h100, "f32", 1, 3.35e12), 1) << "the larger of the two";
+  EXPECT_EQ(floor_seconds({}, "f32", 1e12, 1e12), 0) << "nothing is known";
 }
 
 TEST(timing, drops_throttled_samples_and_says_so) {

@@ -464,6 +464,26 @@ TEST(sandbox, says_whether_another_kernel_ran_before_in_the_same_process) {
   EXPECT_FALSE(results[2].first_in_process);
 }
 
+// ---- plugins with kernels for a device, which lies in ordinary memory here ----
+
+TEST(plugins, get_device_pointers_and_a_stream) {
+  sandbox box(test_options({"on_device"}));
+  EXPECT_EQ(info_of(box, "copy.forward/there@cuda").device, "cuda");
+  EXPECT_EQ(info_of(box, "copy.forward/there@cuda").unavailable, "");
+  arena& a = box.at(0);
+  a.clear();
+  const placed_tensor x = place_x(a, 5), y = place_y(a, 5);
+  const auto run = [&](const char* name) { return box.run(a, {toy_run(name, x, y)})[0]; };
+  const run_result right = run("there@cuda");
+  EXPECT_EQ(right.status, run_status::ok) << right.text;
+  for (index_t i = 0; i < 5; ++i) EXPECT_EQ(y.here.view<float>()[i], x.here.view<float>()[i]);
+  const run_result refused = run("refused@cuda"), beyond = run("past_the_end@cuda");
+  EXPECT_EQ(refused.status, run_status::failed);
+  EXPECT_EQ(refused.text, "run returned 700");
+  EXPECT_EQ(beyond.status, run_status::failed);
+  EXPECT_EQ(beyond.text, "wrote 1 byte past the end of output 0 on the device");
+}
+
 // ---- plugins that cannot be loaded ----
 
 void expect_refusal(const std::string& path, int code, const std::string& sentence) {
@@ -500,6 +520,9 @@ TEST(plugins, refusals_name_the_file_and_what_was_expected) {
                  "plugin `" + dir +
                      "/bad_name.so` is malformed: its kernel name `my_conv` is not of the form "
                      "`layer.pass/algorithm@target`");
+  expect_refusal(
+      dir + "/bad_device.so", 2,
+      "plugin `" + dir + "/bad_device.so` is malformed: `tpu` is not a device; expected `cpu` or `cuda`");
   expect_refusal(
       dir + "/crash_at_load.so", 2,
       "plugin `" + dir + "/crash_at_load.so` could not be loaded: SIGSEGV: read through a null pointer");

@@ -4,6 +4,8 @@
 
 #include <stdexcept>
 
+#include "optimized/cuda/device_plan.hpp"
+#include "optimized/tools/device_array.hpp"
 #include "reference/core/registry.hpp"
 
 namespace plumb {
@@ -85,6 +87,8 @@ std::unique_ptr<plan> scratch(const kernel_problem& p, index_t overrun) {
 }  // namespace
 
 void register_all_kernels(registry& kernels) {
+  static cuda::ordinary_memory memory;
+  kernels.place_by(std::make_shared<cuda::one_device>(&memory, ""));
   kernels.add(copy_kernel("plain", [](const kernel_problem&) { return make_simple_plan(copy); }));
   kernels.add(copy_kernel("team", [](const kernel_problem&) { return make_simple_plan(copy_with_a_team); }));
   kernels.add(copy_kernel("scratch", [](const kernel_problem& p) { return scratch(p, 0); }));

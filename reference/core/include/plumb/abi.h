@@ -83,7 +83,9 @@ typedef struct plumb_call {
   void* workspace; /* workspace_size() bytes, 64-byte aligned, contents arbitrary */
   size_t workspace_size;
   int32_t threads;
-  void* stream; /* the CUDA stream to work on; NULL on the CPU */
+  void*
+      stream; /* the CUDA stream to work on, and not to wait for; NULL on the CPU. For a kernel of the device "cuda"
+                 * every tensor and the workspace lie on the device, in the primary context of the current one */
 } plumb_call;
 
 /* ---- the kernel ---- */

@@ -19,6 +19,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -195,11 +196,13 @@ struct conv2d_problem {
 };
 
 /// A kernel: its name, what it takes, and its function. `Problem` is a struct with a static
-/// `Problem read(problem_reader&, int threads)`, such as conv2d_problem.
+/// `Problem read(problem_reader&, int threads)`, such as conv2d_problem; the function is called with a
+/// `const Problem&` and a `const plumb_call&` and returns nothing, or a code that is reported as a failure unless
+/// it is 0 (what a launch returned, say).
 class plugin_kernel {
  public:
-  template <class Problem>
-  static plugin_kernel of(std::string name, std::function<void(const Problem&, const plumb_call&)> run) {
+  template <class Problem, class Run>
+  static plugin_kernel of(std::string name, Run run) {
     plugin_kernel k;
     k.body_->name = std::move(name);
     k.body_->open = [](problem_reader& reader, int threads) -> void* {
@@ -207,15 +210,23 @@ class plugin_kernel {
     };
     k.body_->close = [](void* problem) { delete static_cast<Problem*>(problem); };
     k.body_->run = [run = std::move(run)](const void* problem, const plumb_call& call) {
-      run(*static_cast<const Problem*>(problem), call);
+      const Problem& p = *static_cast<const Problem*>(problem);
+      if constexpr (std::is_void_v<std::invoke_result_t<const Run&, const Problem&, const plumb_call&>>) {
+        run(p, call);
+        return std::int32_t{0};
+      } else {
+        return static_cast<std::int32_t>(run(p, call));
+      }
     };
     return k;
   }
 
-  // Defaults: f32, nchw, arithmetic f32, the same bits for every thread count.
+  // Defaults: f32, nchw, arithmetic f32, on the CPU, the same bits for every thread count.
   plugin_kernel& dtypes(std::string list) { return set(body_->dtypes, std::move(list)); }
   plugin_kernel& layouts(std::string list) { return set(body_->layouts, std::move(list)); }
   plugin_kernel& arithmetic(std::string name) { return set(body_->arithmetic, std::move(name)); }
+  /// "cuda": tensors and workspace lie on the device; launches go to `call.stream`, and nothing is waited for.
+  plugin_kernel& device(std::string name) { return set(body_->device, std::move(name)); }
   plugin_kernel& determinism(std::int32_t level) {
     body_->determinism = level;
     return *this;
@@ -237,6 +248,7 @@ class plugin_kernel {
     d.dtypes = body_->dtypes.c_str();
     d.layouts = body_->layouts.c_str();
     d.arithmetic = body_->arithmetic.c_str();
+    d.device = body_->device.c_str();
     d.determinism = body_->determinism;
     d.user = body_.get();
     d.supports = [](const plumb_kernel* self, const plumb_problem* problem) -> const char* {
@@ -254,20 +266,19 @@ class plugin_kernel {
     };
     d.close = [](const plumb_kernel* self, void* state) { of(self).close(state); };
     d.run = [](const plumb_kernel* self, const plumb_call* call) -> std::int32_t {
-      of(self).run(call->state, *call);
-      return 0;
+      return of(self).run(call->state, *call);
     };
     return &d;
   }
 
  private:
   struct body {
-    std::string name, dtypes = "f32", layouts = "nchw", arithmetic = "f32", reason;
+    std::string name, dtypes = "f32", layouts = "nchw", arithmetic = "f32", device = "cpu", reason;
     std::int32_t determinism = PLUMB_THREAD_INVARIANT;
     std::function<void*(problem_reader&, int)> open;
     std::function<void(void*)> close;
     std::function<std::string(const void*)> accept;
-    std::function<void(const void*, const plumb_call&)> run;
+    std::function<std::int32_t(const void*, const plumb_call&)> run;
     plumb_kernel c{};
   };
 
