@@ -5,7 +5,9 @@ examples=$(cd "$(dirname "$0")/.." && pwd)
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 cmake --install "$PLUMB_BUILD_DIR" --prefix "$scratch/prefix" --component plumb_devel >/dev/null
-for name in my_conv broken_conv; do
+names=(my_conv broken_conv)
+if command -v nvcc >/dev/null; then names+=(my_cuda_conv); fi
+for name in "${names[@]}"; do
   cp -r "$examples/$name" "$scratch/$name"
   cmake -S "$scratch/$name" -B "$scratch/build" -G Ninja -DCMAKE_PREFIX_PATH="$scratch/prefix" >/dev/null
   ninja -C "$scratch/build" >"$scratch/log" || { cat "$scratch/log"; exit 1; }

@@ -15,6 +15,7 @@
 #include "optimized/cuda/dense_product.hpp"
 #include "optimized/cuda/matrix_host.hpp"
 #include "optimized/cuda/tensor_tile.hpp"
+#include "optimized/cuda/turn_over.hpp"
 #include "optimized/kernels.hpp"
 
 namespace plumb::cuda {
@@ -254,6 +255,53 @@ std::vector<float> convolve_by_winograd(int together) {
     EXPECT_NEAR(y[static_cast<std::size_t>(i)], sum, 1e-3) << i;
   }
   return y;
+}
+
+/// Every pair of orders, with tails, and back: the numbers rounded to bf16 once.
+TEST(matrices, are_turned_over_and_rounded) {
+  constexpr offset count = 2, rows = 37, columns = 70;
+  constexpr auto size = static_cast<std::size_t>(count * rows * columns);
+  const matrix_steps by_row{rows * columns, columns, 1}, by_column{rows * columns, 1, rows};
+  std::vector<float> in(size);
+  for (std::size_t i = 0; i < size; ++i)
+    in[i] = 1 + static_cast<float>(i) / static_cast<float>(size);  // most need more than eight bits
+  for (const matrix_steps& read : {by_row, by_column})
+    for (const matrix_steps& write : {by_row, by_column}) {
+      std::vector<bf16_bits> between(size);
+      std::vector<float> exact(size, -1), rounded(size, -1);
+      using halve = turn_over<float, bf16_bits>;
+      using widen = turn_over<bf16_bits, float>;
+      using copy = turn_over<float, float>;
+      const halve::arguments there{in.data(), between.data(), count, rows, columns, read, write};
+      const widen::arguments back{between.data(), rounded.data(), count, rows, columns, write, read};
+      const copy::arguments plain{in.data(), exact.data(), count, rows, columns, read, write};
+      EXPECT_EQ(launch_on_host<halve>(halve::shape(there), there, {1, 1}), "");
+      EXPECT_EQ(launch_on_host<widen>(widen::shape(back), back, {2, 1}), "");
+      EXPECT_EQ(launch_on_host<copy>(copy::shape(plain), plain, {3, 2}), "");
+      for (offset m = 0; m < count; ++m)
+        for (offset r = 0; r < rows; ++r)
+          for (offset c = 0; c < columns; ++c) {
+            const auto from = static_cast<std::size_t>(read.at(m, r, c));
+            EXPECT_EQ(exact[static_cast<std::size_t>(write.at(m, r, c))], in[from]);
+            // From 1 to 2 numbers of bf16 lie 2⁻⁷ apart; ties go to the even one.
+            EXPECT_EQ(rounded[from], std::nearbyint(in[from] * 128) / 128);
+          }
+    }
+}
+
+TEST(numbers_of_16_bits, keep_what_is_no_number) {
+  const auto rounded = [](float v) {
+    bf16_bits b;
+    store_rounded(v, b);
+    return widened(b);
+  };
+  EXPECT_TRUE(std::isnan(rounded(std::nanf("1"))));
+  EXPECT_EQ(rounded(INFINITY), INFINITY);
+  EXPECT_EQ(rounded(-INFINITY), -INFINITY);
+  EXPECT_TRUE(std::signbit(rounded(-0.0F)));
+  EXPECT_EQ(rounded(3.4e38F), INFINITY) << "beyond the largest";
+  EXPECT_EQ(rounded(1.00390625F), 1) << "half way, to the even one";
+  EXPECT_EQ(rounded(1.01171875F), 1.015625F);
 }
 
 TEST(winograd_tiles, are_the_same_however_many_images_go_together) {
