@@ -45,8 +45,8 @@ class arrows : public planted_project {
          {"reference/core/shape.hpp", "reference/core/record.hpp", "reference/core/include/plumb/abi.h",
           "reference/scalars/dual.hpp", "reference/layers/conv.hpp", "reference/graph/graph.hpp",
           "verify/oracle.hpp", "properties/laws.hpp", "bench/timer.hpp", "optimized/kernels.hpp",
-          "optimized/cuda/host_launch.hpp", "reports/html.hpp", "verify/tests/helper.hpp",
-          "tests/support.hpp"})
+          "optimized/cuda/host_async.hpp", "optimized/cuda/host_launch.hpp", "reports/html.hpp",
+          "verify/sandbox/plugin_loader.hpp", "verify/tests/helper.hpp", "tests/support.hpp"})
       write(header, "");
   }
 
@@ -72,6 +72,8 @@ TEST_F(arrows, allowed) {
            {"properties/new.cpp", "verify/oracle.hpp"},
            {"properties/faults/new.cpp", "reference/core/shape.hpp"},
            {"properties/faults/new.cpp", "optimized/cuda/host_launch.hpp"},
+           {"properties/faults/new.cpp", "optimized/cuda/host_async.hpp"},
+           {"optimized/tools/new.cpp", "verify/sandbox/plugin_loader.hpp"},
            {"bench/new.cpp", "verify/oracle.hpp"},
            {"optimized/cpu/new.cpp", "optimized/kernels.hpp"},
            {"optimized/cpu/new.cpp", "reference/core/shape.hpp"},
@@ -107,6 +109,7 @@ TEST_F(arrows, forbidden) {
            {"optimized/cpu/new.cpp", "reference/scalars/dual.hpp"},
            {"optimized/cpu/new.cpp", "reference/layers/conv.hpp"},
            {"optimized/new.hpp", "verify/oracle.hpp"},
+           {"optimized/cpu/new.cpp", "verify/sandbox/plugin_loader.hpp"},
            {"reports/new.cpp", "reference/core/shape.hpp"},
            {"reports/new.cpp", "verify/oracle.hpp"},
            {"examples/mine/new.cpp", "reference/core/shape.hpp"},

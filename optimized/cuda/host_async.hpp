@@ -14,6 +14,7 @@
 #include <cstring>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "optimized/cuda/host_launch.hpp"
@@ -197,8 +198,11 @@ class host_warpgroup_block {
   template <class Sums>
   void begin_products(Sums&) {}
   void end_products() { async_.end_products(); }
+  /// Products go on while others do: whoever was told too early that they have ended meets them.
   template <int Left, class Sums>
   void wait_products(Sums&) {
+    bool others_went_on = false;
+    block_.wait_until([&] { return std::exchange(others_went_on, true); });
     async_.wait_products(Left);
   }
   template <class Words, inside Way, int Columns>

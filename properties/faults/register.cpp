@@ -13,6 +13,7 @@ void register_all_kernels(registry& kernels) {
   faults::register_activations(kernels);
   faults::register_resampling(kernels);
   faults::register_cuda(kernels);
+  faults::register_hopper(kernels);
 }
 
 }  // namespace plumb

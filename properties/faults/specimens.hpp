@@ -13,5 +13,6 @@ void register_losses(registry& kernels);
 void register_activations(registry& kernels);
 void register_resampling(registry& kernels);
 void register_cuda(registry& kernels);
+void register_hopper(registry& kernels);
 
 }  // namespace plumb::faults
