@@ -2,6 +2,7 @@
 // cycles its inner loop takes. All of them multiply term by term in f32, so the choice changes no promise.
 //   direct   one cycle a vector of output channels and term; NCHW is transposed on the way in and out
 //   depthwise  one filter a channel, whole vectors of channels: whenever it can
+//   product  gradients of the weights of 1×1 filters where there are many of them
 //   rows     one cycle a vector of neighbouring pixels and term, more where few output channels share its loads;
 //            borders are copied, NHWC is transposed
 // The constants are what loads, copies and transposes cost beside a fused multiply-add on a core that starts one a
@@ -60,11 +61,25 @@ double direct_cycles(const job& j, const tile_target& t) {
 double rows_cycles(const job& j, const tile_target& t) {
   const double lanes = t.lanes, width = lanes * t.vectors, together = std::min<double>(j.out, t.pixels);
   const double filled = j.plain ? j.plane / whole(j.plane, width) : j.row / (j.row + 2);
-  const double far = j.in * width > near_floats ? 1.08 : 1.0;
+  // Every channel of a plane that is read in place comes from another page; measured with vectors of eight numbers.
+  const double apart = t.lanes <= 8 && j.plain && !j.nhwc ? std::min(0.6, j.in / 256) : 0;
+  const double far = std::max(1 + apart, j.in * width > near_floats ? 1.08 : 1.0);
   const double loads = std::max(1.0, (1.5 * t.vectors + together) / (t.vectors * together));
   const double products = j.out * j.in * j.terms / lanes / filled * loads * far;
   const double copied = (j.plain && !j.nhwc ? 0 : j.nhwc ? 1.0 : 0.3) * j.read * j.in;
   return j.groups * (products + copied + (j.nhwc ? 2.0 : 0.1) * j.written * j.out);
+}
+
+/// Whether gradients of weights are better taken from panels (conv2d_product_weights.cpp) than from where the factors
+/// lie: with many filters and channels what is copied is read often, and the less so the more pixels a plane of NCHW has.
+/// Measured with 16 registers of eight numbers; wider ones read less often and are left alone.
+bool product_pays(const kernel_problem& kp, const tile_target& t) {
+  constexpr double enough = 90, few_pixels = 256;
+  const conv_arguments a = read_conv_arguments(kp.problem);
+  const auto k = static_cast<double>(a.k), c = static_cast<double>(a.c);
+  const bool often = k * c >= enough * (k + c);
+  return t.lanes <= 8 && often &&
+         (kp.layout == layout::nhwc || static_cast<double>(a.out_size()) <= few_pixels);
 }
 
 /// A plan that says whose it is.
@@ -89,13 +104,21 @@ kernel front(const registry& kernels, const std::string& layer, const tile_targe
   };
   kernel k = named("direct");
   k.name = layer + "." + pass + "/auto" + isa;
-  k.make_plan = [&target, pass, direct = named("direct"), depthwise = named("depthwise"),
-                 rows = named(pass == "backward_weights" ? "direct" : "rows")](const kernel_problem& kp) {
-    if (depthwise.supports(kp).ok) return std::make_unique<chosen_plan>(depthwise, kp);
-    const job j = job_of(kp, pass == "forward");
-    const bool along_rows = rows_cycles(j, target) < direct_cycles(j, target);
-    return std::make_unique<chosen_plan>(along_rows ? rows : direct, kp);
-  };
+  if (const kernel* const product = kernels.find(layer + "." + pass + "/product" + isa))
+    k.make_plan = [&target, direct = named("direct"), depthwise = named("depthwise"),
+                   product = *product](const kernel_problem& kp) {
+      if (depthwise.supports(kp).ok) return std::make_unique<chosen_plan>(depthwise, kp);
+      const bool pays = product.supports(kp).ok && product_pays(kp, target);
+      return std::make_unique<chosen_plan>(pays ? product : direct, kp);
+    };
+  else
+    k.make_plan = [&target, pass, direct = named("direct"), depthwise = named("depthwise"),
+                   rows = named(pass == "backward_weights" ? "direct" : "rows")](const kernel_problem& kp) {
+      if (depthwise.supports(kp).ok) return std::make_unique<chosen_plan>(depthwise, kp);
+      const job j = job_of(kp, pass == "forward");
+      const bool along_rows = rows_cycles(j, target) < direct_cycles(j, target);
+      return std::make_unique<chosen_plan>(along_rows ? rows : direct, kp);
+    };
   return k;
 }
 

@@ -51,13 +51,34 @@ struct block {  ///< of output channels within a group
   index_t width;
 };
 
-/// Up to 8 tiles of a rectangle of outputs of a grid, the same taps for all.
+/// Walks over the pixels of a rectangle: where each is read and written, from the first channel.
+struct walker {
+  index_t in = 0, out = 0;
+  index_t left = 0;  ///< pixels to the end of the row, this one included
+  index_t in_column = 0, out_column = 0, in_row = 0, out_row = 0,
+          width = 0;  ///< steps to the next pixel, and row
+
+  /// Whether so many pixels lie one step apart, in the input and in the output.
+  bool evenly(index_t pixels) const { return pixels <= left || (in_row == 0 && out_row == 0); }
+  void skip(index_t pixels) {  ///< at most to the end of the row
+    in += pixels * in_column;
+    out += pixels * out_column;
+    left -= pixels;
+    if (left > 0) return;
+    in += in_row;
+    out += out_row;
+    left = width;
+  }
+};
+
+/// Up to 8 tiles of a rectangle of outputs of a grid, the same taps for all. Everything that takes a division is known
+/// beforehand: a piece of a 1×1 filter with few channels takes less than a microsecond.
 struct piece {
   std::size_t grid;
   conv_reach::run rows, columns;
-  index_t tile, last;  ///< tiles of the rectangle
-  even_parts tiles() const { return {rows.count * columns.count, most_tile_rows}; }
-  index_t pixels() const { return tiles().begin(last) - tiles().begin(tile); }
+  index_t tiles, pixels;
+  index_t smaller, larger;  ///< pixels of a tile; how many of the tiles have one more
+  walker start;
 };
 
 /// A piece for a block of channels; steps are run in order.
@@ -131,13 +152,16 @@ class direct_plan final : public plan {
       const float* x = static_cast<const float*>(call.reads[0].data) + first * read_image();
       float* y = static_cast<float*>(call.writes[0].data) + first * out_image();
       if (copied_) {
+        if (first > 0) {
+#pragma omp barrier  // the copies before these have been read
+        }
 #pragma omp for schedule(static)
         for (index_t i = 0; i < images * copy_parts(); ++i)
           pairs_ ? copy_pairs(x, i, copies) : copy_row(x, i, copies);
         x = copies;
       }
       const index_t cost = images * groups_ * cost_;
-#pragma omp for schedule(static)
+#pragma omp for schedule(static) nowait
       for (int share = 0; share < call.threads; ++share)
         run_share(cost * share / call.threads, cost * (share + 1) / call.threads, x, y,
                   bias_ ? bias : nullptr);
@@ -186,9 +210,13 @@ class direct_plan final : public plan {
       weights += grids_[g].terms * padded_channels_;
       for (const conv_reach::run& rows : grids_[g].rows.runs())
         for (const conv_reach::run& columns : grids_[g].columns.runs()) {
-          piece p{g, rows, columns, 0, 0};
-          for (const index_t all = p.tiles().parts; p.tile < all; p.tile = p.last) {
-            p.last = std::min(all, p.tile + together);
+          const even_parts tiles_here(rows.count * columns.count, most_tile_rows);
+          for (index_t tile = 0, next = 0; tile < tiles_here.parts; tile = next) {
+            next = std::min(tiles_here.parts, tile + together);
+            piece p{g, rows, columns, next - tile, tiles_here.begin(next) - tiles_here.begin(tile), 0, 0, {}};
+            p.smaller = p.pixels / p.tiles;
+            p.larger = p.pixels % p.tiles;
+            p.start = start_of(p, tiles_here.begin(tile));
             pieces_.push_back(p);
           }
         }
@@ -196,12 +224,12 @@ class direct_plan final : public plan {
     const index_t band = weights <= weights_budget ? band_budget : in_image();
     for (std::size_t first = 0, last = 0; first < pieces_.size(); first = last) {
       for (index_t read = 0; last < pieces_.size() && (last == first || read < band); ++last)
-        read += pieces_[last].pixels() * (lanewise_ ? in_pixel_ : in_channels_);
+        read += pieces_[last].pixels * (lanewise_ ? in_pixel_ : in_channels_);
       for (std::size_t b = 0; b < blocks_.size(); ++b)
         for (std::size_t p = first; p < last; ++p) {
           steps_.push_back({p, b, cost_});
           cost_ += (pieces_[p].rows.taps.size() * pieces_[p].columns.taps.size() * in_channels_ + 16) *
-                   pieces_[p].pixels() * blocks_[b].vectors;
+                   pieces_[p].pixels * blocks_[b].vectors;
         }
     }
   }
@@ -318,53 +346,47 @@ class direct_plan final : public plan {
   index_t out_channel_step() const { return order_ == layout::nhwc ? 1 : out_height_ * out_width_; }
   index_t out_column_step() const { return order_ == layout::nhwc ? groups_ * out_channels_ : 1; }
 
-  /// The pixels of a rectangle from number `first` on: where each is read and written, from the first channel.
-  struct walker {
-    index_t in, out;
-    index_t left;  ///< pixels to the end of the row, this one included
-    index_t in_column, out_column, in_row, out_row, width;  ///< steps to the next pixel, and to the next row
-
-    walker(const direct_plan& plan, const piece& p, index_t first) : width(p.columns.count) {
-      const conv_reach &rows = plan.grids_[p.grid].rows, &columns = plan.grids_[p.grid].columns;
-      const index_t i = p.rows.first + first / width, j = p.columns.first + first % width;
-      const index_t h = rows.in_first + i * rows.in_step + p.rows.taps.begin * rows.in_tap;
-      const index_t w = columns.in_first + j * columns.in_step + p.columns.taps.begin * columns.in_tap;
-      in = (h * plan.in_width_ + w) * plan.column_step_;
-      out = ((rows.out_first + i * rows.out_step) * plan.out_width_ + columns.out_first +
-             j * columns.out_step) *
-            plan.out_column_step();
-      left = width - first % width;
-      in_column = columns.in_step * plan.column_step_;
-      out_column = columns.out_step * plan.out_column_step();
-      in_row = rows.in_step * plan.in_width_ * plan.column_step_ - width * in_column;
-      out_row = rows.out_step * plan.out_width_ * plan.out_column_step() - width * out_column;
-    }
-    void skip(index_t pixels) {  ///< at most to the end of the row
-      in += pixels * in_column;
-      out += pixels * out_column;
-      left -= pixels;
-      if (left > 0) return;
-      in += in_row;
-      out += out_row;
-      left = width;
-    }
-  };
+  /// At pixel number `first` of a rectangle.
+  walker start_of(const piece& p, index_t first) const {
+    const conv_reach &rows = grids_[p.grid].rows, &columns = grids_[p.grid].columns;
+    walker at;
+    at.width = p.columns.count;
+    const index_t i = p.rows.first + first / at.width, j = p.columns.first + first % at.width;
+    const index_t h = rows.in_first + i * rows.in_step + p.rows.taps.begin * rows.in_tap;
+    const index_t w = columns.in_first + j * columns.in_step + p.columns.taps.begin * columns.in_tap;
+    at.in = (h * in_width_ + w) * column_step_;
+    at.out = ((rows.out_first + i * rows.out_step) * out_width_ + columns.out_first + j * columns.out_step) *
+             out_column_step();
+    at.left = at.width - first % at.width;
+    at.in_column = columns.in_step * column_step_;
+    at.out_column = columns.out_step * out_column_step();
+    at.in_row = rows.in_step * in_width_ * column_step_ - at.width * at.in_column;
+    at.out_row = rows.out_step * out_width_ * out_column_step() - at.width * at.out_column;
+    return at;
+  }
 
   /// `x` is the group's first channel, `y` the block's first.
   void run_piece(const piece& p, const block& b, const float* weights, const float* x, float* y,
                  const float* bias, void (*run_tile)(const tile_call&)) const {
     alignas(64) float kept[tiles_at_once * most_tile_rows * most_tile_width];
     const bool in_place = order_ == layout::nhwc && b.count == b.width;
-    const index_t begin = p.tiles().begin(p.tile), tiles = p.last - p.tile;
-    // As even as can be: some tiles have one pixel more.
-    const index_t smaller = p.pixels() / tiles, larger = p.pixels() % tiles;
-    tile_call t = terms_of(p, b, weights);
+    tiles_call t{terms_of(p, b, weights)};
     t.init = bias;
     t.x = x + (lanewise_ ? b.first : 0);
     t.out = in_place ? y : kept;
-    walker at(*this, p, begin);
-    for (index_t tile = 0, kept_at = 0; tile < tiles; ++tile) {
-      t.pixels = static_cast<int>(smaller + (tile < larger ? 1 : 0));
+    walker at = p.start;
+    if (run_tile == target_.run && target_.run_tiles != nullptr && at.evenly(p.pixels)) {
+      t.x += at.in;
+      if (in_place) t.out += at.out;
+      t.count = p.pixels;
+      t.x_step = at.in_column;
+      t.out_step = in_place ? at.out_column : b.width;
+      target_.run_tiles(t);
+      if (!in_place) store(p, b, kept, y);
+      return;
+    }
+    for (index_t tile = 0, kept_at = 0; tile < p.tiles; ++tile) {
+      t.pixels = static_cast<int>(p.smaller + (tile < p.larger ? 1 : 0));
       for (int j = 0; j < t.pixels; ++j, at.skip(1), kept_at += b.width) {
         t.row[j] = at.in;
         t.out_row[j] = in_place ? at.out : kept_at;
@@ -396,8 +418,8 @@ class direct_plan final : public plan {
 
   void store(const piece& p, const block& b, const float* kept, float* y) const {
     const bool neighbours = order_ == layout::nchw && grids_[p.grid].columns.out_step == 1;
-    walker at(*this, p, p.tiles().begin(p.tile));
-    for (index_t left = p.pixels(), count = 1; left > 0;
+    walker at = p.start;
+    for (index_t left = p.pixels, count = 1; left > 0;
          left -= count, kept += count * b.width, at.skip(count)) {
       float* to = y + at.out;
       if (neighbours) count = std::min(left, at.left);

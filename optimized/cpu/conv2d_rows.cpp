@@ -263,20 +263,27 @@ class rows_plan final : public plan {
         t.rows = static_cast<int>(parts.begin(part + 1) - k);
         t.w = packed(g, b.group, k);
         t.init = bias ? bias + b.group * out_channels_ + k : nullptr;
-        for (index_t i = strip; i < std::min(strips.parts, strip + together); ++i) {
+        const index_t last = std::min(strips.parts, strip + together);
+        for (index_t i = strip; i < last; i += t.strips) {
           t.vectors = static_cast<int>(strips.begin(i + 1) - strips.begin(i));
-          const index_t first = begin + strips.begin(i) * target_.lanes;
-          run_strip(g, b, t, x, first, std::min(end, first + index_t{t.vectors} * target_.lanes),
-                    out + k * out_channel_step());
+          const index_t first = begin + strips.begin(i) * target_.lanes,
+                        width = index_t{t.vectors} * target_.lanes;
+          t.strips = 1;
+          // In place all whole strips of one width lie behind each other.
+          while (in_place_ && i + t.strips < last && first + (t.strips + 1) * width <= end &&
+                 strips.begin(i + t.strips + 1) - strips.begin(i + t.strips) == t.vectors)
+            ++t.strips;
+          run_strip(g, b, t, x, first, std::min(end, first + t.strips * width), out + k * out_channel_step());
         }
       }
   }
 
-  /// Outputs number [first, last) of a band for up to six channels, the first of which starts at `out`.
+  /// Outputs number [first, last) of a band for up to six channels, the first of which starts at `out`. More than one
+  /// strip only where they are stored in place.
   void run_strip(const row_grid& g, const band& b, strip_call& t, const float* x, index_t first, index_t last,
                  float* out) const {
     alignas(64) float kept[most_tile_rows * most_tile_width];
-    const index_t width = index_t{t.vectors} * target_.lanes, row = in_place_ ? 0 : b.first;
+    const index_t width = t.strips * t.vectors * target_.lanes, row = in_place_ ? 0 : b.first;
     // Where x lies in place nothing may be read behind it: the last strip begins earlier.
     const index_t back = in_place_ ? first + width - last : 0;
     const bool direct = order_ == layout::nchw && last - first == width && g.columns.out_step == 1 &&

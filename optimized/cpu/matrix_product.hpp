@@ -1,4 +1,4 @@
-// Blocked matrix product  c += a·b  on the register tile.  a is M×T, b is T×N, c is M×N with contiguous rows.
+// Blocked matrix product  c += a·b,  or c = a·b, on the register tile.  a is M×T, b is T×N, c is M×N with contiguous rows.
 // The T terms are cut into stretches that fit the cache. For each, b is packed into panels
 // [panel][term][column of panel] with zeros in the tail and a into [part][term][row of part]; then every
 // (panel, part) is one tile. All threads of a parallel region call `add` together. Each element is one sum in
@@ -32,7 +32,9 @@ class matrix_product {
   /// Floats of workspace that `add` needs.
   index_t workspace() const { return a_size() + stretch() * panels_ * target_.width(); }
 
-  void add(const matrix_ref& a, const matrix_ref& b, float* c, index_t c_step, float* workspace) const {
+  /// `fresh`: c is written, whatever it held; not at all if there are no terms.
+  void add(const matrix_ref& a, const matrix_ref& b, float* c, index_t c_step, float* workspace,
+           bool fresh = false) const {
     float* packed_b = workspace + a_size();
     for (index_t i = 0; i < stretches_.parts; ++i) {
       const index_t first = stretches_.begin(i), terms = stretches_.begin(i + 1) - first;
@@ -46,7 +48,7 @@ class matrix_product {
       for (index_t task = 0; task < panels_ * parts_.parts; ++task) {
         const index_t panel = task / parts_.parts, part = task % parts_.parts;
         add_tile(panel, part, terms, workspace + parts_.begin(part) * terms,
-                 packed_b + panel * terms * target_.width(), c, c_step);
+                 packed_b + panel * terms * target_.width(), c, c_step, !fresh || i > 0);
       }
     }
   }
@@ -66,21 +68,30 @@ class matrix_product {
     const float* from = b.data + first * b.row_step + panel * target_.width() * b.column_step;
     if (b.row_step == 1)
       target_.transpose(from, b.column_step, count, terms, to, width);
+    else if (b.column_step == 1)
+      for (index_t t = 0; t < terms; ++t) std::copy_n(from + t * b.row_step, count, to + t * width);
     else
       for (index_t t = 0; t < terms; ++t)
         for (index_t j = 0; j < count; ++j) to[t * width + j] = from[t * b.row_step + j * b.column_step];
+    if (count == width) return;
     for (index_t t = 0; t < terms; ++t) std::fill(to + t * width + count, to + (t + 1) * width, 0.0F);
   }
 
   void pack_part(const matrix_ref& a, index_t part, index_t first, index_t terms, float* to) const {
     const index_t rows = parts_.begin(part + 1) - parts_.begin(part);
     const float* from = a.data + parts_.begin(part) * a.row_step + first * a.column_step;
-    for (index_t t = 0; t < terms; ++t)
-      for (index_t j = 0; j < rows; ++j) to[t * rows + j] = from[j * a.row_step + t * a.column_step];
+    constexpr index_t whole = most_tile_rows;  // a length that is known is copied by two moves
+    if (a.column_step == 1)
+      target_.transpose(from, a.row_step, rows, terms, to, rows);
+    else if (a.row_step == 1 && rows == whole)
+      for (index_t t = 0; t < terms; ++t) std::copy_n(from + t * a.column_step, whole, to + t * whole);
+    else
+      for (index_t t = 0; t < terms; ++t)
+        for (index_t j = 0; j < rows; ++j) to[t * rows + j] = from[j * a.row_step + t * a.column_step];
   }
 
   void add_tile(index_t panel, index_t part, index_t terms, const float* a, const float* b, float* c,
-                index_t c_step) const {
+                index_t c_step, bool onto) const {
     alignas(64) float kept[6 * 64];
     const index_t rows = parts_.begin(part + 1) - parts_.begin(part), count = panel_columns(panel);
     float* at = c + parts_.begin(part) * c_step + panel * target_.width();
@@ -92,9 +103,9 @@ class matrix_product {
     t.w = b;
     const bool in_place = count == width;
     t.out = in_place ? at : kept;
-    t.add = true;
+    t.add = onto;
     t.even_rows(rows, 1, in_place ? c_step : width);
-    if (!in_place)
+    if (!in_place && onto)
       for (index_t j = 0; j < rows; ++j) {
         std::copy_n(at + j * c_step, count, kept + j * width);
         std::fill(kept + j * width + count, kept + (j + 1) * width, 0.0F);

@@ -72,12 +72,58 @@ void tile(const tile_call& t) {
     for (int v = 0; v < Vectors; ++v) hn::StoreU(sum[j][v], d, t.out + t.out_row[j] + v * lanes);
 }
 
+/// One tile of `tiles`, from x on: rows are found by two addresses and a step, which leaves registers for the rest.
+template <int Vectors, int Pixels>
+HWY_INLINE void even_tile(const tiles_call& t, const float* HWY_RESTRICT first, float* HWY_RESTRICT out) {
+  const numbers d;
+  vector sum[Pixels][Vectors];
+#pragma GCC unroll 8
+  for (int j = 0; j < Pixels; ++j) fetch<Vectors>(out + j * t.out_step);
+#pragma GCC unroll 8
+  for (int j = 0; j < Pixels; ++j)
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) sum[j][v] = t.init ? hn::LoadU(d, t.init + v * lanes) : hn::Zero(d);
+
+  const index_t far = t.x_step, step = t.loops[2].step, w_step = t.loops[2].w_step;
+  for (index_t i = 0; i < t.loops[0].count; ++i)
+    for (index_t k = 0; k < t.loops[1].count; ++k) {
+      const float* HWY_RESTRICT x = first + i * t.loops[0].step + k * t.loops[1].step;
+      const float* HWY_RESTRICT x3 = x + 3 * far;
+      const float* HWY_RESTRICT w = t.w + i * t.loops[0].w_step + k * t.loops[1].w_step;
+      for (index_t left = t.loops[2].count; left > 0; --left, x += step, x3 += step, w += w_step) {
+        vector term[Vectors];
+#pragma GCC unroll 8
+        for (int v = 0; v < Vectors; ++v) term[v] = hn::LoadU(d, w + v * lanes);
+#pragma GCC unroll 8
+        for (int j = 0; j < Pixels; ++j) {
+          const vector pixel = hn::Set(d, j < 3 ? x[j * far] : x3[(j - 3) * far]);
+#pragma GCC unroll 8
+          for (int v = 0; v < Vectors; ++v) sum[j][v] = hn::MulAdd(pixel, term[v], sum[j][v]);
+        }
+      }
+    }
+
+#pragma GCC unroll 8
+  for (int j = 0; j < Pixels; ++j)
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) hn::StoreU(sum[j][v], d, out + j * t.out_step + v * lanes);
+}
+
+/// `tiles` of them from row number `first` on.
+template <int Vectors, int Pixels>
+void even_tiles(const tiles_call& t, index_t first, index_t tiles) {
+  const float* x = t.x + first * t.x_step;
+  float* out = t.out + first * t.out_step;
+  for (; tiles > 0; --tiles, x += Pixels * t.x_step, out += Pixels * t.out_step)
+    even_tile<Vectors, Pixels>(t, x, out);
+}
+
 template <int Vectors, int Rows>
-void strip(const strip_call& t) {
+void strip(const strip_call& t, const float* from, float* out) {
   const numbers d;
   vector sum[Rows][Vectors];
 #pragma GCC unroll 8
-  for (int j = 0; j < Rows; ++j) fetch<Vectors>(t.out + j * t.out_step);
+  for (int j = 0; j < Rows; ++j) fetch<Vectors>(out + j * t.out_step);
 #pragma GCC unroll 8
   for (int j = 0; j < Rows; ++j)
 #pragma GCC unroll 8
@@ -86,7 +132,7 @@ void strip(const strip_call& t) {
   const float* HWY_RESTRICT w = t.w;
   for (index_t c = 0; c < t.channels; ++c)
     for (index_t i = 0; i < t.tap_count; ++i, w += Rows) {
-      const float* HWY_RESTRICT x = t.x + c * t.channel_step + t.taps[i];
+      const float* HWY_RESTRICT x = from + c * t.channel_step + t.taps[i];
       vector pixels[Vectors];
 #pragma GCC unroll 8
       for (int v = 0; v < Vectors; ++v) pixels[v] = hn::LoadU(d, x + v * lanes);
@@ -101,7 +147,7 @@ void strip(const strip_call& t) {
 #pragma GCC unroll 8
   for (int j = 0; j < Rows; ++j)
 #pragma GCC unroll 8
-    for (int v = 0; v < Vectors; ++v) hn::StoreU(sum[j][v], d, t.out + j * t.out_step + v * lanes);
+    for (int v = 0; v < Vectors; ++v) hn::StoreU(sum[j][v], d, out + j * t.out_step + v * lanes);
 }
 
 struct lanewise_call : tile_call {};
@@ -116,7 +162,19 @@ void run_sized(const lanewise_call& t) {
 }
 template <int Vectors, int Rows>
 void run_sized(const strip_call& t) {
-  strip<Vectors, Rows>(t);
+  for (index_t i = 0; i < t.strips; ++i)
+    strip<Vectors, Rows>(t, t.x + i * Vectors * lanes, t.out + i * Vectors * lanes);
+}
+
+/// Some tiles of `Pixels` rows of a call.
+struct some_tiles {
+  const tiles_call& of;
+  index_t first, count;
+  int vectors;
+};
+template <int Vectors, int Pixels>
+void run_sized(const some_tiles& t) {
+  even_tiles<Vectors, Pixels>(t.of, t.first, t.count);
 }
 
 template <int Vectors, class Call>
@@ -156,6 +214,14 @@ void run_any(const Call& t, int rows) {
 }
 
 void run(const tile_call& t) { run_any(t, t.pixels); }
+/// As even as can be: the first ones have a row more than the others.
+void run_tiles(const tiles_call& t) {
+  if (t.count == 0) return;
+  const index_t tiles = (t.count + most_tile_rows - 1) / most_tile_rows, rows = t.count / tiles,
+                larger = t.count % tiles;
+  if (larger > 0) run_any(some_tiles{t, 0, larger, t.vectors}, static_cast<int>(rows + 1));
+  run_any(some_tiles{t, larger * (rows + 1), tiles - larger, t.vectors}, static_cast<int>(rows));
+}
 void run_lanewise(const tile_call& t) { run_any(lanewise_call{t}, t.pixels); }
 void run_strip(const strip_call& t) { run_any(t, t.rows); }
 
@@ -201,6 +267,7 @@ constexpr tile_target target = {.name = {},
                                 .vectors = most_vectors,
                                 .pixels = most_tile_rows,
                                 .run = run,
+                                .run_tiles = run_tiles,
                                 .run_lanewise = run_lanewise,
                                 .run_strip = run_strip,
                                 .transpose = transpose};

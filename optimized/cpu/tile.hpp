@@ -44,6 +44,13 @@ struct tile_call {
   }
 };
 
+/// Tiles of neighbouring rows one after the other, for the same w: rows lie at even distances in x and in the output, and
+/// what a call costs is paid once for all of them. `row`, `out_row` and `pixels` are not looked at.
+struct tiles_call : tile_call {
+  index_t count = 0;  ///< of rows
+  index_t x_step = 0, out_step = 0;
+};
+
 /// The same product with the roles turned: vectors of neighbouring pixels, and w broadcast.
 ///   out[j][·] = init[j] + Σ_c Σ_t w[c][t][j] · x[c·channel_step + taps[t] + ·]     j < rows, · < vectors·lanes
 /// w is read straight through, `rows` numbers a term.
@@ -58,6 +65,7 @@ struct strip_call {
   index_t out_step = 0;  ///< from row to row
   int rows = 0;          ///< 1 … tile_target::pixels
   int vectors = 0;       ///< 1 … tile_target::vectors
+  index_t strips = 1;    ///< one behind the other, in x and in the output
 };
 
 /// One instruction set and its tile.
@@ -67,6 +75,8 @@ struct tile_target {
   int vectors = 1;  ///< most vectors in a tile or strip
   int pixels = 1;   ///< most rows in a tile or strip
   void (*run)(const tile_call&) = nullptr;
+  /// Null: there is `run` only.
+  void (*run_tiles)(const tiles_call&) = nullptr;
   /// The same as `run`, but x holds vectors too: a row is multiplied lane by lane, as depthwise filters need it.
   void (*run_lanewise)(const tile_call&) = nullptr;
   void (*run_strip)(const strip_call&) = nullptr;
