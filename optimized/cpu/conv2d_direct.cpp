@@ -118,7 +118,7 @@ class direct_plan final : public plan {
     const bool last = copied_ || order_ == layout::nhwc;
     column_step_ = last ? in_pixel_ : 1;
     channel_step_ = last ? 1 : in_height_ * in_width_;
-    make_blocks();
+    make_blocks(is_flat(how.arguments) && !lanewise_ && !pairs_);
     make_grids(a);
     make_steps(how.threads);
   }
@@ -179,11 +179,17 @@ class direct_plan final : public plan {
     return flat;
   }
 
-  void make_blocks() {
-    for (index_t first = 0; first < out_channels_; first += target_.width()) {
-      const index_t count = std::min(target_.width(), out_channels_ - first);
-      const int vectors = static_cast<int>((count + target_.lanes - 1) / target_.lanes);
-      blocks_.push_back({first, count, vectors, index_t{vectors} * target_.lanes});
+  /// Of as many vectors as a tile has. Three that are left stay together where all rows lie evenly; more blocks of three
+  /// vectors of eight would store every second line of the cache in halves.
+  void make_blocks(bool even) {
+    const bool by_three =
+        even && target_.run_tiles != nullptr && target_.vectors == 2 && target_.tiles_vectors == 3;
+    for (index_t first = 0; first < out_channels_; first += blocks_.back().width) {
+      const index_t left = (out_channels_ - first + target_.lanes - 1) / target_.lanes;
+      const bool three = by_three && left == 3;
+      const auto vectors = static_cast<int>(std::min<index_t>(left, three ? 3 : target_.vectors));
+      const index_t width = index_t{vectors} * target_.lanes;
+      blocks_.push_back({first, std::min(width, out_channels_ - first), vectors, width});
     }
     padded_channels_ = blocks_.empty() ? 0 : blocks_.back().first + blocks_.back().width;
   }
@@ -221,10 +227,16 @@ class direct_plan final : public plan {
           }
         }
     }
-    const index_t band = weights <= weights_budget ? band_budget : in_image();
+    const auto read_by = [this](const piece& p) { return p.pixels * (lanewise_ ? in_pixel_ : in_channels_); };
+    index_t all = 0;
+    for (const piece& p : pieces_) all += read_by(p);
+    // A thread should have pixels of its own, all blocks of them: what lies beside them is in its cache.
+    const index_t band =
+        weights <= weights_budget ? std::min(band_budget, (all + threads - 1) / threads) : in_image();
     for (std::size_t first = 0, last = 0; first < pieces_.size(); first = last) {
-      for (index_t read = 0; last < pieces_.size() && (last == first || read < band); ++last)
-        read += pieces_[last].pixels * (lanewise_ ? in_pixel_ : in_channels_);
+      for (index_t read = 0;
+           last < pieces_.size() && (last == first || read + read_by(pieces_[last]) / 2 < band); ++last)
+        read += read_by(pieces_[last]);
       for (std::size_t b = 0; b < blocks_.size(); ++b)
         for (std::size_t p = first; p < last; ++p) {
           steps_.push_back({p, b, cost_});

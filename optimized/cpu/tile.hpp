@@ -75,8 +75,9 @@ struct tile_target {
   int vectors = 1;  ///< most vectors in a tile or strip
   int pixels = 1;   ///< most rows in a tile or strip
   void (*run)(const tile_call&) = nullptr;
-  /// Null: there is `run` only.
+  /// Null: there is `run` only. It takes up to `tiles_vectors`.
   void (*run_tiles)(const tiles_call&) = nullptr;
+  int tiles_vectors = 0;
   /// The same as `run`, but x holds vectors too: a row is multiplied lane by lane, as depthwise filters need it.
   void (*run_lanewise)(const tile_call&) = nullptr;
   void (*run_strip)(const strip_call&) = nullptr;

@@ -111,7 +111,8 @@ struct sandbox_options {
   int arenas = 2;
   int spares = 1;         ///< workers started ahead, to take over after a crash
   bool fill_heap = true;  ///< fresh and freed heap memory in the worker is filled with a pattern
-  std::vector<std::pair<std::string, std::string>> environment;  ///< set on top of this process's
+  std::vector<std::pair<std::string, std::string>> environment;  ///< set on top of this process's and of
+                                                                 ///< ours; empty: left as this process has it
 };
 
 struct sandbox_counters {

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <map>
 #include <new>
 
 #include "verify/sandbox/stream.hpp"
@@ -32,20 +33,15 @@ owned_descriptor memory_file(const char* name) {
 std::vector<std::string> environment_of(const sandbox_options& options) {
   // Passive waiting: idle threads of the worker must not take the cores from the parent, which computes the
   // truth.
-  std::vector<std::pair<std::string, std::string>> settings = {{"OMP_WAIT_POLICY", "passive"},
-                                                               {"OMP_DYNAMIC", "false"}};
-  settings.insert(settings.end(), options.environment.begin(), options.environment.end());
+  std::map<std::string, std::string> settings = {{"OMP_WAIT_POLICY", "passive"}, {"OMP_DYNAMIC", "false"}};
+  for (const auto& [name, value] : options.environment) settings[name] = value;
+  std::erase_if(settings, [](const auto& s) { return s.second.empty(); });  // left as the caller has them
   std::vector<std::string> list;
   for (char** entry = environ; *entry != nullptr; ++entry) {
-    const std::string_view text(*entry);
-    const bool replaced = std::ranges::any_of(
-        settings, [&](const auto& s) { return text.starts_with(s.first) && text[s.first.size()] == '='; });
-    if (!replaced) list.emplace_back(text);
+    const std::string text(*entry);
+    if (!settings.contains(text.substr(0, text.find('=')))) list.push_back(text);
   }
-  // A later setting of the same name wins.
-  for (auto s = settings.begin(); s != settings.end(); ++s)
-    if (std::none_of(s + 1, settings.end(), [&](const auto& later) { return later.first == s->first; }))
-      list.push_back(s->first + "=" + s->second);
+  for (const auto& [name, value] : settings) list.push_back(name + "=" + value);
   return list;
 }
 

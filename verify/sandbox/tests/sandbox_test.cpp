@@ -464,6 +464,22 @@ TEST(sandbox, says_whether_another_kernel_ran_before_in_the_same_process) {
   EXPECT_FALSE(results[2].first_in_process);
 }
 
+TEST(sandbox, waits_passively_unless_it_is_told_to_leave_that_alone) {
+  ::unsetenv("OMP_WAIT_POLICY");
+  const auto told = [](std::vector<std::pair<std::string, std::string>> environment) {
+    sandbox_options options = test_options();
+    options.environment = std::move(environment);
+    sandbox box(options);
+    arena& a = box.at(0);
+    const placed_tensor y = place_y(a, 1);
+    EXPECT_EQ(box.run(a, {toy_run("waiting@test", place_x(a, 1), y)})[0].status, run_status::ok);
+    return y.here.view<float>()[0];
+  };
+  EXPECT_EQ(told({}), 1);
+  EXPECT_EQ(told({{"OMP_WAIT_POLICY", ""}}), 0) << "as this process has it";
+  EXPECT_EQ(told({{"OMP_WAIT_POLICY", "active"}}), 0);
+}
+
 // ---- plugins with kernels for a device, which lies in ordinary memory here ----
 
 TEST(plugins, get_device_pointers_and_a_stream) {

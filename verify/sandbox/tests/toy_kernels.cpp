@@ -2,7 +2,9 @@
 #include <omp.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <stdexcept>
+#include <string_view>
 
 #include "optimized/cuda/device_plan.hpp"
 #include "optimized/tools/device_array.hpp"
@@ -38,6 +40,13 @@ void copy_with_a_team(const kernel_call& call) {
   const index_t count = call.reads[0].extents.size();
 #pragma omp parallel for num_threads(call.threads)
   for (index_t i = 0; i < count; ++i) y[i] = x[i];
+}
+
+/// Whether threads of this process are put to sleep at every barrier.
+void tell_waiting(const kernel_call& call) {
+  const char* const policy = std::getenv("OMP_WAIT_POLICY");
+  static_cast<float*>(call.writes[0].data)[0] =
+      policy != nullptr && std::string_view(policy) == "passive" ? 1.0F : 0.0F;
 }
 
 /// Copies by way of the workspace, and writes `overrun` elements past its end.
@@ -90,6 +99,7 @@ void register_all_kernels(registry& kernels) {
   static cuda::ordinary_memory memory;
   kernels.place_by(std::make_shared<cuda::one_device>(&memory, ""));
   kernels.add(copy_kernel("plain", [](const kernel_problem&) { return make_simple_plan(copy); }));
+  kernels.add(copy_kernel("waiting", [](const kernel_problem&) { return make_simple_plan(tell_waiting); }));
   kernels.add(copy_kernel("team", [](const kernel_problem&) { return make_simple_plan(copy_with_a_team); }));
   kernels.add(copy_kernel("scratch", [](const kernel_problem& p) { return scratch(p, 0); }));
   kernels.add(copy_kernel("scratch_overrun", [](const kernel_problem& p) { return scratch(p, 1); }));
