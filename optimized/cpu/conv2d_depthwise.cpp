@@ -102,6 +102,47 @@ void forward_row(const depthwise_block& t) {
     for (int j = 0; j < Pixels; ++j) hn::StoreU(sum[j], d, t.out + j * t.pixel + c);
   }
 }
+/// Whether pixels lie a power of two apart, and so far that eight of them want the same places in the first cache.
+inline bool crowded(index_t step) { return step >= 128 && (step & (step - 1)) == 0; }
+
+/// Two vectors of channels at once, which are a line of the cache: where pixels are crowded, a line that is read by
+/// halves is fetched twice.
+template <int Columns, int Step, int Pixels>
+void forward_lines(const depthwise_block& t) {
+  const numbers d;
+  for (index_t c = 0; c < t.channels; c += 2 * lanes) {
+    vector sum[Pixels][2], w[Columns][2];
+#pragma GCC unroll 8
+    for (int j = 0; j < Pixels; ++j)
+#pragma GCC unroll 2
+      for (int v = 0; v < 2; ++v) sum[j][v] = t.bias ? hn::LoadU(d, t.bias + c + v * lanes) : hn::Zero(d);
+    for (index_t r = t.row_begin; r < t.row_end; ++r) {
+#pragma GCC unroll 8
+      for (int s = 0; s < Columns; ++s)
+#pragma GCC unroll 2
+        for (int v = 0; v < 2; ++v) w[s][v] = hn::LoadU(d, t.w + r * t.w_row + s * t.w_tap + c + v * lanes);
+      const float* x = t.x + (t.from + r * t.row_tap + c);
+#pragma GCC unroll 32
+      for (int k = 0; k < (Pixels - 1) * Step + Columns; ++k) {
+        if (k < Columns - 1 && k < t.column_begin) continue;
+        if (k > (Pixels - 1) * Step && k >= t.column_end) continue;
+#pragma GCC unroll 2
+        for (int v = 0; v < 2; ++v) {
+          const vector input = hn::LoadU(d, x + k * t.tap + v * lanes);
+#pragma GCC unroll 8
+          for (int s = 0; s < Columns; ++s)
+            if (k >= s && (k - s) % Step == 0 && (k - s) / Step < Pixels)
+              sum[(k - s) / Step][v] = hn::MulAdd(input, w[s][v], sum[(k - s) / Step][v]);
+        }
+      }
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < Pixels; ++j)
+#pragma GCC unroll 2
+      for (int v = 0; v < 2; ++v) hn::StoreU(sum[j][v], d, t.out + j * t.pixel + c + v * lanes);
+  }
+}
+
 template <int Columns, int Step, int Pixels>
 void weights_row(const depthwise_block& t) {
   const numbers d;
@@ -211,6 +252,11 @@ index_t run_shared(const depthwise_block& t, index_t rows) {
 /// The block's first outputs, as many as there is a function for; returns how many in a row.
 template <bool Weights, int Columns, int Step>
 index_t run_some(const depthwise_block& t, index_t rows, index_t pixels) {
+#if HWY_TARGET == HWY_AVX2
+  if constexpr (!Weights && Columns == 3)
+    if (pixels >= 3 && crowded(t.tap) && t.channels % (2 * lanes) == 0)
+      return forward_lines<Columns, Step, 3>(t), 3;
+#endif
   if (pixels >= 7) return run_shared<Weights, Columns, Step, 7>(t, rows);
   if (pixels >= 3) return run_shared<Weights, Columns, Step, 3>(t, rows);
   return run_shared<Weights, Columns, Step, 1>(t, rows);

@@ -248,6 +248,38 @@ std::vector<conv_case> cases() {
        .flip = true,
        .large = true},
       {.n = 2, .c = 3, .h = 11, .w = 13, .k = 7, .r = 1, .s = 1},
+      // 1×1: three vectors of outputs, and more pixels than are summed at once.
+      {.n = 2, .c = 37, .h = 5, .w = 9, .k = 24, .r = 1, .s = 1},
+      {.n = 2, .c = 13, .h = 17, .w = 19, .k = 21, .r = 1, .s = 1, .large = true},
+      // Depthwise with pixels that lie a power of two apart.
+      {.n = 1,
+       .c = 128,
+       .h = 4,
+       .w = 9,
+       .k = 128,
+       .r = 3,
+       .s = 3,
+       .top = 1,
+       .left = 1,
+       .right = 2,
+       .groups = 128,
+       .large = true},
+      {.n = 1,
+       .c = 256,
+       .h = 5,
+       .w = 8,
+       .k = 256,
+       .r = 3,
+       .s = 3,
+       .stride_h = 2,
+       .stride_w = 2,
+       .top = 1,
+       .bottom = 1,
+       .left = 1,
+       .right = 1,
+       .groups = 256,
+       .flip = true,
+       .large = true},
       {.n = 2, .c = 70, .h = 3, .w = 4, .k = 66, .r = 2, .s = 2, .right = 1},
       // 3×3 for Winograd: odd sizes, padding of every width, groups, more tiles than a block of them.
       {.n = 3, .c = 2, .h = 5, .w = 7, .k = 3, .r = 3, .s = 3, .top = 3, .left = 4, .right = 1},
@@ -269,7 +301,7 @@ std::vector<conv_case> cases() {
 /// Kernels for some filters only.
 bool specialised(const kernel& k) {
   return k.arithmetic.starts_with("winograd") || k.arithmetic == "fft" ||
-         k.name.find("/depthwise@") != std::string::npos;
+         k.name.find("/depthwise@") != std::string::npos || k.name.find("/product@") != std::string::npos;
 }
 
 class conv_kernels : public ::testing::TestWithParam<const kernel*> {};
