@@ -252,11 +252,9 @@ index_t run_shared(const depthwise_block& t, index_t rows) {
 /// The block's first outputs, as many as there is a function for; returns how many in a row.
 template <bool Weights, int Columns, int Step>
 index_t run_some(const depthwise_block& t, index_t rows, index_t pixels) {
-#if HWY_TARGET == HWY_AVX2
-  if constexpr (!Weights && Columns == 3)
+  if constexpr (HWY_TARGET == HWY_AVX2 && !Weights && Columns == 3)
     if (pixels >= 3 && crowded(t.tap) && t.channels % (2 * lanes) == 0)
       return forward_lines<Columns, Step, 3>(t), 3;
-#endif
   if (pixels >= 7) return run_shared<Weights, Columns, Step, 7>(t, rows);
   if (pixels >= 3) return run_shared<Weights, Columns, Step, 3>(t, rows);
   return run_shared<Weights, Columns, Step, 1>(t, rows);
