@@ -2,15 +2,16 @@
 // channels; up to 7 neighbouring outputs of a row are computed together, and under 3×3 taps, where there are 32 registers,
 // those of two rows. An input that several of them read is loaded once, and the 9 weights stay where they are: 36 loads of
 // x and 9 of w for 126 multiply-adds.
-//   prepare    w[c,r,s] → packed[grid][r][s][c]
+//   prepare    w[c,r,s] → packed[vector of channels][r][s][channel in the vector]; grids take their taps out of it
 //   plan       outputs → bands of one row or two → blocks of 7, 3 or 1 of a row; what a block would read outside the image
-//              are its first or last few inputs, which are passed over
+//              are its first or last few inputs, which are passed over; a block goes down through rows that are alike, so
+//              that it finds two of its three rows of inputs in the first cache
 //   forward    block: for every vector of channels, sums over the taps, stored once
 //   backward   data: the same with dy in the place of x, one grid of dx positions for each residue modulo the stride
 //              (conv_reach.hpp)
 //   weights    dw[r][s][c] += Σ_block dy·x; the rows of outputs are cut into chunks with sums of their own, which are
 //              added up in order; how many depends on the problem only
-//   threads    share the rows, and where there are few, the channels too
+//   threads    share the rows, and of the row where two of them meet the channels
 //   NCHW       image by image, transposed on the way in and out, sixteen channels at a time
 // Each sum has one order, so the thread count cannot change a bit. Zhang, Lo & Lu 2020, "High performance depthwise and
 // pointwise convolutions on mobile devices".
@@ -43,11 +44,18 @@ struct depthwise_block {
   index_t row_tap, tap, column;      ///< elements of x from tap to tap, and from output to output in a row
   float* w;                          ///< of the first tap; backward-weights adds to it
   index_t w_row, w_tap;              ///< elements of w from tap to tap; may be negative
+  index_t w_vector;                  ///< and from one vector of channels to the next
   index_t rows, columns;             ///< taps
   const float* bias;
   float* out;              ///< backward-weights reads dy here
   index_t out_row, pixel;  ///< elements from output to output
   index_t channels;
+  index_t down = 1,
+          down_row =
+              0;  ///< rows of outputs with the same taps inside, and elements of x from one to the next
+
+  /// Whether inputs lie a power of two apart, and so far that eight of them want the same places in the first cache.
+  bool crowded() const { return tap >= 512 && (tap & (tap - 1)) == 0; }
 };
 
 }  // namespace
@@ -67,100 +75,125 @@ constexpr index_t lanes = HWY_LANES(float);
 /// Two rows at a time take 14 accumulators and 9 weights.
 constexpr index_t rows_at_once = HWY_TARGET == HWY_AVX3 ? 2 : 1;
 
-/// Calls f(s, j, x) for every tap s < Columns and output j < Pixels of a row that meet in an input of row `x` inside the
-/// image. Every output has such an input, so only the first and the last few can be missing.
-template <int Columns, int Step, int Pixels, class F>
-HWY_INLINE void for_each_meeting(const depthwise_block& t, const float* x, const F& f) {
+/// Calls f(s, j, v, x) for every tap s < Columns and output j < Pixels of a row that meet in an input of row `x` inside the
+/// image, for each of `Vectors` vectors of channels. Every output has such an input, so only the first and the last few can
+/// be missing.
+template <int Columns, int Step, int Pixels, int Vectors, class F>
+HWY_INLINE void for_each_meeting(const float* x, index_t tap, index_t begin, index_t end, const F& f) {
   const numbers d;
 #pragma GCC unroll 32
   for (int k = 0; k < (Pixels - 1) * Step + Columns; ++k) {
-    if (k < Columns - 1 && k < t.column_begin) continue;
-    if (k > (Pixels - 1) * Step && k >= t.column_end) continue;
-    const vector input = hn::LoadU(d, x + k * t.tap);
-#pragma GCC unroll 8
-    for (int s = 0; s < Columns; ++s)
-      if (k >= s && (k - s) % Step == 0 && (k - s) / Step < Pixels) f(s, (k - s) / Step, input);
-  }
-}
-
-/// One row of outputs, any number of rows of taps.
-template <int Columns, int Step, int Pixels>
-void forward_row(const depthwise_block& t) {
-  const numbers d;
-  for (index_t c = 0; c < t.channels; c += lanes) {
-    vector sum[Pixels], w[Columns];
-#pragma GCC unroll 8
-    for (int j = 0; j < Pixels; ++j) sum[j] = t.bias ? hn::LoadU(d, t.bias + c) : hn::Zero(d);
-    for (index_t r = t.row_begin; r < t.row_end; ++r) {
-#pragma GCC unroll 8
-      for (int s = 0; s < Columns; ++s) w[s] = hn::LoadU(d, t.w + r * t.w_row + s * t.w_tap + c);
-      for_each_meeting<Columns, Step, Pixels>(t, t.x + (t.from + r * t.row_tap + c),
-                                              [&](int s, int j, vector x)
-                                                  HWY_ATTR { sum[j] = hn::MulAdd(x, w[s], sum[j]); });
-    }
-#pragma GCC unroll 8
-    for (int j = 0; j < Pixels; ++j) hn::StoreU(sum[j], d, t.out + j * t.pixel + c);
-  }
-}
-/// Whether pixels lie a power of two apart, and so far that eight of them want the same places in the first cache.
-inline bool crowded(index_t step) { return step >= 128 && (step & (step - 1)) == 0; }
-
-/// Two vectors of channels at once, which are a line of the cache: where pixels are crowded, a line that is read by
-/// halves is fetched twice.
-template <int Columns, int Step, int Pixels>
-void forward_lines(const depthwise_block& t) {
-  const numbers d;
-  for (index_t c = 0; c < t.channels; c += 2 * lanes) {
-    vector sum[Pixels][2], w[Columns][2];
-#pragma GCC unroll 8
-    for (int j = 0; j < Pixels; ++j)
+    if (k < Columns - 1 && k < begin) continue;
+    if (k > (Pixels - 1) * Step && k >= end) continue;
 #pragma GCC unroll 2
-      for (int v = 0; v < 2; ++v) sum[j][v] = t.bias ? hn::LoadU(d, t.bias + c + v * lanes) : hn::Zero(d);
-    for (index_t r = t.row_begin; r < t.row_end; ++r) {
+    for (int v = 0; v < Vectors; ++v) {
+      const vector input = hn::LoadU(d, x + k * tap + v * lanes);
 #pragma GCC unroll 8
       for (int s = 0; s < Columns; ++s)
+        if (k >= s && (k - s) % Step == 0 && (k - s) / Step < Pixels) f(s, (k - s) / Step, v, input);
+    }
+  }
+}
+
+/// `blocks` neighbouring blocks of one row under `Rows` rows of taps inside the image, zero: any number of them. Everything
+/// is copied out of the block: what lies behind a reference would be read again after every store.
+template <int Columns, int Step, int Pixels, int Vectors, int Rows>
+void forward_rows(const depthwise_block& t, index_t blocks) {
+  const numbers d;
+  const index_t tap = t.tap, row_tap = t.row_tap;
+  const index_t w_row = t.w_row, w_tap = t.w_tap, w_vector = t.w_vector, pixel = t.pixel;
+  const index_t rows = Rows > 0 ? Rows : t.row_end - t.row_begin, channels = t.channels;
+  const index_t down = t.down, down_row = t.down_row, out_row = t.out_row;
+  const float* bias = t.bias;
+  float* HWY_RESTRICT out = t.out;
+  index_t begin = t.column_begin, end = t.column_end, from = t.from + t.row_begin * row_tap;
+  for (; blocks > 0; --blocks, begin -= Pixels * Step, end -= Pixels * Step, from += Pixels * Step * tap,
+                     out += Pixels * pixel) {
+    for (index_t i = 0; i < down; ++i) {
+      float* HWY_RESTRICT to = out + i * out_row;
+      const float* HWY_RESTRICT x = t.x + (from + i * down_row);
+      const float* HWY_RESTRICT w = t.w + t.row_begin * w_row;
+      for (index_t c = 0; c < channels; c += Vectors * lanes, x += Vectors * lanes, w += Vectors * w_vector) {
+        vector sum[Pixels][Vectors];
+#pragma GCC unroll 8
+        for (int j = 0; j < Pixels; ++j)
 #pragma GCC unroll 2
-        for (int v = 0; v < 2; ++v) w[s][v] = hn::LoadU(d, t.w + r * t.w_row + s * t.w_tap + c + v * lanes);
-      const float* x = t.x + (t.from + r * t.row_tap + c);
-#pragma GCC unroll 32
-      for (int k = 0; k < (Pixels - 1) * Step + Columns; ++k) {
-        if (k < Columns - 1 && k < t.column_begin) continue;
-        if (k > (Pixels - 1) * Step && k >= t.column_end) continue;
-#pragma GCC unroll 2
-        for (int v = 0; v < 2; ++v) {
-          const vector input = hn::LoadU(d, x + k * t.tap + v * lanes);
+          for (int v = 0; v < Vectors; ++v)
+            sum[j][v] = bias ? hn::LoadU(d, bias + c + v * lanes) : hn::Zero(d);
+#pragma GCC unroll 3
+        for (index_t r = 0; r < rows; ++r) {
+          vector factor[Columns][Vectors];
 #pragma GCC unroll 8
           for (int s = 0; s < Columns; ++s)
-            if (k >= s && (k - s) % Step == 0 && (k - s) / Step < Pixels)
-              sum[(k - s) / Step][v] = hn::MulAdd(input, w[s][v], sum[(k - s) / Step][v]);
+#pragma GCC unroll 2
+            for (int v = 0; v < Vectors; ++v)
+              factor[s][v] = hn::LoadU(d, w + r * w_row + s * w_tap + v * w_vector);
+          for_each_meeting<Columns, Step, Pixels, Vectors>(
+              x + r * row_tap, tap, begin, end, [&](int s, int j, int v, vector input) HWY_ATTR {
+                sum[j][v] = hn::MulAdd(input, factor[s][v], sum[j][v]);
+              });
+        }
+#pragma GCC unroll 8
+        for (int j = 0; j < Pixels; ++j)
+#pragma GCC unroll 2
+          for (int v = 0; v < Vectors; ++v) hn::StoreU(sum[j][v], d, to + j * pixel + c + v * lanes);
+      }
+    }
+  }
+}
+/// Rows of filters of three are known beforehand where none or one is outside.
+template <int Columns, int Step, int Pixels, int Vectors = 1>
+index_t forward_row(const depthwise_block& t, index_t blocks) {
+  const index_t rows = t.row_end - t.row_begin;
+  if (Columns == 3 && rows == 3)
+    forward_rows<Columns, Step, Pixels, Vectors, 3>(t, blocks);
+  else if (Columns == 3 && rows == 2)
+    forward_rows<Columns, Step, Pixels, Vectors, 2>(t, blocks);
+  else
+    forward_rows<Columns, Step, Pixels, Vectors, 0>(t, blocks);
+  return blocks * Pixels;
+}
+
+template <int Columns, int Step, int Pixels, int Rows>
+void weights_rows(const depthwise_block& t, index_t blocks) {
+  const numbers d;
+  const index_t tap = t.tap, row_tap = t.row_tap;
+  const index_t w_row = t.w_row, w_tap = t.w_tap, w_vector = t.w_vector, pixel = t.pixel;
+  const index_t rows = Rows > 0 ? Rows : t.row_end - t.row_begin, channels = t.channels;
+  const index_t down = t.down, down_row = t.down_row, out_row = t.out_row;
+  const float* HWY_RESTRICT out = t.out;
+  index_t begin = t.column_begin, end = t.column_end, from = t.from + t.row_begin * row_tap;
+  for (; blocks > 0; --blocks, begin -= Pixels * Step, end -= Pixels * Step, from += Pixels * Step * tap,
+                     out += Pixels * pixel)
+    for (index_t i = 0; i < down; ++i) {
+      const float* HWY_RESTRICT slopes = out + i * out_row;
+      const float* HWY_RESTRICT x = t.x + (from + i * down_row);
+      float* HWY_RESTRICT w = t.w + t.row_begin * w_row;
+      for (index_t c = 0; c < channels; c += lanes, x += lanes, w += w_vector) {
+        vector dy[Pixels];
+#pragma GCC unroll 8
+        for (int j = 0; j < Pixels; ++j) dy[j] = hn::LoadU(d, slopes + j * pixel + c);
+#pragma GCC unroll 3
+        for (index_t r = 0; r < rows; ++r) {
+          vector sum[Columns];
+#pragma GCC unroll 8
+          for (int s = 0; s < Columns; ++s) sum[s] = hn::LoadU(d, w + r * w_row + s * w_tap);
+          for_each_meeting<Columns, Step, Pixels, 1>(
+              x + r * row_tap, tap, begin, end,
+              [&](int s, int j, int, vector input) HWY_ATTR { sum[s] = hn::MulAdd(input, dy[j], sum[s]); });
+#pragma GCC unroll 8
+          for (int s = 0; s < Columns; ++s) hn::StoreU(sum[s], d, w + r * w_row + s * w_tap);
         }
       }
     }
-#pragma GCC unroll 8
-    for (int j = 0; j < Pixels; ++j)
-#pragma GCC unroll 2
-      for (int v = 0; v < 2; ++v) hn::StoreU(sum[j][v], d, t.out + j * t.pixel + c + v * lanes);
-  }
 }
-
 template <int Columns, int Step, int Pixels>
-void weights_row(const depthwise_block& t) {
-  const numbers d;
-  for (index_t c = 0; c < t.channels; c += lanes) {
-    vector dy[Pixels], sum[Columns];
-#pragma GCC unroll 8
-    for (int j = 0; j < Pixels; ++j) dy[j] = hn::LoadU(d, t.out + j * t.pixel + c);
-    for (index_t r = t.row_begin; r < t.row_end; ++r) {
-      float* w = t.w + r * t.w_row + c;
-#pragma GCC unroll 8
-      for (int s = 0; s < Columns; ++s) sum[s] = hn::LoadU(d, w + s * t.w_tap);
-      for_each_meeting<Columns, Step, Pixels>(t, t.x + (t.from + r * t.row_tap + c),
-                                              [&](int s, int j, vector x)
-                                                  HWY_ATTR { sum[s] = hn::MulAdd(x, dy[j], sum[s]); });
-#pragma GCC unroll 8
-      for (int s = 0; s < Columns; ++s) hn::StoreU(sum[s], d, w + s * t.w_tap);
-    }
-  }
+index_t weights_row(const depthwise_block& t, index_t blocks) {
+  if (Columns == 3 && t.row_end - t.row_begin == 3)
+    weights_rows<Columns, Step, Pixels, 3>(t, blocks);
+  else
+    weights_rows<Columns, Step, Pixels, 0>(t, blocks);
+  return blocks * Pixels;
 }
 
 #if HWY_TARGET == HWY_AVX3
@@ -170,20 +203,21 @@ HWY_INLINE void for_each_meeting_of_two(const depthwise_block& t, index_t c, con
 #pragma GCC unroll 8
   for (int i = 0; i < Step + 3; ++i) {
     if (i < t.row_begin || i >= t.row_end) continue;
-    for_each_meeting<3, Step, Pixels>(t, t.x + (t.from + i * t.row_tap + c),
-                                      [&](int s, int j, vector x) HWY_ATTR {
-                                        if (i < 3) f(0, i, s, j, x);
-                                        if (i >= Step) f(1, i - Step, s, j, x);
-                                      });
+    for_each_meeting<3, Step, Pixels, 1>(t.x + (t.from + i * t.row_tap + c), t.tap, t.column_begin,
+                                         t.column_end, [&](int s, int j, int, vector x) HWY_ATTR {
+                                           if (i < 3) f(0, i, s, j, x);
+                                           if (i >= Step) f(1, i - Step, s, j, x);
+                                         });
   }
 }
 template <int Step, int Pixels>
 void forward_two(const depthwise_block& t) {
   const numbers d;
   for (index_t c = 0; c < t.channels; c += lanes) {
+    const float* at = t.w + c / lanes * t.w_vector;
     vector sum[2][Pixels], w[3][3];
 #pragma GCC unroll 16
-    for (int i = 0; i < 9; ++i) w[i / 3][i % 3] = hn::LoadU(d, t.w + i / 3 * t.w_row + i % 3 * t.w_tap + c);
+    for (int i = 0; i < 9; ++i) w[i / 3][i % 3] = hn::LoadU(d, at + i / 3 * t.w_row + i % 3 * t.w_tap);
 #pragma GCC unroll 16
     for (int i = 0; i < 2 * Pixels; ++i)
       sum[i / Pixels][i % Pixels] = t.bias ? hn::LoadU(d, t.bias + c) : hn::Zero(d);
@@ -199,9 +233,10 @@ template <int Step, int Pixels>
 void weights_two(const depthwise_block& t) {
   const numbers d;
   for (index_t c = 0; c < t.channels; c += lanes) {
+    float* at = t.w + c / lanes * t.w_vector;
     vector dy[2][Pixels], sum[3][3];
 #pragma GCC unroll 16
-    for (int i = 0; i < 9; ++i) sum[i / 3][i % 3] = hn::LoadU(d, t.w + i / 3 * t.w_row + i % 3 * t.w_tap + c);
+    for (int i = 0; i < 9; ++i) sum[i / 3][i % 3] = hn::LoadU(d, at + i / 3 * t.w_row + i % 3 * t.w_tap);
 #pragma GCC unroll 16
     for (int i = 0; i < 2 * Pixels; ++i)
       dy[i / Pixels][i % Pixels] = hn::LoadU(d, t.out + i / Pixels * t.out_row + i % Pixels * t.pixel + c);
@@ -209,7 +244,7 @@ void weights_two(const depthwise_block& t) {
       sum[r][s] = hn::MulAdd(x, dy[o][j], sum[r][s]);
     });
 #pragma GCC unroll 16
-    for (int i = 0; i < 9; ++i) hn::StoreU(sum[i / 3][i % 3], d, t.w + i / 3 * t.w_row + i % 3 * t.w_tap + c);
+    for (int i = 0; i < 9; ++i) hn::StoreU(sum[i / 3][i % 3], d, at + i / 3 * t.w_row + i % 3 * t.w_tap);
   }
 }
 #endif
@@ -222,7 +257,7 @@ void forward_single(const depthwise_block& t) {
     for (index_t r = t.row_begin; r < t.row_end; ++r)
       for (index_t s = t.column_begin; s < std::min(t.column_end, t.columns); ++s)
         sum = hn::MulAdd(hn::LoadU(d, t.x + (t.from + r * t.row_tap + s * t.tap + c)),
-                         hn::LoadU(d, t.w + r * t.w_row + s * t.w_tap + c), sum);
+                         hn::LoadU(d, t.w + r * t.w_row + s * t.w_tap + c / lanes * t.w_vector), sum);
     hn::StoreU(sum, d, t.out + c);
   }
 }
@@ -232,7 +267,7 @@ void weights_single(const depthwise_block& t) {
     const vector dy = hn::LoadU(d, t.out + c);
     for (index_t r = t.row_begin; r < t.row_end; ++r)
       for (index_t s = t.column_begin; s < std::min(t.column_end, t.columns); ++s) {
-        float* w = t.w + r * t.w_row + s * t.w_tap + c;
+        float* w = t.w + r * t.w_row + s * t.w_tap + c / lanes * t.w_vector;
         const vector x = hn::LoadU(d, t.x + (t.from + r * t.row_tap + s * t.tap + c));
         hn::StoreU(hn::MulAdd(x, dy, hn::LoadU(d, w)), d, w);
       }
@@ -240,24 +275,29 @@ void weights_single(const depthwise_block& t) {
 }
 
 template <bool Weights, int Columns, int Step, int Pixels>
-index_t run_shared(const depthwise_block& t, index_t rows) {
+index_t run_shared(const depthwise_block& t, index_t rows, index_t pixels) {
 #if HWY_TARGET == HWY_AVX3
   if constexpr (Columns == 3)
     if (rows == 2) return Weights ? weights_two<Step, Pixels>(t) : forward_two<Step, Pixels>(t), Pixels;
 #endif
   (void)rows;
-  return Weights ? weights_row<Columns, Step, Pixels>(t) : forward_row<Columns, Step, Pixels>(t), Pixels;
+  return Weights ? weights_row<Columns, Step, Pixels>(t, pixels / Pixels)
+                 : forward_row<Columns, Step, Pixels>(t, pixels / Pixels);
 }
 
 /// The block's first outputs, as many as there is a function for; returns how many in a row.
 template <bool Weights, int Columns, int Step>
 index_t run_some(const depthwise_block& t, index_t rows, index_t pixels) {
   if constexpr (HWY_TARGET == HWY_AVX2 && !Weights && Columns == 3)
-    if (pixels >= 3 && crowded(t.tap) && t.channels % (2 * lanes) == 0)
-      return forward_lines<Columns, Step, 3>(t), 3;
-  if (pixels >= 7) return run_shared<Weights, Columns, Step, 7>(t, rows);
-  if (pixels >= 3) return run_shared<Weights, Columns, Step, 3>(t, rows);
-  return run_shared<Weights, Columns, Step, 1>(t, rows);
+    if (pixels >= 3 && t.crowded() && t.channels % (2 * lanes) == 0) {
+      const index_t threes = pixels % 4 == 0 ? 0 : std::min(pixels / 3, 4 - pixels % 4),
+                    fours = (pixels - 3 * threes) / 4;
+      return fours > 0 ? forward_row<Columns, Step, 4, 2>(t, fours)
+                       : forward_row<Columns, Step, 3, 2>(t, threes);
+    }
+  if (pixels >= 7) return run_shared<Weights, Columns, Step, 7>(t, rows, pixels);
+  if (pixels >= 3) return run_shared<Weights, Columns, Step, 3>(t, rows, pixels);
+  return run_shared<Weights, Columns, Step, 1>(t, rows, pixels);
 }
 
 /// One row or two, up to `pixels` neighbours; returns how many.
@@ -293,7 +333,7 @@ namespace {
 
 enum class direction { forward, backward_data, backward_weights };
 constexpr index_t line = aligned_buffer::line;
-constexpr index_t most_chunks = 8, chunk_pixels = 1024;
+constexpr index_t most_chunks = 8, chunk_pixels = 96;
 
 /// One instruction set.
 struct depthwise_target {
@@ -316,10 +356,8 @@ class depthwise_plan final : public plan {
       for (const conv_reach& columns : reaches(a_.width())) grids_.push_back(grid_of(rows, columns));
     for (const grid& g : grids_) bands_ = std::max(bands_, (g.rows.outputs + g.together - 1) / g.together);
     if (pass != direction::backward_weights) weights_ = aligned_buffer(a_.taps() * a_.c);
-    chunks_ = std::clamp<index_t>(a_.n * a_.out_size() / chunk_pixels, 1, most_chunks);
-    const index_t tasks = pass == direction::backward_weights ? chunks_ : a_.n * bands_;
-    parts_ = even_parts((a_.c + line - 1) / line,
-                        tasks >= 8 * kp.threads ? a_.c : (a_.c + 4 * line - 1) / (4 * line));
+    chunks_ = a_.n == 0 ? 0 : std::clamp<index_t>(a_.n * a_.out_size() / chunk_pixels, 1, most_chunks);
+    parts_ = parts_for(chunks_, kp.threads);
   }
 
   std::size_t workspace_size() const override {
@@ -332,7 +370,7 @@ class depthwise_plan final : public plan {
     if (pass_ == direction::backward_weights) return;
     const auto* weight = static_cast<const float*>(reads[1].data);
     for (index_t c = 0; c < a_.c; ++c)
-      for (index_t t = 0; t < a_.taps(); ++t) weights_.data()[t * a_.c + c] = weight[c * a_.taps() + t];
+      for (index_t t = 0; t < a_.taps(); ++t) weights_.data()[packed_at(t, c)] = weight[c * a_.taps() + t];
   }
 
   void run(const kernel_call& call) noexcept override {
@@ -348,7 +386,7 @@ class depthwise_plan final : public plan {
       const float* from = x + n * in_image(forward);
       float* to = y + n * in_image(!forward);
       if (!last_) turn_in(from, forward, x_copy);
-      run_images(last_ ? from : x_copy, last_ ? to : y_copy, bias);
+      run_images(call.threads, last_ ? from : x_copy, last_ ? to : y_copy, bias);
       if (last_) continue;
 #pragma omp barrier
       turn_out(y_copy, !forward, to);
@@ -356,24 +394,44 @@ class depthwise_plan final : public plan {
   }
 
  private:
+  /// The fewest parts of the lines of channels with which no thread has much more than its share of so many chunks: a pixel
+  /// is best read as a whole.
+  even_parts parts_for(index_t chunks, index_t threads) const {
+    const index_t lines = (a_.c + line - 1) / line;
+    for (index_t parts = 1; parts < lines; ++parts) {
+      const even_parts cut(lines, (lines + parts - 1) / parts);
+      const index_t tasks = chunks * cut.parts, largest = (tasks + threads - 1) / threads;
+      if (20 * (largest * threads - tasks) <= tasks) return cut;
+    }
+    return {lines, 1};
+  }
+
   struct grid {
     conv_reach rows, columns;
     index_t first, last;  ///< the outputs of a row that have taps inside the image
+    bool shared;          ///< 3×3 taps whose neighbours read the same inputs
     index_t together;     ///< rows of outputs in a block
+  };
+  struct channel_range {
+    index_t begin, end;
   };
 
   grid grid_of(const conv_reach& rows, const conv_reach& columns) const {
-    grid g{rows, columns, 0, columns.outputs, 1};
+    grid g{rows, columns, 0, columns.outputs, false, 1};
     while (g.first < g.last && columns.inside(g.first).size() <= 0) ++g.first;
     while (g.first < g.last && columns.inside(g.last - 1).size() <= 0) --g.last;
     const index_t step = columns.in_step / columns.in_tap;
-    if (g.first == 0 && g.last == columns.outputs && rows.taps == 3 && columns.taps == 3 &&
-        (step == 1 || step == 2) && step * rows.in_tap == rows.in_step &&
-        step * columns.in_tap == columns.in_step)
-      g.together = target_.rows;
+    g.shared = g.first == 0 && g.last == columns.outputs && rows.taps == 3 && columns.taps == 3 &&
+               (step == 1 || step == 2) && step * rows.in_tap == rows.in_step &&
+               step * columns.in_tap == columns.in_step;
+    if (g.shared) g.together = target_.rows;
     return g;
   }
 
+  /// Where tap number `t` of channel `c` is kept: vectors of channels one after the other, all taps of each.
+  index_t packed_at(index_t t, index_t c) const {
+    return (c / target_.lanes * a_.taps() + t) * target_.lanes + c % target_.lanes;
+  }
   index_t partial() const { return aligned_buffer::padded(a_.taps() * a_.c); }
   index_t in_image(bool forward) const { return (forward ? a_.in_size() : a_.out_size()) * a_.c; }
   index_t copy_size(bool forward) const { return aligned_buffer::padded(in_image(forward)); }
@@ -402,18 +460,55 @@ class depthwise_plan final : public plan {
     }
   }
 
-  /// forward and backward-data of `images_at_once` channels-last images. A thread that is done does not wait.
-  void run_images(const float* x, float* y, const float* bias) const {
+  /// forward and backward-data of `images_at_once` channels-last images, in shares of whole rows but for the channels of
+  /// a row at either end. A thread that is done does not wait.
+  void run_images(int threads, const float* x, float* y, const float* bias) const {
     const bool forward = pass_ == direction::forward;
     const index_t images = last_ ? a_.n : 1;
+    const index_t lines = (a_.c + line - 1) / line, all = images * bands_ * lines;
 #pragma omp for schedule(static) nowait
-    for (index_t i = 0; i < images * bands_ * parts_.parts; ++i)
-      for (const grid& g : grids_) {
-        const index_t part = i / (images * bands_), n = i / bands_ % images, row = i % bands_ * g.together;
-        if (row < g.rows.outputs)
-          run_band(g, row, std::min(g.together, g.rows.outputs - row), part, x + n * in_image(forward),
-                   weights_.data(), bias, y + n * in_image(!forward), target_.forward);
+    for (int share = 0; share < threads; ++share) {
+      const index_t end = all * (share + 1) / threads;
+      for (index_t i = all * share / threads, next = i; i < end; i = next) {
+        const index_t band = i / lines, first = i % lines;
+        const bool part = first > 0 || end - i < lines;
+        const index_t bands = part ? 1 : std::min((end - i) / lines, bands_ - band % bands_);
+        next = part ? std::min(end, i - first + lines) : i + bands * lines;
+        const channel_range channels = {first * line, std::min(a_.c, (first + next - i) * line)};
+        const index_t n = band / bands_;
+        run_bands(band % bands_, bands, part ? channels : channel_range{0, a_.c}, x + n * in_image(forward),
+                  bias, y + n * in_image(!forward));
       }
+    }
+  }
+
+  /// Where a row reads again what the row above has read, blocks go down through all rows that are alike before the next
+  /// block begins, unless pixels are so short that it is better to go along the row: how many rows, from number `first` on.
+  index_t rows_down(index_t first, index_t end) const {
+    constexpr index_t long_pixel = 64;
+    const grid& g = grids_[0];
+    index_t last = first + 1;
+    if (grids_.size() == 1 && g.shared && g.together == 1 && a_.c >= long_pixel && whole(g, first))
+      while (last < end && whole(g, last)) ++last;
+    return last - first;
+  }
+
+  /// Neighbouring bands of one image.
+  void run_bands(index_t first, index_t bands, const channel_range& channels, const float* x,
+                 const float* bias, float* y) const {
+    for (index_t band = first, down = 1; band < first + bands; band += down) {
+      down = rows_down(band, first + bands);
+      for (const grid& g : grids_)
+        if (band * g.together < g.rows.outputs)
+          run_rows(g, band * g.together, std::min(g.together, g.rows.outputs - band * g.together), down,
+                   channels, x, weights_.data(), bias, y, target_.forward);
+    }
+  }
+
+  /// Whether all taps of row `i` of the outputs lie inside the image.
+  static bool whole(const grid& g, index_t i) {
+    const index_t row = g.rows.in_first + i * g.rows.in_step;
+    return row >= 0 && row + (g.rows.taps - 1) * g.rows.in_tap < g.rows.in;
   }
 
   /// How far taps reach inside the image from position `at` on: those before number `size` that lie in it.
@@ -422,30 +517,34 @@ class depthwise_plan final : public plan {
     return {at < 0 ? up(-at) : 0, std::clamp<index_t>(at < axis.in ? up(axis.in - at) : 0, 0, size)};
   }
 
-  /// One row or two of the grid's outputs of one image, from number `i` on, the channels of one part.
-  void run_band(const grid& g, index_t i, index_t rows, index_t part, const float* x, float* w,
-                const float* bias, float* out,
+  /// One row or two of the grid's outputs of one image, from number `i` on, and so many that are like them below, some of
+  /// the channels.
+  void run_rows(const grid& g, index_t i, index_t rows, index_t down, const channel_range& channels,
+                const float* x, float* w, const float* bias, float* out,
                 index_t (*block)(const depthwise_block&, index_t, index_t)) const {
     const bool back = pass_ == direction::backward_data;
     const index_t in_width = back ? a_.width().out : a_.width().in;
     const index_t out_width = back ? a_.width().in : a_.width().out;
-    const index_t c = parts_.begin(part) * line;
+    const index_t c = channels.begin;
     const index_t row = g.rows.in_first + i * g.rows.in_step;
     const conv_reach::range inside =
         reach(g.rows, row, (rows - 1) * g.rows.in_step / g.rows.in_tap + g.rows.taps);
     depthwise_block t{};
+    t.down = down;
+    t.down_row = g.rows.in_step * in_width * a_.c;
     t.row_begin = inside.begin;
     t.row_end = inside.end;
     t.row_tap = g.rows.in_tap * in_width * a_.c;
     t.tap = g.columns.in_tap * a_.c;
     t.column = g.columns.in_step * a_.c;
     t.rows = g.rows.taps;
-    t.w_row = g.rows.weight_step * a_.width().taps * a_.c;
-    t.w_tap = g.columns.weight_step * a_.c;
-    t.w = w + (g.rows.weight_first * a_.width().taps + g.columns.weight_first) * a_.c + c;
+    t.w_row = g.rows.weight_step * a_.width().taps * target_.lanes;
+    t.w_tap = g.columns.weight_step * target_.lanes;
+    t.w_vector = a_.taps() * target_.lanes;
+    t.w = w + packed_at(g.rows.weight_first * a_.width().taps + g.columns.weight_first, c);
     t.out_row = g.rows.out_step * out_width * a_.c;
     t.pixel = g.columns.out_step * a_.c;
-    t.channels = std::min(a_.c, parts_.begin(part + 1) * line) - c;
+    t.channels = channels.end - c;
     t.x = x;
     if (bias) t.bias = bias + c;
     index_t pixels = 0;
@@ -475,8 +574,6 @@ class depthwise_plan final : public plan {
     float* dy_copy = x_copy + copy_size(true);
 #pragma omp parallel num_threads(call.threads)
     {
-#pragma omp for schedule(static)
-      for (index_t i = 0; i < chunks_ * partial(); ++i) sums[i] = 0;
       for (index_t n = 0; n < a_.n; n += images_at_once()) {
         const float *from = x + n * in_image(true), *slopes = dy + n * in_image(false);
         if (!last_) {
@@ -489,13 +586,19 @@ class depthwise_plan final : public plan {
                     sums);
       }
 #pragma omp for schedule(static)
-      for (index_t c = 0; c < a_.c; ++c)
-        for (index_t t = 0; t < a_.taps(); ++t) {
-          float sum = 0;
-          for (index_t chunk = 0; chunk < chunks_; ++chunk) sum += sums[chunk * partial() + t * a_.c + c];
-          dw[c * a_.taps() + t] = sum;
-        }
+      for (index_t c = 0; c < a_.c; c += target_.lanes) add_up(sums + packed_at(0, c), dw + c * a_.taps());
     }
+  }
+
+  /// The chunks' sums of one vector of channels, in order, and as the filters lie.
+  void add_up(const float* sums, float* dw) const {
+    for (index_t lane = 0; lane < target_.lanes; ++lane)
+      for (index_t t = 0; t < a_.taps(); ++t) {
+        float sum = 0;
+        for (index_t chunk = 0; chunk < chunks_; ++chunk)
+          sum += sums[chunk * partial() + t * target_.lanes + lane];
+        dw[lane * a_.taps() + t] = sum;
+      }
   }
 
   /// What the images from number `first` on, as many as there are at once, have in a chunk of the rows of all images.
@@ -505,11 +608,15 @@ class depthwise_plan final : public plan {
     const index_t begin = std::max(rows * chunk / chunks_, first * height);
     const index_t end = std::min(rows * (chunk + 1) / chunks_, (first + images_at_once()) * height);
     const grid& g = grids_[0];
-    index_t together = 0;
-    for (index_t i = begin; i < end; i += together) {
-      const index_t n = i / height - first;
-      together = std::min({g.together, end - i, height - i % height});
-      run_band(g, i % height, together, part, x + n * in_image(true), sums + chunk * partial(), nullptr,
+    const channel_range channels = {parts_.begin(part) * line, std::min(a_.c, parts_.begin(part + 1) * line)};
+    float* w = sums + chunk * partial();
+    if (first == 0) std::fill(w + packed_at(0, channels.begin), w + packed_at(0, channels.end), 0.0F);
+    index_t done = 0;
+    for (index_t i = begin; i < end; i += done) {
+      const index_t n = i / height - first, row = i % height, last = std::min(end - i + row, height);
+      const index_t together = std::min(g.together, last - row), down = rows_down(row, last);
+      done = together * down;
+      run_rows(g, row, together, down, channels, x + n * in_image(true), w, nullptr,
                const_cast<float*>(dy) + n * in_image(false), target_.weights);
     }
   }
@@ -521,7 +628,7 @@ class depthwise_plan final : public plan {
   std::vector<grid> grids_;
   index_t bands_ = 0;  ///< blocks of rows, of the grid that has most
   index_t chunks_ = 1;
-  even_parts parts_{1, 1};  ///< of the lines of channels
+  even_parts parts_{1, 1};  ///< of the lines of channels, backward-weights
   aligned_buffer weights_;
 };
 
