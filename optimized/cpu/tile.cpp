@@ -81,54 +81,223 @@ HWY_INLINE void stays_in_a_register([[maybe_unused]] vector& v) {
 #endif
 }
 
-/// One tile of `tiles`, from x on: rows are found by two addresses and a step, which leaves registers for the rest.
-template <int Vectors, int Pixels>
-HWY_INLINE void even_tile(const tiles_call& t, const float* HWY_RESTRICT first, float* HWY_RESTRICT out) {
-  const numbers d;
-  vector sum[Pixels][Vectors];
-#pragma GCC unroll 8
-  for (int j = 0; j < Pixels; ++j) fetch<Vectors>(out + j * t.out_step);
-#pragma GCC unroll 8
-  for (int j = 0; j < Pixels; ++j)
-#pragma GCC unroll 8
-    for (int v = 0; v < Vectors; ++v) sum[j][v] = t.init ? hn::LoadU(d, t.init + v * lanes) : hn::Zero(d);
+/// What lies beside what in x: four terms in a row then have addresses that differ by what an instruction can add, and a
+/// loop of them consists of loads and products alone. A core that is shared with somebody else's thread is short of
+/// instructions: there 24 of them for 12 products take a sixth longer than 19.
+enum class order {
+  terms,  ///< the terms of a sum are neighbours
+  rows    ///< the rows of a term are neighbours
+};
 
-  const index_t far = t.x_step, step = t.loops[2].step, w_step = t.loops[2].w_step;
-  for (index_t i = 0; i < t.loops[0].count; ++i)
-    for (index_t k = 0; k < t.loops[1].count; ++k) {
-      const float* HWY_RESTRICT x = first + i * t.loops[0].step + k * t.loops[1].step;
-      const float* HWY_RESTRICT x3 = x + 3 * far;
-      const float* HWY_RESTRICT w = t.w + i * t.loops[0].w_step + k * t.loops[1].w_step;
-      for (index_t left = t.loops[2].count; left > 0; --left, x += step, x3 += step, w += w_step) {
-        vector term[Vectors];
+#undef PLUMB_TERMS_BY_HAND
+#define PLUMB_TERMS_BY_HAND (HWY_TARGET == HWY_AVX2 && HWY_ARCH_X86_64)
+
+#if PLUMB_TERMS_BY_HAND
+/// Places `step` elements apart, as addresses an instruction has room for: third is the place with that number.
+struct places {
+  const float *zeroth, *third;
+  index_t bytes;
+
+  places(const float* first, index_t step)
+      : zeroth(first), third(first + 3 * step), bytes(step * index_t{sizeof(float)}) {}
+  void advance(index_t elements) {
+    zeroth += elements;
+    third += elements;
+  }
+};
+
+// In the processor's own words and in this order. Left to the compiler, some terms in a row need more than its 16
+// registers: it makes a sum of what was a factor, loads before it has to, and spills a sum in every term.
+
+/// `At` elements behind place number `Place` of six.
+template <int Place, int At>
+HWY_INLINE void load(vector& v, const places& p) {
+  constexpr int bytes = At * static_cast<int>(sizeof(float)), scale = Place % 3;
+  const float* const base = Place < 3 ? p.zeroth : p.third;
+  if constexpr (scale == 0)
+    asm volatile("vmovups %c2(%1), %0" : "=x"(v.raw) : "r"(base), "i"(bytes));
+  else
+    asm volatile("vmovups %c3(%1,%2,%c4), %0"
+                 : "=x"(v.raw)
+                 : "r"(base), "r"(p.bytes), "i"(bytes), "i"(scale));
+}
+
+/// row[v] += the number `At` elements behind place number `Place`, times factors[v]. Sums and factors may leave one register
+/// only, so that none is looked for.
+template <int Place, int At, int Vectors>
+HWY_INLINE void add_row(vector (&row)[Vectors], const vector (&factors)[Vectors], const places& p) {
+  constexpr int bytes = At * static_cast<int>(sizeof(float)), scale = Place % 3;
+  const float* const base = Place < 3 ? p.zeroth : p.third;
+  register __m256 number asm("ymm15");
+  if constexpr (scale == 0)
+    asm volatile("vbroadcastss %c2(%1), %0" : "=x"(number) : "r"(base), "i"(bytes));
+  else
+    asm volatile("vbroadcastss %c3(%1,%2,%c4), %0"
+                 : "=x"(number)
+                 : "r"(base), "r"(p.bytes), "i"(bytes), "i"(scale));
 #pragma GCC unroll 8
-        for (int v = 0; v < Vectors; ++v) {
-          term[v] = hn::LoadU(d, w + v * lanes);
-          stays_in_a_register(term[v]);
-        }
+  for (int v = 0; v < Vectors; ++v)
+    asm volatile("vfmadd231ps %2, %1, %0" : "+x"(row[v].raw) : "x"(number), "x"(factors[v].raw));
+}
+
+template <order Order, int Term, int Row, int Vectors, int Rows>
+HWY_INLINE void add_rows(vector (&sum)[Rows][Vectors], const vector (&factors)[Vectors], const places& x) {
+  if constexpr (Order == order::terms)
+    add_row<Row, Term>(sum[Row], factors, x);
+  else
+    add_row<Term, Row>(sum[Row], factors, x);
+  if constexpr (Row + 1 < Rows) add_rows<Order, Term, Row + 1>(sum, factors, x);
+}
+
+template <int Row, int Vectors>
+HWY_INLINE void load_row(vector (&row)[Vectors], const places& from) {
+  load<Row, 0>(row[0], from);
+  if constexpr (Vectors > 1) load<Row, lanes>(row[1], from);
+  if constexpr (Vectors > 2) load<Row, 2 * lanes>(row[2], from);
+}
+template <int Row, int Vectors, int Rows>
+HWY_INLINE void load_rows(vector (&sum)[Rows][Vectors], const places& from) {
+  load_row<Row>(sum[Row], from);
+  if constexpr (Row + 1 < Rows) load_rows<Row + 1>(sum, from);
+}
+
+/// Term number `Term`: the vectors of that place of w, times a number for each row.
+template <order Order, int Term, int Vectors, int Rows>
+HWY_INLINE void add_term(vector (&sum)[Rows][Vectors], const places& x, const places& w) {
+  vector factors[Vectors];
+  load_row<Term>(factors, w);
+  add_rows<Order, Term, 0>(sum, factors, x);
+}
+#endif
+
+/// `tiles` of a call, from row number `first` on.
+template <int Vectors, int Rows>
+void even_tiles(const tiles_call& t, index_t first, index_t tiles) {
+  const numbers d;
+  const index_t far = t.x_step, out_step = t.out_step;
+  const float* x_tile = t.x + first * far;
+  float* out = t.out + first * out_step;
+  for (; tiles > 0; --tiles, x_tile += Rows * far, out += Rows * out_step) {
+    vector sum[Rows][Vectors];
 #pragma GCC unroll 8
-        for (int j = 0; j < Pixels; ++j) {
-          const vector pixel = hn::Set(d, j < 3 ? x[j * far] : x3[(j - 3) * far]);
+    for (int j = 0; j < Rows; ++j) fetch<Vectors>(out + j * out_step);
 #pragma GCC unroll 8
-          for (int v = 0; v < Vectors; ++v) sum[j][v] = hn::MulAdd(pixel, term[v], sum[j][v]);
+    for (int j = 0; j < Rows; ++j)
+#pragma GCC unroll 8
+      for (int v = 0; v < Vectors; ++v)
+        sum[j][v] = t.add    ? hn::LoadU(d, out + j * out_step + v * lanes)
+                    : t.init ? hn::LoadU(d, t.init + v * lanes)
+                             : hn::Zero(d);
+
+    const index_t step = t.loops[2].step, w_step = t.loops[2].w_step;
+    for (index_t i = 0; i < t.loops[0].count; ++i)
+      for (index_t k = 0; k < t.loops[1].count; ++k) {
+        const float* HWY_RESTRICT x = x_tile + i * t.loops[0].step + k * t.loops[1].step;
+        const float* HWY_RESTRICT x3 = x + 3 * far;
+        const float* HWY_RESTRICT w = t.w + i * t.loops[0].w_step + k * t.loops[1].w_step;
+        for (index_t left = t.loops[2].count; left > 0; --left, x += step, x3 += step, w += w_step) {
+          vector factors[Vectors];
+#pragma GCC unroll 8
+          for (int v = 0; v < Vectors; ++v) {
+            factors[v] = hn::LoadU(d, w + v * lanes);
+            stays_in_a_register(factors[v]);
+          }
+#pragma GCC unroll 8
+          for (int j = 0; j < Rows; ++j) {
+            const vector number = hn::Set(d, j < 3 ? x[j * far] : x3[(j - 3) * far]);
+#pragma GCC unroll 8
+            for (int v = 0; v < Vectors; ++v) sum[j][v] = hn::MulAdd(number, factors[v], sum[j][v]);
+          }
         }
       }
+
+#pragma GCC unroll 8
+    for (int j = 0; j < Rows; ++j)
+#pragma GCC unroll 8
+      for (int v = 0; v < Vectors; ++v) hn::StoreU(sum[j][v], d, out + j * out_step + v * lanes);
+  }
+}
+
+#if PLUMB_TERMS_BY_HAND
+/// Tiles whose sums are a single line of terms. `start`: a vector of sums to begin with is at start[row·start_step + …].
+struct line {
+  const float* x;
+  index_t far, step;
+  const float* w;
+  index_t w_step, terms;
+  const float* start;  ///< nullptr: zero
+  index_t start_step;
+  float* out;
+  index_t out_step;
+};
+
+template <order Order, int Vectors, int Rows>
+HWY_NOINLINE void line_tiles(line t, index_t tiles) {
+  const numbers d;
+  const places factors(t.w, t.w_step);
+  const index_t x_step = 4 * t.step, w_step = 4 * t.w_step;
+  for (; tiles > 0; --tiles) {
+    float* const out3 = t.out + 3 * t.out_step;
+    vector sum[Rows][Vectors];
+#pragma GCC unroll 8
+    for (int j = 0; j < Rows; ++j)
+      fetch<Vectors>(j < 3 ? t.out + j * t.out_step : out3 + (j - 3) * t.out_step);
+    if (t.start) {
+      load_rows<0>(sum, places(t.start, t.start_step));
+    } else {
+#pragma GCC unroll 8
+      for (int j = 0; j < Rows; ++j)
+#pragma GCC unroll 8
+        for (int v = 0; v < Vectors; ++v) sum[j][v] = hn::Zero(d);
     }
-
+    places x(t.x, Order == order::terms ? t.far : t.step), w = factors;
+    index_t left = t.terms;
+    for (; left >= 4; left -= 4) {
+      add_term<Order, 0>(sum, x, w);
+      add_term<Order, 1>(sum, x, w);
+      add_term<Order, 2>(sum, x, w);
+      add_term<Order, 3>(sum, x, w);
+      x.advance(x_step);
+      w.advance(w_step);
+    }
+    for (; left > 0; --left) {
+      add_term<Order, 0>(sum, x, w);
+      x.advance(t.step);
+      w.advance(t.w_step);
+    }
 #pragma GCC unroll 8
-  for (int j = 0; j < Pixels; ++j)
+    for (int j = 0; j < Rows; ++j)
 #pragma GCC unroll 8
-    for (int v = 0; v < Vectors; ++v) hn::StoreU(sum[j][v], d, out + j * t.out_step + v * lanes);
+      for (int v = 0; v < Vectors; ++v)
+        hn::StoreU(sum[j][v], d, (j < 3 ? t.out + j * t.out_step : out3 + (j - 3) * t.out_step) + v * lanes);
+    t.x += Rows * t.far;
+    t.out += Rows * t.out_step;
+    t.start += Rows * t.start_step;
+  }
 }
 
-/// `tiles` of them from row number `first` on.
-template <int Vectors, int Pixels>
-void even_tiles(const tiles_call& t, index_t first, index_t tiles) {
-  const float* x = t.x + first * t.x_step;
-  float* out = t.out + first * t.out_step;
-  for (; tiles > 0; --tiles, x += Pixels * t.x_step, out += Pixels * t.out_step)
-    even_tile<Vectors, Pixels>(t, x, out);
+/// Line by line: what the first lines summed up lies in the first cache when the next one is added.
+template <order Order, int Vectors, int Rows>
+void even_lines(const tiles_call& t, index_t first, index_t tiles) {
+  line l{};
+  l.far = t.x_step;
+  l.out_step = t.out_step;
+  l.out = t.out + first * t.out_step;
+  l.step = t.loops[2].step;
+  l.w_step = t.loops[2].w_step;
+  l.terms = t.loops[2].count;
+  l.start = t.add ? l.out : t.init;
+  l.start_step = t.add ? t.out_step : 0;
+  for (index_t i = 0; i < t.loops[0].count; ++i)
+    for (index_t k = 0; k < t.loops[1].count; ++k) {
+      l.x = t.x + first * t.x_step + i * t.loops[0].step + k * t.loops[1].step;
+      l.w = t.w + i * t.loops[0].w_step + k * t.loops[1].w_step;
+      line_tiles<Order, Vectors, Rows>(l, tiles);
+      l.start = l.out;
+      l.start_step = l.out_step;
+    }
 }
+#endif
 
 template <int Vectors, int Rows>
 void strip(const strip_call& t, const float* from, float* out) {
@@ -186,8 +355,17 @@ struct some_tiles {
 };
 template <int Vectors, int Pixels>
 void run_sized(const some_tiles& t) {
-  if constexpr (Vectors * Pixels <= 2 * most_tile_rows || HWY_TARGET == HWY_AVX3)
+  if constexpr (Vectors * Pixels <= 2 * most_tile_rows || HWY_TARGET == HWY_AVX3) {
+#if PLUMB_TERMS_BY_HAND
+    constexpr index_t enough = 16;  // for sums that are kept in memory between two lines
+    const index_t lines = t.of.loops[0].count * t.of.loops[1].count;
+    if (lines == 1 || (lines > 1 && t.of.loops[2].count >= enough)) {
+      if (t.of.loops[2].step == 1) return even_lines<order::terms, Vectors, Pixels>(t.of, t.first, t.count);
+      if (t.of.x_step == 1) return even_lines<order::rows, Vectors, Pixels>(t.of, t.first, t.count);
+    }
+#endif
     even_tiles<Vectors, Pixels>(t.of, t.first, t.count);
+  }
 }
 
 template <int Vectors, class Call>
