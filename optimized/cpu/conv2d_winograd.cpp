@@ -376,18 +376,16 @@ class winograd_plan final : public plan {
 
   void product(index_t g, index_t e, index_t panel, index_t tiles, const float* v, float* m) const {
     const index_t width = panel_width(panel);
-    const even_parts parts(tiles, target_.pixels);
-    tile_call t;
+    tiles_call t;
     t.vectors = static_cast<int>(width / target_.lanes);
     t.loops[2] = {in_channels_, 1, width};
     t.w = packed(g, e, panel);
-    for (index_t i = 0; i < parts.parts; ++i) {
-      const index_t first = parts.begin(i);
-      t.x = v + e * v_step_ + first * v_channels_;
-      t.out = m + e * m_step_ + first * m_channels_ + panel * target_.width();
-      t.even_rows(parts.begin(i + 1) - first, v_channels_, m_channels_);
-      target_.run(t);
-    }
+    t.x = v + e * v_step_;
+    t.out = m + e * m_step_ + panel * target_.width();
+    t.count = tiles;
+    t.x_step = v_channels_;
+    t.out_step = m_channels_;
+    target_.run_tiles(t);
   }
 
   void output_row(const float* m, index_t g, index_t row, index_t panel, const scratch& s, index_t place,

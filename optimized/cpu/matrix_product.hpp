@@ -95,7 +95,7 @@ class matrix_product {
     alignas(64) float kept[6 * 64];
     const index_t rows = parts_.begin(part + 1) - parts_.begin(part), count = panel_columns(panel);
     float* at = c + parts_.begin(part) * c_step + panel * target_.width();
-    tile_call t;
+    tiles_call t;
     t.vectors = panel_vectors(panel);
     t.x = a;
     const index_t width = index_t{t.vectors} * target_.lanes;
@@ -104,13 +104,15 @@ class matrix_product {
     const bool in_place = count == width;
     t.out = in_place ? at : kept;
     t.add = onto;
-    t.even_rows(rows, 1, in_place ? c_step : width);
+    t.count = rows;
+    t.x_step = 1;
+    t.out_step = in_place ? c_step : width;
     if (!in_place && onto)
       for (index_t j = 0; j < rows; ++j) {
         std::copy_n(at + j * c_step, count, kept + j * width);
         std::fill(kept + j * width + count, kept + (j + 1) * width, 0.0F);
       }
-    target_.run(t);
+    target_.run_tiles(t);
     if (!in_place)
       for (index_t j = 0; j < rows; ++j) std::copy_n(kept + j * width, count, at + j * c_step);
   }

@@ -272,7 +272,7 @@ HWY_NOINLINE void line_tiles(line t, index_t tiles) {
         hn::StoreU(sum[j][v], d, (j < 3 ? t.out + j * t.out_step : out3 + (j - 3) * t.out_step) + v * lanes);
     t.x += Rows * t.far;
     t.out += Rows * t.out_step;
-    t.start += Rows * t.start_step;
+    if (t.start) t.start += Rows * t.start_step;
   }
 }
 
@@ -341,8 +341,36 @@ template <int Vectors, int Pixels>
 void run_sized(const lanewise_call& t) {
   tile<true, Vectors, Pixels>(t);
 }
+#if PLUMB_TERMS_BY_HAND
+/// Strips under a single tap: the same lines with the roles turned.
+template <int Vectors, int Rows>
+void line_strips(const strip_call& t) {
+  const numbers d;
+  alignas(64) float start[Rows * Vectors * lanes];
+  for (int j = 0; t.init && j < Rows; ++j)
+    for (int v = 0; v < Vectors; ++v) hn::StoreU(hn::Set(d, t.init[j]), d, start + (j * Vectors + v) * lanes);
+  line l{};
+  l.x = t.w;
+  l.far = 1;
+  l.step = Rows;
+  l.w_step = t.channel_step;
+  l.terms = t.channels;
+  l.start = t.init ? start : nullptr;
+  l.start_step = index_t{Vectors} * lanes;
+  l.out_step = t.out_step;
+  for (index_t i = 0; i < t.strips; ++i) {
+    l.w = t.x + t.taps[0] + i * Vectors * lanes;
+    l.out = t.out + i * Vectors * lanes;
+    line_tiles<order::rows, Vectors, Rows>(l, 1);
+  }
+}
+#endif
+
 template <int Vectors, int Rows>
 void run_sized(const strip_call& t) {
+#if PLUMB_TERMS_BY_HAND
+  if (t.tap_count == 1) return line_strips<Vectors, Rows>(t);
+#endif
   for (index_t i = 0; i < t.strips; ++i)
     strip<Vectors, Rows>(t, t.x + i * Vectors * lanes, t.out + i * Vectors * lanes);
 }
