@@ -238,6 +238,7 @@ HWY_NOINLINE void line_tiles(line t, index_t tiles) {
   const index_t x_step = 4 * t.step, w_step = 4 * t.w_step;
   for (; tiles > 0; --tiles) {
     float* const out3 = t.out + 3 * t.out_step;
+    asm volatile("" ::: "memory");  // the loads below do not say what they read: all of it has to be there
     vector sum[Rows][Vectors];
 #pragma GCC unroll 8
     for (int j = 0; j < Rows; ++j)
