@@ -70,7 +70,7 @@ double rows_cycles(const job& j, const tile_target& t) {
   return j.groups * (products + copied + (j.nhwc ? 2.0 : 0.1) * j.written * j.out);
 }
 
-/// Whether gradients of weights are better taken from panels (conv2d_product_weights.cpp) than from where the factors
+/// Whether gradients of weights are better taken from panels (conv2d_product.cpp) than from where the factors
 /// lie: with many filters and channels what is copied is read often, and the less so the more pixels a plane of NCHW has.
 /// Measured with 16 registers of eight numbers; wider ones read less often and are left alone.
 bool product_pays(const kernel_problem& kp, const tile_target& t) {

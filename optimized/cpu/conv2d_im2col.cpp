@@ -24,7 +24,7 @@ class im2col_plan final : public plan {
         pass_(pass),
         last_(kp.layout == layout::nhwc),
         terms_(a_.group_c() * a_.taps()),
-        product_(make_product()) {}
+        product_(make_product(kp.threads)) {}
 
   std::size_t workspace_size() const override {
     return sizeof(float) * static_cast<std::size_t>(columns_size() + product_.workspace());
@@ -40,7 +40,7 @@ class im2col_plan final : public plan {
         pass_ == direction::forward && a_.bias ? static_cast<const float*>(call.reads[2].data) : nullptr;
 #pragma omp parallel num_threads(call.threads)
     {
-      if (pass_ == direction::backward_weights) fill(out, a_.k * terms_, 0.0F);
+      if (pass_ == direction::backward_weights && a_.n == 0) fill(out, a_.k * terms_, 0.0F);
       for (index_t n = 0; n < a_.n; ++n)
         for (index_t g = 0; g < a_.groups; ++g) {
           if (pass_ == direction::forward)
@@ -54,15 +54,15 @@ class im2col_plan final : public plan {
   }
 
  private:
-  matrix_product make_product() const {
+  matrix_product make_product(int threads) const {
     const index_t k = a_.group_k(), pixels = a_.out_size();
     switch (pass_) {
       case direction::forward:
-        return {target_, last_ ? pixels : k, last_ ? k : pixels, terms_};
+        return {target_, last_ ? pixels : k, last_ ? k : pixels, terms_, threads};
       case direction::backward_data:
-        return {target_, terms_, pixels, k};
+        return {target_, terms_, pixels, k, threads};
       default:
-        return {target_, k, terms_, pixels};
+        return {target_, k, terms_, pixels, threads};
     }
   }
   index_t columns_size() const { return aligned_buffer::padded(terms_ * a_.out_size()); }
@@ -82,27 +82,44 @@ class im2col_plan final : public plan {
                float* columns, float* scratch) const {
     const float* w = weight + g * a_.group_k() * terms_;
     float* to = y + y_start(n, g);
+    const float* group_bias = bias ? bias + g * a_.group_k() : nullptr;
     fill_columns(x + x_start(n, g), columns);
-    fill_with_bias(bias ? bias + g * a_.group_k() : nullptr, to);
-    if (last_)
-      product_.add({columns, 1, a_.out_size()}, {w, 1, terms_}, to, a_.k, scratch);
-    else
-      product_.add({w, terms_, 1}, {columns, a_.out_size(), 1}, to, a_.out_size(), scratch);
+    product_call p{.c = to, .workspace = scratch};
+    if (last_) {
+      fill_with_bias(group_bias, to);
+      p.a = {columns, 1, a_.out_size()};
+      p.b = {w, 1, terms_};
+      p.c_step = a_.k;
+    } else {
+      p.a = {w, terms_, 1};
+      p.b = {columns, a_.out_size(), 1};
+      p.c_step = a_.out_size();
+      p.fresh = true;
+      p.row = group_bias;
+    }
+    product_.add(p);
   }
 
   void backward_data(index_t n, index_t g, const float* dy, const float* weight, float* dx, float* columns,
                      float* scratch) const {
-    fill(columns, terms_ * a_.out_size(), 0.0F);
-    product_.add({weight + g * a_.group_k() * terms_, 1, terms_}, y_matrix(dy + y_start(n, g)), columns,
-                 a_.out_size(), scratch);
+    product_.add({.a = {weight + g * a_.group_k() * terms_, 1, terms_},
+                  .b = y_matrix(dy + y_start(n, g)),
+                  .c = columns,
+                  .c_step = a_.out_size(),
+                  .fresh = true,
+                  .workspace = scratch});
     add_columns_back(columns, dx + x_start(n, g));
   }
 
   void backward_weights(index_t n, index_t g, const float* dy, const float* x, float* dweight, float* columns,
                         float* scratch) const {
     fill_columns(x + x_start(n, g), columns);
-    product_.add(y_matrix(dy + y_start(n, g)), {columns, 1, a_.out_size()},
-                 dweight + g * a_.group_k() * terms_, terms_, scratch);
+    product_.add({.a = y_matrix(dy + y_start(n, g)),
+                  .b = {columns, 1, a_.out_size()},
+                  .c = dweight + g * a_.group_k() * terms_,
+                  .c_step = terms_,
+                  .fresh = n == 0,
+                  .workspace = scratch});
   }
 
   /// Rows of outputs and of inputs are numbered through the depth: o·P + p, d·H + h.

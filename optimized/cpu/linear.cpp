@@ -84,8 +84,13 @@ class blocked_plan final : public plan {
   struct sides {
     matrix_ref first, second;  ///< data are filled in at the call
   };
-  blocked_plan(const tile_target& target, index_t rows, index_t columns, index_t terms, sides s, bool bias)
-      : rows_(rows), columns_(columns), sides_(s), bias_(bias), product_(target, rows, columns, terms) {}
+  blocked_plan(const tile_target& target, index_t rows, index_t columns, index_t terms, int threads, sides s,
+               bool bias)
+      : rows_(rows),
+        columns_(columns),
+        sides_(s),
+        bias_(bias),
+        product_(target, rows, columns, terms, threads) {}
 
   std::size_t workspace_size() const override {
     return sizeof(float) * static_cast<std::size_t>(product_.workspace());
@@ -98,10 +103,15 @@ class blocked_plan final : public plan {
     float* out = data_out(call.writes[0]);
 #pragma omp parallel num_threads(call.threads)
     {
+      if (bias_)
 #pragma omp for schedule(static)
-      for (index_t i = 0; i < rows_ * columns_; ++i)
-        out[i] = bias_ ? data(call.reads[2])[i % columns_] : 0.0F;
-      product_.add(s.first, s.second, out, columns_, static_cast<float*>(call.workspace));
+        for (index_t i = 0; i < rows_; ++i) std::copy_n(data(call.reads[2]), columns_, out + i * columns_);
+      product_.add({.a = s.first,
+                    .b = s.second,
+                    .c = out,
+                    .c_step = columns_,
+                    .fresh = !bias_,
+                    .workspace = static_cast<float*>(call.workspace)});
     }
   }
 
@@ -112,16 +122,18 @@ class blocked_plan final : public plan {
   matrix_product product_;
 };
 
-std::unique_ptr<plan> blocked_forward(const tile_target& target, const linear_arguments& a) {
-  return std::make_unique<blocked_plan>(target, a.rows, a.m, a.d,
+std::unique_ptr<plan> blocked_forward(const tile_target& target, const linear_arguments& a, int threads) {
+  return std::make_unique<blocked_plan>(target, a.rows, a.m, a.d, threads,
                                         blocked_plan::sides{{nullptr, a.d, 1}, {nullptr, 1, a.d}}, a.bias);
 }
-std::unique_ptr<plan> blocked_backward_data(const tile_target& target, const linear_arguments& a) {
-  return std::make_unique<blocked_plan>(target, a.rows, a.d, a.m,
+std::unique_ptr<plan> blocked_backward_data(const tile_target& target, const linear_arguments& a,
+                                            int threads) {
+  return std::make_unique<blocked_plan>(target, a.rows, a.d, a.m, threads,
                                         blocked_plan::sides{{nullptr, a.m, 1}, {nullptr, a.d, 1}}, false);
 }
-std::unique_ptr<plan> blocked_backward_weights(const tile_target& target, const linear_arguments& a) {
-  return std::make_unique<blocked_plan>(target, a.m, a.d, a.rows,
+std::unique_ptr<plan> blocked_backward_weights(const tile_target& target, const linear_arguments& a,
+                                               int threads) {
+  return std::make_unique<blocked_plan>(target, a.m, a.d, a.rows, threads,
                                         blocked_plan::sides{{nullptr, 1, a.m}, {nullptr, a.d, 1}}, false);
 }
 
@@ -139,7 +151,7 @@ kernel plain(const std::string& pass, void (*run)(const linear_arguments&, const
   return k;
 }
 
-using factory = std::unique_ptr<plan> (*)(const tile_target&, const linear_arguments&);
+using factory = std::unique_ptr<plan> (*)(const tile_target&, const linear_arguments&, int threads);
 
 kernel blocked(const tile_target& target, const std::string& pass, factory make) {
   kernel k;
@@ -150,7 +162,7 @@ kernel blocked(const tile_target& target, const std::string& pass, factory make)
   if (!target.runs_here) k.unavailable = "this processor lacks " + std::string(target.name);
   k.supports = linear_support;
   k.make_plan = [&target, make](const kernel_problem& kp) {
-    return make(target, read_linear_arguments(kp.problem));
+    return make(target, read_linear_arguments(kp.problem), kp.threads);
   };
   return k;
 }
